@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+//
+// Which SRAM bytes a command reads and writes: the footprint that the range
+// check, the hazard detector and the timing of SRAM ports share.
+#ifndef NPU_ARCH_SRAM_ACCESS_H_
+#define NPU_ARCH_SRAM_ACCESS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "arch/stream.h"
+
+namespace npu::arch {
+
+// `count[i]` blocks of `bytes` contiguous bytes at `address`, `stride[i]` apart.
+struct SramAccess {
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  uint64_t stride[3] = {0, 0, 0};
+  uint32_t count[3] = {1, 1, 1};
+  bool write = false;
+  // Position in the gang whose SRAM is meant, for PEER_LOAD and multicast;
+  // otherwise the command's own core.
+  uint8_t core = 0;
+
+  // First byte after the highest one touched, in 64 bits without overflow.
+  uint64_t end() const;
+};
+
+// Appends every access of `command`, which runs on gang position `core`. The
+// command's operands must have passed the checks that precede the range check.
+void append_sram_accesses(const Command& command, unsigned core, std::vector<SramAccess>& out);
+
+}  // namespace npu::arch
+
+#endif  // NPU_ARCH_SRAM_ACCESS_H_
