@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+#
+# How everything is compiled, and npu_add_test().
+
+if(NOT CMAKE_BUILD_TYPE)
+  if(CONFIG_BUILD_DEBUG)
+    set(CMAKE_BUILD_TYPE Debug)
+  else()
+    set(CMAKE_BUILD_TYPE Release)
+  endif()
+endif()
+
+option(NPU_WERROR "Treat compiler warnings as errors" ${CONFIG_BUILD_WERROR})
+option(NPU_TESTS "Build the tests" ${CONFIG_BUILD_TESTS})
+set(NPU_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=, e.g. address,undefined")
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_C_FLAGS_DEBUG "-Og -g")
+set(CMAKE_CXX_FLAGS_DEBUG "-Og -g")
+# No -ffast-math, ever, and no contraction: results are promised bit for bit.
+add_compile_options(-Wall -Wextra -ffp-contract=off)
+if(NPU_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(NPU_SANITIZE)
+  add_compile_options(-fsanitize=${NPU_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${NPU_SANITIZE})
+endif()
+
+if(NPU_TESTS)
+  enable_testing()
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+
+# npu_add_test(NAME SOURCES ... [LIBS ...] [TIMEOUT seconds])
+# A GoogleTest program; every TEST in it becomes one test of ctest, named
+# NAME.Suite.Case.
+function(npu_add_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS" ${ARGN})
+  if(NOT NPU_TESTS)
+    return()
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gtest GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/test")
+  gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT ${arg_TIMEOUT})
+endfunction()
