@@ -241,7 +241,7 @@ enum npu_vec_function {
 	NPU_VEC_MUL = 1,		/* rint(f32((a - a_zero) * (b - b_zero)) * p0 + out_zero), clamped */
 	NPU_VEC_LUT = 2,		/* out = table[a], 256 bytes at `table` */
 	NPU_VEC_POOL_MAX = 3,		/* taps outside the input are skipped */
-	NPU_VEC_POOL_AVERAGE = 4,	/* rint(((sum(a - a_zero) * p0) / count) / p1) + out_zero, clamped */
+	NPU_VEC_POOL_AVERAGE = 4,	/* rint(f32_sum((a - a_zero) * p0) / count / p1 + out_zero), clamped */
 	NPU_VEC_POOL_GLOBAL = 5,	/* rint(f32(sum - n * a_zero) * p0) + out_zero, clamped; out 1 x 1 */
 	NPU_VEC_REDUCE = 6,
 	NPU_VEC_SOFTMAX = 7,
