@@ -1,0 +1,250 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Holds the formulas of docs/numerics.md (reference.py) against ONNX Runtime.
+
+Prints TAP: one line for each operator, form and type, with the number of values compared. With
+--table, prints instead how the runtime executes each graph and how many values differ, for graphs
+that it computes in float too.
+"""
+
+import argparse
+import os
+import tempfile
+import zlib
+
+from tap import Tap, skip_all
+
+try:
+    import numpy as np
+    import onnx
+
+    import random_quant as rq
+    import reference
+    from judge import Judge
+    from quantized_graph import GraphBuilder, Quant, quantize
+except ImportError as missing:
+    skip_all("numerics against ONNX Runtime", f"{missing} (python3-onnx, python3-numpy)")
+
+
+class Case:
+    """One graph of one operator, its inputs and what reference.py says of them."""
+
+    def __init__(self, rng, form, dtype):
+        self.rng, self.dtype = rng, dtype
+        self.graph = GraphBuilder("check", form)
+        self.inputs = {}
+        self.expected = None
+
+    def input(self, shape, quant, name="x", values=None):
+        self.inputs[name] = rq.stored(self.rng, shape, self.dtype) if values is None else values
+        return self.graph.input(name, shape, quant), self.inputs[name]
+
+    def done(self, value, expected):
+        self.graph.output(value, "y")
+        self.expected = expected
+        return self
+
+
+def conv(case, group=1, activation=None, weight_type=np.int8, channels=8):
+    rng = case.rng
+    x_quant = rq.quant(rng, case.dtype)
+    kernel = tuple(int(k) for k in rng.integers(1, 6, 2))
+    strides, dilations = (tuple(int(i) for i in rng.integers(1, 4, 2)) for _ in range(2))
+    pads = tuple(int(p) for p in rng.integers(0, 3, 4))
+    oc = 16
+    fan_in = channels // group * kernel[0] * kernel[1]
+    w, w_scale, w_zero = rq.weights(rng, (oc, channels // group) + kernel, oc, weight_type, rng.random() < 0.7)
+    bias = rq.bias(rng, oc, fan_in) if rng.random() < 0.8 else None
+    quant = rq.product_output_quant(rng, case.dtype, x_quant, w_scale, fan_in)
+    x, values = case.input((1, channels, 37, 41), x_quant)
+    y = case.graph.conv(x, w, w_scale, bias, quant, strides, pads, dilations, group, activation, w_zero)
+    expected = reference.conv(values, x_quant, w, w_scale, w_zero, bias, quant, strides, pads, dilations, group)
+    if activation is not None:
+        low, high = (0, None) if activation == "relu" else activation
+        expected = np.maximum(expected, quantize(low, quant))
+        if high is not None:
+            expected = np.minimum(expected, quantize(high, quant))
+    return case.done(y, expected)
+
+
+def gemm(case, trans_b=True):
+    rng = case.rng
+    x_quant = rq.quant(rng, case.dtype)
+    k, n = int(rng.integers(1, 300)), int(rng.integers(1, 70))
+    w, w_scale, _ = rq.weights(rng, (k, n), n, np.int8, rng.random() < 0.7)
+    bias = rq.bias(rng, n, k) if rng.random() < 0.8 else None
+    quant = rq.product_output_quant(rng, case.dtype, x_quant, w_scale, k)
+    x, values = case.input((61, k), x_quant)
+    y = case.graph.gemm(x, w.T.copy() if trans_b else w, w_scale, bias, quant, trans_b)
+    return case.done(y, reference.matmul(values, x_quant, w, w_scale, 0, bias, quant))
+
+
+def matmul(case, dynamic=False):
+    rng = case.rng
+    x_quant = rq.quant(rng, case.dtype)
+    k, n = int(rng.integers(1, 300)), int(rng.integers(1, 70))
+    x, values = case.input((61, k), x_quant)
+    if dynamic:
+        b_quant = rq.quant(rng, case.dtype)
+        b, b_values = case.input((k, n), b_quant, "b")
+        quant = rq.product_output_quant(rng, case.dtype, x_quant, b_quant.scale, k)
+        y = case.graph.matmul(x, b, None, quant)
+        return case.done(y, reference.matmul(values, x_quant, b_values, b_quant.scale, b_quant.zero_point, None, quant))
+    w, w_scale, _ = rq.weights(rng, (k, n), n, np.int8, rng.random() < 0.7)
+    quant = rq.product_output_quant(rng, case.dtype, x_quant, w_scale, k)
+    return case.done(case.graph.matmul(x, w, w_scale, quant),
+                     reference.matmul(values, x_quant, w, w_scale, 0, None, quant))
+
+
+def add(case):
+    """Every pair of operands."""
+    rng = case.rng
+    a_quant = rq.quant(rng, case.dtype)
+    b_quant = rq.similar_quant(rng, a_quant, 0.1, 8)
+    quant = Quant(float(np.float32((a_quant.scale + b_quant.scale) * rng.choice([0.5, 1.0, rng.uniform(0.3, 1.5)]))),
+                  rq.zero_point(rng, case.dtype), case.dtype)
+    every = np.arange(a_quant.limits[0], a_quant.limits[1] + 1).astype(case.dtype)
+    shape = (1, 1, 256, 256)
+    a, a_values = case.input(shape, a_quant, "a", np.repeat(every, 256).reshape(shape))
+    b, b_values = case.input(shape, b_quant, "b", np.tile(every, 256).reshape(shape))
+    return case.done(case.graph.add(a, b, quant), reference.add(a_values, a_quant, b_values, b_quant, quant))
+
+
+def pool_geometry(rng):
+    kernel = tuple(int(k) for k in rng.integers(1, 6, 2))
+    strides = tuple(int(s) for s in rng.integers(1, 4, 2))
+    pads = tuple(int(rng.integers(0, kernel[i % 2])) for i in range(4))
+    return kernel, strides, pads
+
+
+def max_pool(case):
+    quant = rq.quant(case.rng, case.dtype)
+    kernel, strides, pads = pool_geometry(case.rng)
+    x, values = case.input((1, 16, 47, 51), quant)
+    return case.done(case.graph.max_pool(x, kernel, strides, pads),
+                     reference.max_pool(values, quant, kernel, strides, pads))
+
+
+def average_pool(case, include_pad=False):
+    x_quant = rq.quant(case.rng, case.dtype)
+    quant = rq.similar_quant(case.rng, x_quant, 0.1, 1.3)
+    kernel, strides, pads = pool_geometry(case.rng)
+    x, values = case.input((1, 32, 47, 51), x_quant)
+    return case.done(case.graph.average_pool(x, kernel, strides, quant, pads, include_pad),
+                     reference.average_pool(values, x_quant, quant, kernel, strides, pads, include_pad))
+
+
+def global_average_pool(case):
+    rng = case.rng
+    x_quant = rq.quant(rng, case.dtype)
+    quant = rq.similar_quant(rng, x_quant, 0.02, 1.3)
+    x, values = case.input((2, 900) + tuple(int(i) for i in rng.integers(1, 15, 2)), x_quant)
+    return case.done(case.graph.global_average_pool(x, quant), reference.global_average_pool(values, x_quant, quant))
+
+
+def every_input(case, quant):
+    return case.input((1, 256), quant,
+                      values=np.arange(quant.limits[0], quant.limits[1] + 1).astype(case.dtype).reshape(1, 256))
+
+
+def sigmoid(case):
+    x_quant = rq.quant(case.rng, case.dtype)
+    quant = rq.quant(case.rng, case.dtype, low=2.0**-9, high=2.0**-7)
+    x, values = every_input(case, x_quant)
+    return case.done(case.graph.sigmoid(x, quant), reference.sigmoid(values, x_quant, quant))
+
+
+def rescale(case, activation="relu"):
+    x_quant = rq.quant(case.rng, case.dtype)
+    quant = rq.similar_quant(case.rng, x_quant)
+    x, values = every_input(case, x_quant)
+    low, high = (0, np.inf) if activation == "relu" else activation
+    return case.done(case.graph.clip(x, activation, quant), reference.rescale(values, x_quant, quant, low, high))
+
+
+# name, function, options, graphs drawn in one round
+CHECKS = [
+    ("Conv", conv, {}, 4),
+    ("Conv, groups", conv, dict(group=4), 2),
+    ("Conv, depthwise", conv, dict(group=16, channels=16), 2),
+    ("Gemm, transB", gemm, {}, 2),
+    ("Gemm", gemm, dict(trans_b=False), 2),
+    ("MatMul", matmul, {}, 2),
+    ("MatMul, both operands inputs", matmul, dict(dynamic=True), 2),
+    ("Add", add, {}, 4),
+    ("MaxPool", max_pool, {}, 2),
+    ("AveragePool", average_pool, {}, 3),
+    ("AveragePool, count_include_pad", average_pool, dict(include_pad=True), 3),
+    ("GlobalAveragePool", global_average_pool, {}, 3),
+    ("Sigmoid", sigmoid, {}, 8),
+]
+U8_ONLY = [("Conv, uint8 weights", conv, dict(weight_type=np.uint8), 2)]
+QDQ_ONLY = [
+    ("Relu between two quantizations", rescale, {}, 8),
+    ("Clip(0, 6) between two quantizations", rescale, dict(activation=(0.0, 6.0)), 8),
+]
+# What the runtime may compute in float: reported by --table, not promised.
+FLOAT = [
+    ("Conv + Relu, any zero point", conv, dict(activation="relu"), 8),
+    ("Conv, groups + Relu, any zero point", conv, dict(group=4, activation="relu"), 8),
+    ("Conv + Clip(0, 6), any zero point", conv, dict(activation=(0.0, 6.0)), 8),
+]
+# QDQ graphs of these with int8 activations are float on x86-64 unless the session allows otherwise.
+FLOAT_WHEN_INT8_QDQ = (conv, matmul)
+
+
+def compare(judge, case, folder, fuse_int8_qdq):
+    path = os.path.join(folder, "model.onnx")
+    optimized = os.path.join(folder, "optimized.onnx")
+    case.graph.save(path)
+    outputs = judge.run(path, case.inputs, optimized, fuse_int8_qdq)
+    operators = " ".join(n.op_type for n in onnx.load(optimized).graph.node if n.op_type != "Transpose")
+    got = outputs["y"]
+    if got.shape != case.expected.shape or got.dtype != case.expected.dtype:
+        raise AssertionError(f"{got.dtype}{got.shape} from the runtime, {case.expected.dtype}{case.expected.shape} here")
+    return got.size, int((got != case.expected).sum()), operators
+
+
+def check(judge, folder, name, function, options, form, dtype, graphs, seed, fuse_int8_qdq):
+    """(values, differing values, operators as executed)"""
+    values = differing = 0
+    executed = set()
+    for i in range(graphs):
+        rng = np.random.default_rng(zlib.crc32(f"{seed} {i} {name} {form} {dtype.__name__}".encode()))
+        case = function(Case(rng, form, dtype), **options)
+        n, d, operators = compare(judge, case, folder, fuse_int8_qdq)
+        values, differing = values + n, differing + d
+        executed.add(operators)
+    return values, differing, executed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1, help="multiplies the number of random graphs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true", help="a table of how graphs are executed")
+    parser.add_argument("--build", help="build folder (default: build)")
+    args = parser.parse_args()
+    judge = Judge(args.build)
+    if judge.missing():
+        skip_all("numerics against ONNX Runtime", judge.missing())
+    tap = Tap()
+    with tempfile.TemporaryDirectory(prefix="numerics") as folder:
+        for form in ("qdq", "qoperator"):
+            for dtype in (np.uint8, np.int8):
+                checks = CHECKS + (U8_ONLY if dtype is np.uint8 else []) + (QDQ_ONLY if form == "qdq" else [])
+                for name, function, options, graphs in checks + (FLOAT if args.table else []):
+                    float_by_default = form == "qdq" and dtype is np.int8 and function in FLOAT_WHEN_INT8_QDQ
+                    values, differing, executed = check(
+                        judge, folder, name, function, options, form, dtype, graphs * args.rounds, args.seed,
+                        fuse_int8_qdq=float_by_default and not args.table)
+                    if args.table:
+                        print(f"{name:38} {form:9} {dtype.__name__:5} {values:9} {differing:6}  {' | '.join(sorted(executed))}")
+                    else:
+                        tap.result(differing == 0, f"{name}: {form} {dtype.__name__}",
+                                   f"{differing} of {values} values differ")
+    return 0 if args.table else tap.finish()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
