@@ -119,7 +119,13 @@ def main():
         text += "\t{\n" + initialiser(preset_conf, fields, "\t\t") + "\n\t},\n"
     text += ("};\n\n/* The card of .config: the default of the QEMU device and of the simulator. */\n"
              "static const struct npu_target npu_target_configured = {\n")
-    text += initialiser(kconf, fields, "\t") + "\n};\n\n#endif\n"
+    text += initialiser(kconf, fields, "\t") + "\n};\n\n"
+    text += ("/* X(\"parameter-name\", field, configured value) for every number of the struct. */\n"
+             "#define NPU_TARGET_PARAMETERS(X)")
+    for field in fields[1:]:
+        text += (' \\\n\tX("%s", %s, %su)' % (field.replace("_", "-"), field,
+                                                kconf.syms["NPU_" + field.upper()].str_value))
+    text += "\n\n#endif\n"
     write(os.path.join(options.output, "npu_targets_generated.h"), text)
 
 
