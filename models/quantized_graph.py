@@ -77,6 +77,12 @@ def window_out(size, kernel, stride, pad_begin, pad_end, dilation=1, ceil_mode=F
     return out - 1 if (out - 1) * stride >= size + pad_begin else out
 
 
+def pool_shape(shape, kernel, strides, pads, ceil_mode=False):
+    n, c, h, w = shape
+    return (n, c, window_out(h, kernel[0], strides[0], pads[0], pads[2], ceil_mode=ceil_mode),
+            window_out(w, kernel[1], strides[1], pads[1], pads[3], ceil_mode=ceil_mode))
+
+
 class GraphBuilder:
     def __init__(self, name, form="qdq"):
         if form not in ("qdq", "qoperator"):
@@ -231,7 +237,7 @@ class GraphBuilder:
     def max_pool(self, x, kernel, strides, pads=(0, 0, 0, 0), ceil_mode=False):
         """Keeps the quantization, as it must for a copy."""
         stem = self._unique("maxpool")
-        shape = self._pool_shape(x, kernel, strides, pads, ceil_mode)
+        shape = pool_shape(x.shape, kernel, strides, pads, ceil_mode)
         attributes = dict(kernel_shape=list(kernel), strides=list(strides), pads=list(pads), ceil_mode=int(ceil_mode))
         if self.qdq:
             real = self._node("MaxPool", [self._dequantize(x)], stem, **attributes)
@@ -241,7 +247,7 @@ class GraphBuilder:
 
     def average_pool(self, x, kernel, strides, quant, pads=(0, 0, 0, 0), count_include_pad=False, ceil_mode=False):
         stem = self._unique("avgpool")
-        shape = self._pool_shape(x, kernel, strides, pads, ceil_mode)
+        shape = pool_shape(x.shape, kernel, strides, pads, ceil_mode)
         attributes = dict(kernel_shape=list(kernel), strides=list(strides), pads=list(pads),
                           count_include_pad=int(count_include_pad), ceil_mode=int(ceil_mode))
         return self._unary(x, stem, shape, quant, "AveragePool", "QLinearAveragePool", **attributes)
@@ -287,12 +293,6 @@ class GraphBuilder:
         inputs = [x.name] + self._quant_consts(x.name, x.quant) + self._quant_consts(stem, quant)
         self._node(quantized_op, inputs, stem, domain="com.microsoft", **attributes, **(qoperator_attributes or {}))
         return Value(stem, shape, quant)
-
-    @staticmethod
-    def _pool_shape(x, kernel, strides, pads, ceil_mode):
-        n, c, h, w = x.shape
-        return (n, c, window_out(h, kernel[0], strides[0], pads[0], pads[2], ceil_mode=ceil_mode),
-                window_out(w, kernel[1], strides[1], pads[1], pads[3], ceil_mode=ceil_mode))
 
     def _weight_consts(self, stem, weights, scale, zero_point):
         scale = np.asarray(scale, np.float32)

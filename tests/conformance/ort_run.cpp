@@ -31,7 +31,9 @@ constexpr std::string_view kUsage =
     "\n"
     "Runs MODEL on ONNX Runtime's CPU provider and writes each output to DIR/NAME.npy ('/' and "
     "':'\n"
-    "in a name become '_'). --inputs reads DIR/input_N.pb, N counting the graph's inputs.\n"
+    "in a name become '_'). --inputs reads DIR/input_N.pb, N counting the graph's inputs. Inputs\n"
+    "whose first dimension is a multiple of the model's are a stack: one run each, outputs "
+    "stacked.\n"
     "  --library         libonnxruntime.so.1; default $ORT_LIBRARY, else beside this program in\n"
     "                    ../onnxruntime/lib\n"
     "  --optimization    graph optimisation level: 99 (all, the default) is the reference\n"
@@ -125,17 +127,66 @@ Tensor load_input(const Options& options, const std::string& name, size_t index)
   throw std::runtime_error("no value given for input '" + name + "'");
 }
 
-void save_output(const Options& options, const std::string& name, const Ort::Value& value) {
+// The input's own shape in the model; empty dimensions (-1) are taken from the tensor.
+std::vector<int64_t> model_shape(const Ort::Session& session, size_t index, const Tensor& tensor) {
+  auto shape = session.GetInputTypeInfo(index).GetTensorTypeAndShapeInfo().GetShape();
+  if (shape.size() != tensor.shape.size())
+    return tensor.shape;  // the runtime will say what is wrong
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (shape[i] < 0) shape[i] = tensor.shape[i];
+  return shape;
+}
+
+// How many runs a stack of inputs asks for: 1 unless the first dimension is a multiple of the
+// model's.
+size_t stacked_runs(const std::vector<int64_t>& shape, const Tensor& tensor) {
+  if (shape.empty() || shape[0] <= 0 || tensor.shape[0] % shape[0] != 0) return 1;
+  return static_cast<size_t>(tensor.shape[0] / shape[0]);
+}
+
+void append_output(Tensor& stack, const std::string& name, const Ort::Value& value) {
   const auto info = value.GetTensorTypeAndShapeInfo();
-  Tensor tensor;
-  tensor.type = static_cast<ElementType>(info.GetElementType());  // ORT's enum is ONNX's here
-  if (conformance::element_size(tensor.type) == 0)
+  stack.type = static_cast<ElementType>(info.GetElementType());  // ORT's enum is ONNX's here
+  if (conformance::element_size(stack.type) == 0)
     throw std::runtime_error("output '" + name + "' has an element type that cannot be written");
-  tensor.shape = info.GetShape();
-  const size_t size = info.GetElementCount() * conformance::element_size(tensor.type);
+  const std::vector<int64_t> shape = info.GetShape();
+  if (stack.bytes.empty())
+    stack.shape = shape;
+  else if (shape.empty())
+    throw std::runtime_error("output '" + name + "' is a scalar and cannot be stacked");
+  else
+    stack.shape[0] += shape[0];
+  const size_t size = info.GetElementCount() * conformance::element_size(stack.type);
   const auto* data = static_cast<const uint8_t*>(value.GetTensorRawData());
-  tensor.bytes.assign(data, data + size);
-  conformance::write_npy((fs::path(options.output_dir) / file_name(name)).string(), tensor);
+  stack.bytes.insert(stack.bytes.end(), data, data + size);
+}
+
+struct Input {
+  std::string name;
+  Tensor tensor;
+  std::vector<int64_t> shape;  // of one run
+};
+
+std::vector<Input> load_inputs(const Options& options, const Ort::Session& session, size_t& runs) {
+  const Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<Input> inputs;
+  for (size_t i = 0; i < session.GetInputCount(); ++i) {
+    Input input;
+    input.name = session.GetInputNameAllocated(i, allocator).get();
+    input.tensor = load_input(options, input.name, i);
+    input.shape = model_shape(session, i, input.tensor);
+    const size_t n = stacked_runs(input.shape, input.tensor);
+    if (i > 0 && n != runs)
+      throw std::runtime_error("input '" + input.name + "' stacks another number of runs");
+    runs = n;
+    if (n == 1) input.shape = input.tensor.shape;
+    inputs.push_back(std::move(input));
+  }
+  for (const auto& [name, file] : options.inputs)
+    if (std::none_of(inputs.begin(), inputs.end(),
+                     [&](const Input& input) { return input.name == name; }))
+      throw std::runtime_error("the model has no input '" + name + "'");
+  return inputs;
 }
 
 void run(const Options& options) {
@@ -149,32 +200,35 @@ void run(const Options& options) {
     session_options.SetOptimizedModelFilePath(options.save_optimized.c_str());
   Ort::Session session(env, options.model.c_str(), session_options);
 
+  size_t runs = 1;
+  std::vector<Input> inputs = load_inputs(options, session, runs);
   const Ort::AllocatorWithDefaultOptions allocator;
-  const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
-  std::vector<std::string> input_names, output_names;
-  std::vector<Tensor> tensors;
-  for (size_t i = 0; i < session.GetInputCount(); ++i) {
-    input_names.push_back(session.GetInputNameAllocated(i, allocator).get());
-    tensors.push_back(load_input(options, input_names.back(), i));
-  }
-  for (const auto& [name, file] : options.inputs)
-    if (std::find(input_names.begin(), input_names.end(), name) == input_names.end())
-      throw std::runtime_error("the model has no input '" + name + "'");
-  std::vector<Ort::Value> inputs;
-  for (Tensor& t : tensors)
-    inputs.push_back(Ort::Value::CreateTensor(memory, t.bytes.data(), t.bytes.size(),
-                                              t.shape.data(), t.shape.size(),
-                                              static_cast<ONNXTensorElementDataType>(t.type)));
+  std::vector<std::string> output_names;
   for (size_t i = 0; i < session.GetOutputCount(); ++i)
     output_names.push_back(session.GetOutputNameAllocated(i, allocator).get());
-
   std::vector<const char*> in, out;
-  for (const auto& name : input_names) in.push_back(name.c_str());
+  for (const Input& input : inputs) in.push_back(input.name.c_str());
   for (const auto& name : output_names) out.push_back(name.c_str());
-  const auto results = session.Run(Ort::RunOptions{nullptr}, in.data(), inputs.data(), in.size(),
-                                   out.data(), out.size());
+
+  const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
+  std::vector<Tensor> stacks(output_names.size());
+  for (size_t r = 0; r < runs; ++r) {
+    std::vector<Ort::Value> values;
+    for (Input& input : inputs) {
+      const size_t size = input.tensor.bytes.size() / runs;
+      values.push_back(Ort::Value::CreateTensor(
+          memory, input.tensor.bytes.data() + r * size, size, input.shape.data(),
+          input.shape.size(), static_cast<ONNXTensorElementDataType>(input.tensor.type)));
+    }
+    const auto results = session.Run(Ort::RunOptions{nullptr}, in.data(), values.data(), in.size(),
+                                     out.data(), out.size());
+    for (size_t i = 0; i < results.size(); ++i)
+      append_output(stacks[i], output_names[i], results[i]);
+  }
   fs::create_directories(options.output_dir);
-  for (size_t i = 0; i < results.size(); ++i) save_output(options, output_names[i], results[i]);
+  for (size_t i = 0; i < stacks.size(); ++i)
+    conformance::write_npy((fs::path(options.output_dir) / file_name(output_names[i])).string(),
+                           stacks[i]);
 }
 
 }  // namespace

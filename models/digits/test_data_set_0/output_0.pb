@@ -1,0 +1,3 @@
+
+BlogitsJ
+F’Åfe-Wr™\

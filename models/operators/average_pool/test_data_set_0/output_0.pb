@@ -1,0 +1,1 @@
+BoutputJxV·‰‚ds`w~R|ƒ‘p“‚q{j…`Šº„Šx¨Ž¸fc¨®}nÞœ¤wªÌª]p–›zqVqu„¤°_¤ä§š‘ˆé£’Rh€e’Kc#«—[*wh3t†‹3n¿{SQ«–1UqtˆjÃF,€„N ‚vQŠŽuP†kŸ

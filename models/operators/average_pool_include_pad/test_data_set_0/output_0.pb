@@ -1,0 +1,1 @@
+BoutputJxp|Sb^’D[wˆ®oNjzbUWr~Xm hF‘LY€”‚m*-z†=6tbl}’=a”–††€Œdk}’}hŠfNhVzM€ ÅœsˆSfkaLLrliucf9Uu&BL/LT3egf“wUnqf\uHTŒ£2J‘¢~{ctœ—

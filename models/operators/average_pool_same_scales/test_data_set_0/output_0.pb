@@ -1,0 +1,1 @@
+BoutputJH¹‹¨js¢nˆ–ª¬HiŸ‚’IP¬zRwŠu·[˜|OL£r\Ò•\`v˜VSm¥rš†J]\d«6^ntS`[˜Z~GZ?Ëiqx

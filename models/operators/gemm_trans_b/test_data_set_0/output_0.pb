@@ -1,0 +1,1 @@
+BoutputJ9}Œš™ÅC¸£m›Œnys¯’¬ph‰w•¾›ˆa³\n±ˆR™r„ui~xPt†„q^q——\ƒ«®«

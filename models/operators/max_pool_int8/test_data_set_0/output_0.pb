@@ -1,0 +1,2 @@
+	BoutputJØafhetfhetfyötHy~Hy~Hy~ByfNdé5Ndé\"3f\F3f^L3f^LvýoLwýoÚwýz;wáz]`z]Gg<&ðvCsðvkvvtvktvftkpfekîfKkD)KDtVTtVTt6
+e6Ce|CW|C]W|aWrRaLrRDur)Dur)eud:eg[\en[\GnP\GnTGZTXT]I3?]Ij?]vj?vjvqKqn;qn;VBn;VB
