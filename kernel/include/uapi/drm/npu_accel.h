@@ -372,6 +372,12 @@ struct drm_npu_queue_state {
 	__u64 jobs_completed;
 	/** @fault: Out: of the last job that failed. */
 	struct drm_npu_fault fault;
+	/**
+	 * @first_failed: Out: number of the first job that failed, counted
+	 * from 1; 0: none has. Jobs that were skipped because of a failure in
+	 * their SUBMIT do not count.
+	 */
+	__u64 first_failed;
 };
 
 /* ---- SUBMIT ----------------------------------------------------------- */
