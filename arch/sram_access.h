@@ -16,8 +16,8 @@ namespace npu::arch {
 struct SramAccess {
   uint64_t address = 0;
   uint64_t bytes = 0;
-  uint64_t stride[3] = {0, 0, 0};
-  uint32_t count[3] = {1, 1, 1};
+  uint64_t stride[4] = {0, 0, 0, 0};
+  uint32_t count[4] = {1, 1, 1, 1};
   bool write = false;
   // Position in the gang whose SRAM is meant, for PEER_LOAD and multicast;
   // otherwise the command's own core.
@@ -25,6 +25,11 @@ struct SramAccess {
 
   // First byte after the highest one touched, in 64 bits without overflow.
   uint64_t end() const;
+  // All bytes of all blocks; bytes that several blocks share count each time.
+  uint64_t total_bytes() const;
+  // No byte belongs to two blocks. Sufficient, not necessary: true only if each
+  // dimension, by growing stride, steps over all of what it repeats.
+  bool disjoint() const;
 };
 
 // Appends every access of `command`, which runs on gang position `core`. The

@@ -78,26 +78,33 @@ constexpr uint32_t encode_wait(npu_engine engine, uint32_t count, unsigned core 
                           uint32_t{core} << NPU_WAIT_CORE_SHIFT;
 }
 
+// Adds a wait to a command. A wait that the command already has for the same
+// engine is raised if needed; count 0 adds nothing. False, and nothing changed,
+// if all NPU_WAITS fields are taken by others.
+bool add_wait(npu_command_header& header, npu_engine engine, uint32_t count, unsigned core = 0);
+
 // Appends commands and keeps the retirement counts that waits refer to.
 class StreamBuilder {
  public:
-  // Fills in size, engine and waits; returns the number of commands of its
-  // engine up to and including this one: what a later command waits for.
-  uint32_t append(npu_command_dma command);
+  // Fills in the header's size and engine; the waits are the caller's. Returns
+  // the number of commands of its engine up to and including this one: what a
+  // later command waits for.
+  uint32_t append(const npu_command_dma& command);
   uint32_t append(const npu_command_mac& command);
   uint32_t append(const npu_command_mac& command, const npu_mac_extension& extension);
   uint32_t append(const npu_command_vec& command);
   void append(const npu_command_yield& command);
+  void append_nop(const npu_command_header& header = {});
 
   uint32_t count(npu_engine engine) const { return counts_[engine]; }
   uint32_t commands() const { return commands_; }
   const std::vector<std::byte>& bytes() const { return bytes_; }
 
  private:
-  uint32_t append_records(const void* first, const void* second, npu_engine engine);
+  uint32_t append_records(const void* first, const void* second, unsigned opcode);
 
   std::vector<std::byte> bytes_;
-  uint32_t counts_[NPU_ENGINE_COUNT] = {};
+  uint32_t counts_[NPU_ENGINE_COUNT + 1] = {};
   uint32_t commands_ = 0;
 };
 
@@ -109,6 +116,8 @@ const char* opcode_name(unsigned opcode);    // "CONV", ..., "?"
 const char* status_name(unsigned status);    // "OK", "MMU_FAULT", ..., "?"
 const char* data_type_name(unsigned type);   // "uint8", ..., "?"
 unsigned data_type_bits(unsigned type);      // 0 if unknown
+const char* vec_function_name(unsigned function);  // "ADD", ..., "?"
+bool opcode_engine(unsigned opcode, npu_engine& engine);  // false if unknown
 
 }  // namespace npu::arch
 

@@ -16,6 +16,10 @@ namespace npu::arch {
 const npu_target* find_target(std::string_view name);
 std::span<const npu_target> all_targets();
 
+// The card of the build's configuration (.config): the default of the QEMU
+// device and of the simulator.
+const npu_target& configured_target();
+
 // Empty if every parameter is in its range, else a sentence naming field,
 // value and range.
 std::string validate_target(const npu_target& target);

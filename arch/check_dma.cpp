@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+//
+// Fields of LOAD, STORE, FILL and SRAM_COPY.
+#include "arch/command_check.h"
+#include "arch/mac_shape.h"
+#include "arch/sram_access.h"
+#include "npu/mmu.h"
+#include "npu/queue.h"
+
+namespace npu::arch {
+namespace {
+
+constexpr const char* kSize[] = {"size[0]", "size[1]", "size[2]", "size[3]"};
+
+bool check_block(const npu_command_dma& dma, const npu_target& target, bool sram_is_written,
+                 Violation& v) {
+  if (!v.range("element_log2", dma.element_log2, 0, 2)) return false;
+  const uint32_t element = 1u << dma.element_log2;
+  uint64_t bytes = element;
+  for (int i = 0; i < 4; ++i) {
+    if (dma.size[i] == 0) return v.fail("%s is 0, must be at least 1", kSize[i]);
+    const uint64_t padded =
+        uint64_t{dma.size[i]} + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0);
+    bytes = saturating_product({bytes, padded});
+  }
+  if (bytes > target.sram_bytes)
+    return v.fail("the block has %llu bytes, more than the SRAM, %u",
+                  static_cast<unsigned long long>(bytes), target.sram_bytes);
+  if (dma.element_log2 < 2 && (dma.pad_value >> (8 * element)) != 0)
+    return v.fail("pad_value is %#x, does not fit an element of %u bytes", dma.pad_value, element);
+
+  const uint32_t rows = dma.size[2] + dma.pad_before[2] + dma.pad_after[2];
+  if (dma.ring_rows == 0) {
+    if (!v.zero("ring_first", dma.ring_first)) return false;
+  } else {
+    if (dma.ring_first >= dma.ring_rows)
+      return v.fail("ring_first is %u, must be less than ring_rows, %u", dma.ring_first,
+                    dma.ring_rows);
+    if (rows > dma.ring_rows)
+      return v.fail("the block has %u rows, more than ring_rows, %u", rows, dma.ring_rows);
+  }
+  if (sram_is_written) {
+    SramAccess access;
+    access.bytes = element;
+    for (int i = 0; i < 4; ++i) {
+      access.count[i] = dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0);
+      access.stride[i] = dma.sram_stride[i];
+    }
+    if (!access.disjoint()) return v.fail("sram_stride: the block overlaps itself in SRAM");
+  }
+  return true;
+}
+
+bool has_padding(const npu_command_dma& dma) {
+  for (int i = 0; i < 3; ++i)
+    if (dma.pad_before[i] != 0 || dma.pad_after[i] != 0) return true;
+  return false;
+}
+
+bool check_external(const npu_command_dma& dma, Violation& v) {
+  if (!v.range("region", dma.region, 0, NPU_MAX_REGIONS - 1)) return false;
+  // size <= 2^24 elements in all and strides of 32 bits: no overflow.
+  uint64_t end = uint64_t{1} << dma.element_log2;
+  for (int i = 0; i < 4; ++i) end += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
+  const uint64_t limit = uint64_t{1} << NPU_VA_BITS;
+  return (end <= limit && dma.external_offset <= limit - end) ||
+         v.fail("external_offset %#llx and external_stride reach beyond 2^%d",
+                static_cast<unsigned long long>(dma.external_offset), NPU_VA_BITS);
+}
+
+bool no_external(const npu_command_dma& dma, bool strides_used, Violation& v) {
+  if (!v.zero("region", dma.region) || !v.zero("external_offset", dma.external_offset))
+    return false;
+  return strides_used || v.reserved("external_stride", dma.external_stride);
+}
+
+bool no_padding(const npu_command_dma& dma, Violation& v) {
+  return v.reserved("pad_before", dma.pad_before) && v.reserved("pad_after", dma.pad_after);
+}
+
+}  // namespace
+
+bool check_dma(const npu_command_dma& dma, const npu_target& target, Violation& v) {
+  const unsigned opcode = dma.header.opcode;
+  if (opcode == NPU_OP_PEER_LOAD) return v.not_implemented("PEER_LOAD");
+  if (!v.zero("reserved0", dma.reserved0) || !v.zero("reserved1", dma.reserved1) ||
+      !v.reserved("reserved2", dma.reserved2) || !v.zero("peer_core", dma.peer_core))
+    return false;
+  if (dma.multicast != 0) {
+    if (opcode == NPU_OP_LOAD) return v.not_implemented("multicast");
+    return v.zero("multicast", dma.multicast);
+  }
+  // Padding first: check_block computes with it.
+  if (opcode != NPU_OP_LOAD && !no_padding(dma, v)) return false;
+  if (!check_block(dma, target, opcode != NPU_OP_STORE, v)) return false;
+  if (opcode != NPU_OP_SRAM_COPY && !v.zero("source_address", dma.source_address)) return false;
+  const bool pads = opcode == NPU_OP_FILL || has_padding(dma);
+  if (!pads && !v.zero("pad_value", dma.pad_value)) return false;
+  switch (opcode) {
+    case NPU_OP_LOAD:
+    case NPU_OP_STORE: return check_external(dma, v);
+    case NPU_OP_FILL: return no_external(dma, false, v);
+    default: return no_external(dma, true, v);
+  }
+}
+
+}  // namespace npu::arch

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+#include "arch/sram_access.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "arch/mac_shape.h"
+
+namespace npu::arch {
+
+uint64_t SramAccess::end() const {
+  uint64_t last = address + bytes;
+  for (int i = 0; i < 4; ++i) last += stride[i] * (count[i] - 1);
+  return last;
+}
+
+uint64_t SramAccess::total_bytes() const {
+  return saturating_product({bytes, count[0], count[1], count[2], count[3]});
+}
+
+bool SramAccess::disjoint() const {
+  std::pair<uint64_t, uint32_t> dimensions[4];
+  for (int i = 0; i < 4; ++i) dimensions[i] = {stride[i], count[i]};
+  std::sort(std::begin(dimensions), std::end(dimensions));
+  uint64_t extent = bytes;
+  for (const auto& [step, times] : dimensions) {
+    if (times <= 1) continue;
+    if (step < extent) return false;
+    extent += step * (times - 1);
+  }
+  return true;
+}
+
+namespace {
+
+class Appender {
+ public:
+  Appender(unsigned core, std::vector<SramAccess>& out)
+      : core_(static_cast<uint8_t>(core)), out_(out) {}
+
+  void bytes(uint32_t address, uint64_t bytes, bool write) {
+    SramAccess access;
+    access.address = address;
+    access.bytes = bytes;
+    access.write = write;
+    access.core = core_;
+    out_.push_back(access);
+  }
+
+  // `ring_dimension` is the dimension that a ring of `ring_rows` (0: none)
+  // wraps; a wrapped block is two.
+  void block(SramAccess access, int ring_dimension, uint32_t ring_rows, uint32_t ring_first) {
+    access.core = core_;
+    merge_contiguous(access, ring_rows == 0 ? 4 : ring_dimension);
+    if (ring_rows == 0) {
+      out_.push_back(access);
+      return;
+    }
+    const uint64_t step = access.stride[ring_dimension];
+    const uint32_t rows = access.count[ring_dimension];
+    const uint32_t before_wrap = std::min(rows, ring_rows - ring_first);
+    SramAccess part = access;
+    part.address += ring_first * step;
+    part.count[ring_dimension] = before_wrap;
+    out_.push_back(part);
+    if (before_wrap < rows) {
+      part = access;
+      part.count[ring_dimension] = rows - before_wrap;
+      out_.push_back(part);
+    }
+  }
+
+  void tensor(const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns,
+              uint64_t pixel_bytes, bool write) {
+    SramAccess access;
+    access.address = tensor.address;
+    access.bytes = pixel_bytes;
+    access.count[0] = columns;
+    access.stride[0] = tensor.pixel_stride;
+    access.count[1] = rows;
+    access.stride[1] = tensor.row_stride;
+    access.write = write;
+    block(access, 1, tensor.ring_rows, tensor.ring_first);
+  }
+
+ private:
+  // Joins dimensions below `limit` that follow each other without a gap, so
+  // that a dense tensor is one run of bytes.
+  static void merge_contiguous(SramAccess& access, int limit) {
+    for (int i = 0; i < limit && i < 4; ++i) {
+      if (access.count[i] != 1 && access.stride[i] != access.bytes) return;
+      access.bytes *= access.count[i];
+      access.count[i] = 1;
+      access.stride[i] = 0;
+    }
+  }
+
+  uint8_t core_;
+  std::vector<SramAccess>& out_;
+};
+
+void append_dma(const npu_command_dma& dma, Appender& out) {
+  SramAccess access;
+  access.address = dma.sram_address;
+  access.bytes = uint64_t{1} << dma.element_log2;
+  for (int i = 0; i < 4; ++i) {
+    access.count[i] = dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0);
+    access.stride[i] = dma.sram_stride[i];
+  }
+  access.write = dma.header.opcode != NPU_OP_STORE;
+  out.block(access, 2, dma.ring_rows, dma.ring_first);
+  if (dma.header.opcode == NPU_OP_SRAM_COPY) {
+    access.address = dma.source_address;
+    for (int i = 0; i < 4; ++i) access.stride[i] = dma.external_stride[i];
+    access.write = false;
+    out.block(access, 2, 0, 0);
+  }
+}
+
+void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, Appender& out) {
+  out.tensor(mac.input, mac.in_h, mac.in_w, mac.in_c, false);
+
+  const MacShape shape = mac_shape(mac);
+  SramAccess weights;
+  weights.address = mac.weights;
+  uint64_t rows = shape.outputs();
+  weights.bytes = shape.group_inputs * shape.taps();
+  if (mac.flags & NPU_MAC_WEIGHTS_KN) std::swap(rows, weights.bytes);
+  weights.count[0] = static_cast<uint32_t>(rows);
+  weights.stride[0] = mac.weight_stride;
+  out.block(weights, 4, 0, 0);
+
+  if (mac.flags & NPU_MAC_BIAS) out.bytes(mac.bias, uint64_t{4} * mac.out_c, false);
+  if (mac.flags & NPU_MAC_SCALE_PER_CHANNEL)
+    out.bytes(mac.scales, uint64_t{4} * mac.out_c, false);
+  if (extension.flags & NPU_EXT_WEIGHT_ZEROS) out.bytes(extension.weight_zeros, mac.out_c, false);
+  if (extension.flags & NPU_EXT_LUT1) out.bytes(extension.lut1, 256, false);
+  if (extension.flags & NPU_EXT_LUT2) out.bytes(extension.lut2, 256, false);
+  if (extension.flags & NPU_EXT_RESIDUAL)
+    out.tensor(extension.residual, mac.out_h, mac.out_w, mac.out_c, false);
+  if (mac.accumulate & NPU_ACCUMULATE_KEEP) return;
+  const bool pooled = extension.pool_kind != NPU_POOL_NONE;
+  out.tensor(mac.output, pooled ? mac.out_h / extension.pool_h : mac.out_h,
+             pooled ? mac.out_w / extension.pool_w : mac.out_w,
+             uint64_t{mac.out_c} * (data_type_bits(NPU_TYPE_AT(mac.types, 2)) / 8), true);
+}
+
+void append_vec(const npu_command_vec& vec, Appender& out) {
+  const auto pixel_bytes = [&](unsigned operand) {
+    return uint64_t{vec.channels} * (data_type_bits(NPU_TYPE_AT(vec.types, operand)) / 8);
+  };
+  out.tensor(vec.a, vec.in_h, vec.in_w, pixel_bytes(0), false);
+  if (NPU_TYPE_AT(vec.types, 1) != NPU_TYPE_NONE) {
+    const bool broadcast = vec.flags & NPU_VEC_BROADCAST_B;
+    out.tensor(vec.b, broadcast ? 1 : vec.in_h, broadcast ? 1 : vec.in_w, pixel_bytes(1), false);
+  }
+  if (vec.function == NPU_VEC_LUT) out.bytes(vec.table, 256, false);
+  out.tensor(vec.out, vec.out_h, vec.out_w, pixel_bytes(2), true);
+}
+
+}  // namespace
+
+void append_sram_accesses(const Command& command, unsigned core, std::vector<SramAccess>& out) {
+  Appender appender(core, out);
+  switch (command.engine()) {
+    case NPU_ENGINE_LOAD:
+    case NPU_ENGINE_STORE: append_dma(command.dma(), appender); break;
+    case NPU_ENGINE_MAC: append_mac(command.mac(), command.extension(), appender); break;
+    case NPU_ENGINE_VEC: append_vec(command.vec(), appender); break;
+    default: break;
+  }
+}
+
+}  // namespace npu::arch

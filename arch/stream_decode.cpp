@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+#include <cstring>
+
+#include "arch/command_check.h"
+#include "arch/mac_shape.h"
+#include "arch/sram_access.h"
+#include "arch/stream.h"
+#include "arch/text.h"
+
+namespace npu::arch {
+namespace {
+
+// What an accumulator bank holds at a point of the stream.
+struct Bank {
+  bool holds_sums = false;
+  npu_command_mac producer = {};
+};
+
+class Decoder {
+ public:
+  Decoder(const npu_target& target, unsigned core, unsigned gang, StreamError& error)
+      : target_(target), core_(core), gang_(gang), error_(error) {}
+
+  bool decode(std::span<const std::byte> bytes, Stream& stream);
+
+ private:
+  bool check(const Command& command);
+  bool check_header(const npu_command_header& header);
+  bool check_waits(const npu_command_header& header);
+  bool check_operands(const Command& command);
+  bool check_sequencer(const Command& command);
+  bool check_accumulators(const Command& command);
+  bool check_sram_range(const Command& command);
+  bool refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
+              uint64_t address, const std::string& text);
+
+  const npu_target& target_;
+  const unsigned core_, gang_;
+  StreamError& error_;
+  Violation violation_;
+  uint32_t counts_[NPU_ENGINE_COUNT + 1] = {};
+  Bank banks_[2];
+  std::vector<SramAccess> accesses_;
+};
+
+bool Decoder::refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
+                     uint64_t address, const std::string& text) {
+  error_.status = status;
+  error_.command = index;
+  error_.engine = header.engine <= NPU_ENGINE_DISPATCH ? header.engine
+                                                       : uint8_t{NPU_ENGINE_DISPATCH};
+  error_.core = static_cast<uint8_t>(core_);
+  error_.source_op = header.source_op;
+  error_.address = address;
+  error_.text = format_text("command %u (%s, operator %u): ", index, opcode_name(header.opcode),
+                            header.source_op) +
+                text;
+  return false;
+}
+
+bool Decoder::decode(std::span<const std::byte> bytes, Stream& stream) {
+  stream.clear();
+  error_ = {};
+  const npu_command_header none = {};
+  const uint32_t longest = std::min<uint32_t>(target_.max_stream_bytes, NPU_STREAM_MAX_BYTES);
+  if (bytes.size() > longest || bytes.size() % NPU_RECORD_BYTES != 0) {
+    refuse(NPU_STATUS_BAD_COMMAND, NPU_NO_COMMAND, none, 0, {});
+    error_.engine = NPU_ENGINE_DISPATCH;
+    error_.text = format_text("the stream has %zu bytes, must be a multiple of %u and at most %u",
+                              bytes.size(), NPU_RECORD_BYTES, longest);
+    return false;
+  }
+  stream.reserve(bytes.size() / NPU_RECORD_BYTES);
+  for (size_t at = 0; at < bytes.size();) {
+    Command command;
+    std::memcpy(command.records, bytes.data() + at, NPU_RECORD_BYTES);
+    std::memset(command.records + NPU_RECORD_BYTES, 0, NPU_RECORD_BYTES);
+    const uint32_t index = static_cast<uint32_t>(stream.size());
+    const npu_command_header& header = command.header();
+    violation_ = {};
+    if (!check_header(header))
+      return refuse(violation_.status, index, header, 0, violation_.text);
+    if (header.records == 2) {
+      if (bytes.size() - at < 2 * NPU_RECORD_BYTES)
+        return refuse(NPU_STATUS_BAD_COMMAND, index, header, 0,
+                      "records is 2, but the stream ends after the first");
+      std::memcpy(command.records + NPU_RECORD_BYTES, bytes.data() + at + NPU_RECORD_BYTES,
+                  NPU_RECORD_BYTES);
+    }
+    if (!check(command))
+      return refuse(violation_.status, index, header, violation_.address, violation_.text);
+    ++counts_[header.engine];
+    at += header.records * size_t{NPU_RECORD_BYTES};
+    stream.push_back(command);
+  }
+  return true;
+}
+
+bool Decoder::check(const Command& command) {
+  return check_waits(command.header()) && check_operands(command) && check_sram_range(command) &&
+         check_accumulators(command);
+}
+
+bool Decoder::check_header(const npu_command_header& header) {
+  npu_engine engine;
+  if (!opcode_engine(header.opcode, engine))
+    return violation_.fail("opcode %#x is unknown", header.opcode);
+  if (header.engine != engine)
+    return violation_.fail("engine is %u (%s), must be %u (%s)", header.engine,
+                           engine_name(header.engine), engine, engine_name(engine));
+  return violation_.range("records", header.records, 1, engine == NPU_ENGINE_MAC ? 2 : 1) &&
+         violation_.zero("header flags", header.flags);
+}
+
+bool Decoder::check_waits(const npu_command_header& header) {
+  for (int i = 0; i < NPU_WAITS; ++i) {
+    const uint32_t wait = header.wait[i];
+    if (wait == 0) continue;
+    const uint32_t count = wait & NPU_WAIT_COUNT_MASK;
+    const unsigned engine = wait >> NPU_WAIT_ENGINE_SHIFT & 0xf;
+    const unsigned core = wait >> NPU_WAIT_CORE_SHIFT & 0xf;
+    if (wait & NPU_WAIT_RESERVED)
+      return violation_.fail("wait[%d] is %#x, has reserved bits set", i, wait);
+    if (count == 0)
+      return violation_.fail("wait[%d] is %#x, its count is 0: no wait is all zero", i, wait);
+    if (engine >= NPU_ENGINE_COUNT)
+      return violation_.fail("wait[%d]: engine %u does not exist", i, engine);
+    if (core >= gang_)
+      return violation_.fail("wait[%d]: core %u is outside the gang of %u", i, core, gang_);
+    if (core == core_ && count > counts_[engine]) {
+      violation_.status = NPU_STATUS_DEADLOCK;
+      return violation_.fail("wait[%d]: %u commands of %s, but only %u come earlier in the list", i,
+                             count, engine_name(engine), counts_[engine]);
+    }
+  }
+  return true;
+}
+
+bool Decoder::check_operands(const Command& command) {
+  switch (command.engine()) {
+    case NPU_ENGINE_LOAD:
+    case NPU_ENGINE_STORE: return check_dma(command.dma(), target_, violation_);
+    case NPU_ENGINE_MAC:
+      return check_mac(command.mac(), command.extension(), target_, violation_);
+    case NPU_ENGINE_VEC: return check_vec(command.vec(), violation_);
+    default: return check_sequencer(command);
+  }
+}
+
+bool Decoder::check_sequencer(const Command& command) {
+  if (command.opcode() == NPU_OP_NOP) {
+    for (size_t i = sizeof(npu_command_header); i < NPU_RECORD_BYTES; ++i)
+      if (command.records[i] != std::byte{0})
+        return violation_.fail("byte %zu is %#x, must be 0", i,
+                               static_cast<unsigned>(command.records[i]));
+    return true;
+  }
+  const npu_command_yield& yield = command.yield();
+  if (!violation_.range("range_count", yield.range_count, 0, NPU_YIELD_RANGES) ||
+      !violation_.zero("reserved0", yield.reserved0) ||
+      !violation_.reserved("reserved", yield.reserved))
+    return false;
+  for (uint32_t i = 0; i < NPU_YIELD_RANGES; ++i) {
+    const auto& range = yield.live[i];
+    if (i >= yield.range_count) {
+      if (range.address != 0 || range.bytes != 0)
+        return violation_.fail("live[%u] is beyond range_count and must be zero", i);
+      continue;
+    }
+    if (range.bytes == 0) return violation_.fail("live[%u].bytes is 0, must be at least 1", i);
+    if (uint64_t{range.address} + range.bytes > target_.sram_bytes) {
+      violation_.status = NPU_STATUS_SRAM_RANGE;
+      violation_.address = range.address;
+      return violation_.fail("live[%u] ends at %#llx, the SRAM at %#x", i,
+                             uint64_t{range.address} + range.bytes + 0ull, target_.sram_bytes);
+    }
+  }
+  return true;
+}
+
+bool Decoder::check_sram_range(const Command& command) {
+  accesses_.clear();
+  append_sram_accesses(command, core_, accesses_);
+  for (const SramAccess& access : accesses_) {
+    if (access.end() <= target_.sram_bytes) continue;
+    violation_.status = NPU_STATUS_SRAM_RANGE;
+    violation_.address = access.address;
+    return violation_.fail("%s operand at %#llx ends at %#llx, the SRAM at %#x",
+                           access.write ? "written" : "read",
+                           static_cast<unsigned long long>(access.address),
+                           static_cast<unsigned long long>(access.end()), target_.sram_bytes);
+  }
+  return true;
+}
+
+// The sums that ADD continues are those of a KEEP of the same shape, with
+// nothing between that overwrites them.
+bool Decoder::check_accumulators(const Command& command) {
+  if (command.opcode() == NPU_OP_YIELD) {
+    banks_[0].holds_sums = banks_[1].holds_sums = false;
+    return true;
+  }
+  if (command.engine() != NPU_ENGINE_MAC) return true;
+  const npu_command_mac& mac = command.mac();
+  if (mac.accumulate == 0) {
+    banks_[0].holds_sums = banks_[1].holds_sums = false;
+    return true;
+  }
+  Bank& bank = banks_[mac.accumulator_base != 0 ? 1 : 0];
+  if (mac.accumulate & NPU_ACCUMULATE_ADD) {
+    if (!bank.holds_sums)
+      return violation_.fail("accumulate: ADD, but accumulator row %u holds no sums of a KEEP",
+                             mac.accumulator_base);
+    const npu_command_mac& kept = bank.producer;
+    const MacShape now = mac_shape(mac), then = mac_shape(kept);
+    if (mac.out_h != kept.out_h || mac.out_w != kept.out_w || mac.out_c != kept.out_c ||
+        now.passes(target_.mac_outputs) != then.passes(target_.mac_outputs))
+      return violation_.fail("accumulate: ADD of %ux%ux%u to sums of %ux%ux%u", mac.out_h,
+                             mac.out_w, mac.out_c, kept.out_h, kept.out_w, kept.out_c);
+  }
+  bank.holds_sums = mac.accumulate & NPU_ACCUMULATE_KEEP;
+  bank.producer = mac;
+  return true;
+}
+
+}  // namespace
+
+bool decode_stream(std::span<const std::byte> bytes, const npu_target& target, unsigned core,
+                   unsigned gang, Stream& stream, StreamError& error) {
+  return Decoder(target, core, gang, error).decode(bytes, stream);
+}
+
+}  // namespace npu::arch

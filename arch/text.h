@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+#ifndef NPU_ARCH_TEXT_H_
+#define NPU_ARCH_TEXT_H_
+
+#include <string>
+
+namespace npu::arch {
+
+// printf into a string.
+[[gnu::format(printf, 1, 2)]] std::string format_text(const char* format, ...);
+
+}  // namespace npu::arch
+
+#endif  // NPU_ARCH_TEXT_H_
