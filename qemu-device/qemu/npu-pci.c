@@ -376,10 +376,8 @@ static void npu_config_write(PCIDevice *pci, uint32_t address, uint32_t value,
     object_ref(OBJECT(s));      /* a reset lets others run, who may unplug */
     s->touched = true;
     pci_default_write_config(pci, address, value, len);
-    if (pci_is_express(pci)) {
-        pcie_cap_flr_write_config(pci, address, value, len);
-        pcie_aer_write_config(pci, address, value, len);
-    }
+    pcie_cap_flr_write_config(pci, address, value, len);
+    pcie_aer_write_config(pci, address, value, len);
     if (!mastering &&
         (pci_get_word(pci->config + PCI_COMMAND) & PCI_COMMAND_MASTER)) {
         npu_host_kick(s);
@@ -393,9 +391,8 @@ static void npu_reset_hold(Object *obj, ResetType type)
 {
     NPUState *s = NPU(obj);
     PCIDevice *pci = PCI_DEVICE(obj);
-    bool flr = pci_is_express(pci) &&
-        (pci_get_word(pci->config + pci->exp.exp_cap + PCI_EXP_DEVCTL) &
-         PCI_EXP_DEVCTL_BCR_FLR);
+    bool flr = pci_get_word(pci->config + pci->exp.exp_cap + PCI_EXP_DEVCTL) &
+        PCI_EXP_DEVCTL_BCR_FLR;
 
     if (!s->model || !s->touched) {
         return;                 /* as new; wiping card memory takes time */
@@ -577,9 +574,6 @@ static bool npu_add_capabilities(NPUState *s, Error **errp)
     pci_set_word(pci->config + NPU_PM_CAP + PCI_PM_CTRL,
                  PCI_PM_CTRL_NO_SOFT_RESET);
     pci_set_word(pci->wmask + NPU_PM_CAP + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
-    if (!pci_bus_is_express(pci_get_bus(pci))) {
-        return true;
-    }
     if (pcie_endpoint_cap_init(pci, NPU_EXP_CAP) < 0) {
         error_setg(errp, "npu: no PCI Express capability on this bus");
         return false;
@@ -607,10 +601,10 @@ static void npu_exit(PCIDevice *pci)
     }
     timer_free(s->deadline);
     g_clear_pointer(&s->model, npu_model_destroy);
-    if (pci_is_express(pci) && pci->exp.aer_cap) {
+    if (pci->exp.aer_cap) {
         pcie_aer_exit(pci);
     }
-    if (pci_is_express(pci) && pci->exp.exp_cap) {
+    if (pci->exp.exp_cap) {
         pcie_cap_exit(pci);
     }
     msix_uninit_exclusive_bar(pci);
@@ -825,7 +819,6 @@ static const TypeInfo npu_info = {
     .class_init = npu_class_init,
     .interfaces = (InterfaceInfo[]) {
         { INTERFACE_PCIE_DEVICE },
-        { INTERFACE_CONVENTIONAL_PCI_DEVICE },
         { }
     },
 };
