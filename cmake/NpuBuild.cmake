@@ -55,3 +55,19 @@ function(npu_add_test name)
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
     PROPERTIES TIMEOUT ${arg_TIMEOUT})
 endfunction()
+
+# npu_add_tap_test(NAME COMMAND program args... [TIMEOUT seconds] [ENVIRONMENT NAME=VALUE...])
+# A program on the host that prints TAP. `make test` counts its lines; plain
+# ctest sees its exit status.
+function(npu_add_tap_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "COMMAND;ENVIRONMENT" ${ARGN})
+  if(NOT NPU_TESTS)
+    return()
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 600)
+  endif()
+  add_test(NAME ${name} COMMAND ${arg_COMMAND})
+  set_tests_properties(${name} PROPERTIES LABELS tap TIMEOUT ${arg_TIMEOUT}
+    ENVIRONMENT "${arg_ENVIRONMENT}")
+endfunction()

@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Builds npu.ko against the headers of the VM's kernel (build/kernel/kernel.env);
+# the result is build/npu.ko. Kbuild writes next to its sources, so it works on
+# a copy under build/module, which keeps the mtime of unchanged files.
+#
+#   build-module.sh [MAKE-ARGUMENT]...     e.g. W=1, C=1
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/scripts/lib.sh"
+
+[ -f "$root/kernel/Kbuild" ] || [ -f "$root/kernel/Makefile" ] || die "kernel/ holds no module yet"
+[ -f "$root/build/kernel/kernel.env" ] || "$root/scripts/fetch-kernel.sh"
+. "$root/build/kernel/kernel.env"
+
+copy=$root/build/module
+mkdir -p "$copy"
+ln -sfn ../../include "$copy/include"
+ln -sfn ../../scripts "$copy/scripts"
+# Removed sources leave; new and changed ones arrive.
+if [ -d "$copy/kernel" ]; then
+	(cd "$copy/kernel" && find . -type f \( -name '*.[ch]' -o -name Kbuild -o -name Makefile -o -name '*.sh' \) ! -name '*.mod.c' -print) |
+		while read -r file; do
+			[ -e "$root/kernel/$file" ] || case $file in
+			*/generated/*) ;;
+			*) rm -f "$copy/kernel/$file" ;;
+			esac
+		done
+fi
+(cd "$root/kernel" && find . -type f \( -name '*.[chS]' -o -name Kbuild -o -name Makefile -o -name '*.sh' -o -name '*.mk' \) ! -name '*.mod.c' -print) |
+	while read -r file; do
+		cmp -s "$root/kernel/$file" "$copy/kernel/$file" && continue
+		mkdir -p "$copy/kernel/$(dirname "$file")"
+		cp -p "$root/kernel/$file" "$copy/kernel/$file"
+	done
+
+compiler=()
+command -v gcc-12 > /dev/null || compiler=(CC=gcc)
+run_quietly "building npu.ko for $KERNEL_RELEASE" \
+	make -j "$JOBS" -C "$KDIR" M="$copy/kernel" "${compiler[@]}" "$@" modules
+cmp -s "$copy/kernel/npu.ko" "$root/build/npu.ko" || cp "$copy/kernel/npu.ko" "$root/build/npu.ko"

@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Everything from a fresh clone to a bootable VM: installs what is missing,
+# configures, builds. Each step does nothing when its result is up to date.
+#
+#   build.sh [--no-install] [SET]...     sets of packages: build vm test
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/scripts/lib.sh"
+
+cd "$root"
+install=yes
+[ "${1:-}" != --no-install ] || { install=; shift; }
+[ -z "$install" ] || scripts/install-deps.sh "${@:-build}"
+
+if [ ! -f build/build.ninja ]; then
+	run_quietly "configuring user space" cmake --preset release
+fi
+# The lines of Ninja are the progress; on failure they hold the compiler's message.
+run_quietly "building user space" cmake --build build -j "$JOBS"
+scripts/fetch-kernel.sh
+scripts/build-module.sh
+scripts/build-qemu.sh
+scripts/mkinitrd.py

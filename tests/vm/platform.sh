@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The VM itself: what every other test in this folder stands on. The driver is
+# not loaded.
+#
+# vm: device=npu,preset=edge,serial=77
+# vm: device=npu,cores=3,name=three
+# vm: no-module
+. ./tap.sh
+
+card() { grep -lx 0x120000 /sys/bus/pci/devices/*/class | sed -n "$1s,/class,,p"; }
+first=$(card 1)
+second=$(card 2)
+
+check "two cards are on the bus" test -n "$second"
+check "BAR2 is a 64-bit prefetchable window" \
+	sh -c "sed -n 3p $first/resource | grep -q '0x000000000014220c$'"
+check "the card can be reset through the function" grep -q flr "$first/reset_method"
+check "function-level reset works" sh -c "echo flr > $first/reset_method && echo 1 > $first/reset"
+check "QMP answers inside the guest" sh -c '. ./tap.sh; qmp "{\"execute\":\"query-status\"}" | grep -q running'
+check "a preset sets the card's parameters" sh -c '. ./tap.sh
+	qmp "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/npu0\",\"property\":\"mac-outputs\"}}" | grep -q ": 16}"'
+check "a property sets one parameter of the other card" sh -c '. ./tap.sh
+	qmp "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/npu1\",\"property\":\"cores\"}}" | grep -q ": 3}"'
+check "an unknown fault is refused" sh -c '. ./tap.sh; ! inject nonsense'
+check "the kernel's log is clean so far" sh -c '! dmesg | grep -E "WARNING|BUG|Oops"'
+finish
