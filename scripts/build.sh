@@ -13,8 +13,18 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 install=yes
 [ "${1:-}" != --no-install ] || { install=; shift; }
-[ -z "$install" ] || scripts/install-deps.sh "${@:-build}"
+[ $# -gt 0 ] || set -- build vm
+[ -z "$install" ] || scripts/install-deps.sh "$@"
 
+case " $* " in
+*" test "*)
+	# Its absence is seen by CMake; the tests that need it then say so as skips.
+	[ -f build/onnxruntime/stamp ] || {
+		rm -f build/build.ninja
+		scripts/fetch-onnxruntime.sh || say "ONNX Runtime cannot be had here; tests that compare with it are skipped"
+	}
+	;;
+esac
 if [ ! -f build/build.ninja ]; then
 	run_quietly "configuring user space" cmake --preset release
 fi

@@ -6,12 +6,14 @@
   npu_config.cmake         the same as CMake variables
   npu_targets_generated.h  the presets and the configured card as C
                            initialisers of struct npu_target
+  target.json              the configured card, as npu-compile --target takes it
 
 A file is rewritten only when its content changes, so a reconfiguration that
 changes nothing rebuilds nothing.
 """
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -126,6 +128,9 @@ def main():
         text += (' \\\n\tX("%s", %s, %su)' % (field.replace("_", "-"), field,
                                                 kconf.syms["NPU_" + field.upper()].str_value))
     text += "\n\n#endif\n"
+    card = {field: kconf.syms["NPU_" + field.upper()].str_value for field in fields}
+    card.update((field, int(value)) for field, value in card.items() if field != "name")
+    write(os.path.join(options.output, "target.json"), json.dumps(card, indent=2) + "\n")
     write(os.path.join(options.output, "npu_targets_generated.h"), text)
 
 
