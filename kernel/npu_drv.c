@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* The module: PCI probe and remove, open files, the list of ioctls. */
+#include <linux/dma-mapping.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/wait_bit.h>
+
+#include <drm/drm_accel.h>
+#include <drm/drm_gem.h>
+#include <drm/drm_ioctl.h>
+
+#include "npu_bo.h"
+#include "npu_debugfs.h"
+#include "npu_device.h"
+#include "npu_file.h"
+#include "npu_hw.h"
+#include "npu_irq.h"
+#include "npu_job.h"
+#include "npu_query.h"
+#include "npu_queue.h"
+#include "npu_vm.h"
+#include "npu_watchdog.h"
+
+struct workqueue_struct *npu_release_wq;
+
+/* Queues and spaces that npu_release_wq will free; the module waits for them. */
+static atomic_t npu_deferred;
+
+void npu_deferred_get(void)
+{
+	atomic_inc(&npu_deferred);
+}
+
+void npu_deferred_put(void)
+{
+	if (atomic_dec_and_test(&npu_deferred))
+		wake_up_var(&npu_deferred);
+}
+
+/* ---- Open files ---- */
+
+struct npu_file *npu_file_get(struct npu_file *nfile)
+{
+	kref_get(&nfile->kref);
+	return nfile;
+}
+
+static void npu_file_release(struct kref *kref)
+{
+	kfree(container_of(kref, struct npu_file, kref));
+}
+
+void npu_file_put(struct npu_file *nfile)
+{
+	kref_put(&nfile->kref, npu_file_release);
+}
+
+static int npu_open(struct drm_device *drm, struct drm_file *file)
+{
+	struct npu_file *nfile = kzalloc(sizeof(*nfile), GFP_KERNEL);
+
+	if (!nfile)
+		return -ENOMEM;
+	kref_init(&nfile->kref);
+	spin_lock_init(&nfile->lock);
+	xa_init_flags(&nfile->vms, XA_FLAGS_ALLOC);
+	xa_init_flags(&nfile->queues, XA_FLAGS_ALLOC);
+	file->driver_priv = nfile;
+	return 0;
+}
+
+static void npu_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	struct npu_file *nfile = file->driver_priv;
+
+	npu_queue_close_file(nfile);
+	npu_vm_close_file(nfile);
+	npu_file_put(nfile);
+}
+
+static void npu_show_fdinfo(struct drm_printer *p, struct drm_file *file)
+{
+	struct npu_device *npu = to_npu(file->minor->dev);
+	struct npu_file *nfile = file->driver_priv;
+	unsigned long flags;
+	u64 busy_ns, cycles;
+
+	spin_lock_irqsave(&nfile->lock, flags);
+	busy_ns = nfile->busy_ns;
+	cycles = nfile->cycles;
+	spin_unlock_irqrestore(&nfile->lock, flags);
+
+	drm_printf(p, "drm-engine-npu:\t%llu ns\n", busy_ns);
+	drm_printf(p, "drm-engine-capacity-npu:\t%u\n", npu->target.cores);
+	drm_printf(p, "drm-cycles-npu:\t%llu\n", cycles);
+	drm_printf(p, "drm-maxfreq-npu:\t%u MHz\n", npu->target.clock_mhz);
+	drm_show_memory_stats(p, file);
+}
+
+/* ---- The driver ---- */
+
+#define NPU_IOCTL(n, f) DRM_IOCTL_DEF_DRV(NPU_##n, npu_##f##_ioctl, 0)
+
+static const struct drm_ioctl_desc npu_ioctls[] = {
+	NPU_IOCTL(DEV_QUERY, dev_query),
+	NPU_IOCTL(BO_CREATE, bo_create),
+	NPU_IOCTL(BO_MMAP_OFFSET, bo_mmap_offset),
+	NPU_IOCTL(VM_CREATE, vm_create),
+	NPU_IOCTL(VM_DESTROY, vm_destroy),
+	NPU_IOCTL(VM_BIND, vm_bind),
+	NPU_IOCTL(QUEUE_CREATE, queue_create),
+	NPU_IOCTL(QUEUE_DESTROY, queue_destroy),
+	NPU_IOCTL(QUEUE_STATE, queue_state),
+	NPU_IOCTL(SUBMIT, submit),
+};
+
+/* DRM_ACCEL_FOPS leaves show_fdinfo out. */
+static const struct file_operations npu_fops = {
+	.owner = THIS_MODULE,
+	DRM_ACCEL_FOPS,
+	.show_fdinfo = drm_show_fdinfo,
+};
+
+static const struct drm_driver npu_driver = {
+	.driver_features = DRIVER_COMPUTE_ACCEL | DRIVER_GEM | DRIVER_SYNCOBJ |
+			   DRIVER_SYNCOBJ_TIMELINE | NPU_DRIVER_GEM_GPUVA,
+	.open = npu_open,
+	.postclose = npu_postclose,
+	.show_fdinfo = npu_show_fdinfo,
+	.ioctls = npu_ioctls,
+	.num_ioctls = ARRAY_SIZE(npu_ioctls),
+	.fops = &npu_fops,
+	.name = "npu",
+	.desc = "NPU card",
+	.major = 1,
+	.minor = 0,
+};
+
+/* ---- PCI ---- */
+
+static int npu_map(struct npu_device *npu, struct pci_dev *pdev)
+{
+	int ret;
+
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	if (pci_resource_len(pdev, NPU_BAR_REGISTERS) < NPU_BAR_REGISTERS_SIZE)
+		return -ENODEV;
+	npu->regs = pcim_iomap_region(pdev, NPU_BAR_REGISTERS, "npu");
+	if (IS_ERR(npu->regs))
+		return PTR_ERR(npu->regs);
+	ret = pcim_request_region(pdev, NPU_BAR_APERTURE, "npu");
+	if (ret)
+		return ret;
+	npu->aperture_base = pci_resource_start(pdev, NPU_BAR_APERTURE);
+	npu->aperture_bytes = pci_resource_len(pdev, NPU_BAR_APERTURE);
+
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	if (ret)
+		ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(32));
+	return ret;
+}
+
+static int npu_init_software(struct npu_device *npu)
+{
+	int ret;
+
+	ida_init(&npu->asid_ida);
+	ida_init(&npu->queue_ida);
+	INIT_LIST_HEAD(&npu->vms);
+	ret = drmm_mutex_init(&npu->drm, &npu->vms_lock);
+	if (ret)
+		return ret;
+	npu->sched_wq = npu_drmm_alloc_workqueue(&npu->drm, "npu-sched");
+	if (IS_ERR(npu->sched_wq))
+		return PTR_ERR(npu->sched_wq);
+	return npu_watchdog_init(npu);
+}
+
+static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct npu_device *npu;
+	int ret;
+
+	npu = devm_drm_dev_alloc(&pdev->dev, &npu_driver, struct npu_device, drm);
+	if (IS_ERR(npu))
+		return PTR_ERR(npu);
+	pci_set_drvdata(pdev, npu);
+
+	ret = npu_map(npu, pdev);
+	if (ret)
+		return ret;
+	ret = npu_hw_discover(npu);
+	if (ret)
+		return ret;
+	ret = npu_init_software(npu);
+	if (ret)
+		return ret;
+	/* Whatever an earlier owner left running has stopped before we may be written to. */
+	npu_hw_stop(npu);
+	npu_write(npu, NPU_REG_RESET, NPU_RESET_KIND_CARD);
+	ret = npu_irq_init(npu);
+	if (ret)
+		return ret;
+	ret = npu_ttm_init(npu);
+	if (ret)
+		return ret;
+
+	ret = npu_hw_alloc_tables(npu);
+	if (ret)
+		return ret;
+	pci_set_master(pdev);
+	ret = npu_hw_start(npu);
+	if (ret)
+		goto err_stop;
+	ret = npu_kqueue_init(npu);
+	if (ret)
+		goto err_stop;
+	ret = drm_dev_register(&npu->drm, 0);
+	if (ret)
+		goto err_kqueue;
+	npu_debugfs_init(npu);
+	return 0;
+
+err_kqueue:
+	npu_hw_stop(npu);
+	npu_kqueue_fini(npu);
+	npu_watchdog_fini(npu);
+err_stop:
+	npu_hw_stop(npu);
+	npu_irq_fini(npu);
+	pci_clear_master(pdev);
+	npu_hw_free_tables(npu);
+	return ret;
+}
+
+/*
+ * Files may still be open. After drm_dev_unplug() nobody is or gets inside
+ * drm_dev_enter(); what is left is to stop the card, signal what it will not
+ * complete any more, and free the memory that it could access.
+ */
+static void npu_remove(struct pci_dev *pdev)
+{
+	struct npu_device *npu = pci_get_drvdata(pdev);
+	unsigned int id;
+
+	drm_dev_unplug(&npu->drm);
+	npu_watchdog_fini(npu);
+	npu_irq_fini(npu);
+	npu_hw_stop(npu);
+	pci_clear_master(pdev);
+
+	for (id = 1; id < npu->hwqs; id++) {
+		struct npu_hwq *hwq = npu->slots[id];
+
+		if (hwq) {
+			npu_hwq_give_up(hwq, NPU_STATUS_VICTIM, -ENODEV);
+			npu_hwq_fini(hwq);
+		}
+	}
+	npu_kqueue_fini(npu);
+	npu_vm_free_tables(npu);
+	ttm_device_clear_dma_mappings(&npu->ttm);
+	npu_hw_free_tables(npu);
+}
+
+/* The machine goes down or starts another kernel: no DMA from now on. */
+static void npu_shutdown(struct pci_dev *pdev)
+{
+	struct npu_device *npu = pci_get_drvdata(pdev);
+
+	npu_hw_stop(npu);
+	pci_clear_master(pdev);
+}
+
+static const struct pci_device_id npu_pci_ids[] = {
+	{ PCI_DEVICE(NPU_PCI_VENDOR_ID, NPU_PCI_DEVICE_ID) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, npu_pci_ids);
+
+static struct pci_driver npu_pci_driver = {
+	.name = "npu",
+	.id_table = npu_pci_ids,
+	.probe = npu_probe,
+	.remove = npu_remove,
+	.shutdown = npu_shutdown,
+};
+
+static int __init npu_init(void)
+{
+	int ret;
+
+	npu_release_wq = alloc_workqueue("npu-release", WQ_UNBOUND, 0);
+	if (!npu_release_wq)
+		return -ENOMEM;
+	ret = pci_register_driver(&npu_pci_driver);
+	if (ret)
+		destroy_workqueue(npu_release_wq);
+	return ret;
+}
+
+static void __exit npu_exit(void)
+{
+	pci_unregister_driver(&npu_pci_driver);
+	/*
+	 * No file is open, but a job may still wait for another driver's fence
+	 * before run_job refuses it.
+	 */
+	wait_var_event(&npu_deferred, !atomic_read(&npu_deferred));
+	destroy_workqueue(npu_release_wq);
+	/* Fences and sched jobs are freed after a grace period. */
+	rcu_barrier();
+}
+
+module_init(npu_init);
+module_exit(npu_exit);
+
+MODULE_DESCRIPTION("DRM accel driver for the NPU card");
+MODULE_LICENSE("Dual MIT/GPL");

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * Hardware queues.
+ *
+ * In the steady state a push is one doorbell write and a completion is read
+ * from memory: no other register is touched.
+ */
+#include <linux/dma-fence.h>
+#include <linux/dma-mapping.h>
+#include <linux/interrupt.h>
+
+#include "npu_device.h"
+#include "npu_hwq.h"
+#include "npu_watchdog.h"
+
+#define NPU_HWQ_RING_BYTES	(NPU_HWQ_RING_SIZE * sizeof(struct npu_packet))
+#define NPU_HWQ_COMPLETION_BYTES (NPU_HWQ_RING_SIZE * sizeof(struct npu_completion))
+#define NPU_HWQ_BYTES \
+	(NPU_HWQ_RING_BYTES + NPU_HWQ_COMPLETION_BYTES + sizeof(struct npu_queue_indices))
+
+/* Vector 0 is for events; queues share the others. With one vector all share it. */
+unsigned int npu_hwq_vector(struct npu_device *npu, unsigned int id)
+{
+	return npu->vectors > 1 ? 1 + id % (npu->vectors - 1) : 0;
+}
+
+/**
+ * npu_hwq_init - allocate a queue's rings, publish it and start it
+ * @npu: device, inside drm_dev_enter()
+ * @hwq: zeroed
+ * @id: its number, below npu->hwqs
+ * @params: its context
+ */
+int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
+		 const struct npu_hwq_params *params)
+{
+	struct npu_queue_context *context = &npu->queue_table[id];
+
+	hwq->npu = npu;
+	hwq->id = id;
+	hwq->vector = npu_hwq_vector(npu, id);
+	hwq->blamed = NPU_HWQ_NOT_BLAMED;
+	spin_lock_init(&hwq->lock);
+	INIT_LIST_HEAD(&hwq->pending);
+
+	hwq->ring = dma_alloc_coherent(npu->drm.dev, NPU_HWQ_BYTES, &hwq->dma, GFP_KERNEL);
+	if (!hwq->ring)
+		return -ENOMEM;
+	hwq->completions = (void *)hwq->ring + NPU_HWQ_RING_BYTES;
+	hwq->indices = (void *)hwq->completions + NPU_HWQ_COMPLETION_BYTES;
+
+	*context = (struct npu_queue_context) {
+		.ring = hwq->dma,
+		.completions = hwq->dma + NPU_HWQ_RING_BYTES,
+		.indices = hwq->dma + NPU_HWQ_RING_BYTES + NPU_HWQ_COMPLETION_BYTES,
+		.ring_log2 = NPU_HWQ_RING_LOG2,
+		.asid = params->asid,
+		.priority = params->priority,
+		.vector = hwq->vector,
+		.core_mask = params->core_mask,
+		.cycle_limit = params->cycle_limit,
+	};
+
+	mutex_lock(&npu->watchdog.lock);
+	WRITE_ONCE(npu->slots[id], hwq);
+	npu_hwq_start(hwq);
+	mutex_unlock(&npu->watchdog.lock);
+	return 0;
+}
+
+/* The card reads context and indices and runs what is not yet retired. */
+void npu_hwq_start(struct npu_hwq *hwq)
+{
+	/* Context and rings are in memory before the card looks. */
+	dma_wmb();
+	npu_write(hwq->npu, NPU_QUEUE_PAGE(hwq->id) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_START);
+}
+
+/*
+ * Frees a queue that the card has stopped and on which nothing is pending.
+ * A second call does nothing: remove() comes first when the device goes.
+ */
+void npu_hwq_fini(struct npu_hwq *hwq)
+{
+	struct npu_device *npu = hwq->npu;
+
+	mutex_lock(&npu->watchdog.lock);
+	if (hwq->ring) {
+		WARN_ON(!list_empty(&hwq->pending));
+		WRITE_ONCE(npu->slots[hwq->id], NULL);
+		/* A handler may have read the slot just before. */
+		synchronize_irq(pci_irq_vector(npu_pdev(npu), hwq->vector));
+		dma_free_coherent(npu->drm.dev, NPU_HWQ_BYTES, hwq->ring, hwq->dma);
+		hwq->ring = NULL;
+	}
+	mutex_unlock(&npu->watchdog.lock);
+}
+
+/**
+ * npu_hwq_push - write packets, ring the doorbell
+ * @hwq: queue, inside drm_dev_enter()
+ * @entry: ops set; belongs to the queue until its done() is called
+ * @packets: copied
+ * @count: at most NPU_HWQ_RING_SIZE
+ *
+ * Fence-critical: neither allocates nor sleeps. Returns -EAGAIN if the ring
+ * has no room, or the error with which the queue was closed.
+ */
+int npu_hwq_push(struct npu_hwq *hwq, struct npu_hwq_entry *entry,
+		 const struct npu_packet *packets, u32 count)
+{
+	struct npu_device *npu = hwq->npu;
+	unsigned long flags;
+	u32 i;
+
+	spin_lock_irqsave(&hwq->lock, flags);
+	if (hwq->closed || hwq->producer - hwq->consumer + count > NPU_HWQ_RING_SIZE) {
+		int ret = hwq->closed ?: -EAGAIN;
+
+		spin_unlock_irqrestore(&hwq->lock, flags);
+		return ret;
+	}
+
+	entry->first = hwq->producer;
+	entry->count = count;
+	list_add_tail(&entry->node, &hwq->pending);
+	for (i = 0; i < count; i++)
+		hwq->ring[(hwq->producer + i) % NPU_HWQ_RING_SIZE] = packets[i];
+	hwq->producer += count;
+
+	/* Packets before the index, the index before the doorbell. */
+	dma_wmb();
+	WRITE_ONCE(hwq->indices->producer, hwq->producer);
+	npu_write(npu, NPU_QUEUE_PAGE(hwq->id) + NPU_QUEUE_DOORBELL,
+		  lower_32_bits(hwq->producer));
+	atomic_inc(&npu->inflight);
+	spin_unlock_irqrestore(&hwq->lock, flags);
+
+	npu_watchdog_arm(npu);
+	return 0;
+}
+
+static void npu_hwq_retire(struct npu_hwq *hwq, const struct npu_completion *completion,
+			   int error)
+{
+	struct npu_hwq_entry *entry =
+		list_first_entry(&hwq->pending, struct npu_hwq_entry, node);
+
+	lockdep_assert_held(&hwq->lock);
+	entry->ops->packet(entry, hwq->consumer - entry->first, completion);
+	hwq->consumer++;
+	if (hwq->consumer == entry->first + entry->count) {
+		list_del(&entry->node);
+		atomic_dec(&hwq->npu->inflight);
+		entry->ops->done(entry, error);
+	}
+}
+
+/*
+ * Retires what the card has completed, from memory alone. Any context.
+ * Returns whether there was something.
+ */
+bool npu_hwq_process(struct npu_hwq *hwq)
+{
+	bool cookie = dma_fence_begin_signalling();
+	bool any = false;
+	unsigned long flags;
+
+	spin_lock_irqsave(&hwq->lock, flags);
+	while (hwq->consumer != hwq->producer) {
+		struct npu_completion *slot =
+			&hwq->completions[hwq->consumer % NPU_HWQ_RING_SIZE];
+		struct npu_completion blamed;
+
+		if (READ_ONCE(slot->sequence) != hwq->consumer + 1)
+			break;
+		/* The sequence was written last. */
+		dma_rmb();
+		if (hwq->blamed == hwq->consumer) {
+			hwq->blamed = NPU_HWQ_NOT_BLAMED;
+			blamed = *slot;
+			if (blamed.status == NPU_STATUS_ABORTED ||
+			    blamed.status == NPU_STATUS_VICTIM)
+				blamed.status = hwq->blamed_status;
+			slot = &blamed;
+		}
+		npu_hwq_retire(hwq, slot, 0);
+		any = true;
+	}
+	spin_unlock_irqrestore(&hwq->lock, flags);
+	dma_fence_end_signalling(cookie);
+	return any;
+}
+
+/* The oldest packet is about to be stopped by a reset: it is to end with @status. */
+void npu_hwq_blame(struct npu_hwq *hwq, u32 status)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&hwq->lock, flags);
+	hwq->blamed = hwq->consumer;
+	hwq->blamed_status = status;
+	spin_unlock_irqrestore(&hwq->lock, flags);
+}
+
+/*
+ * Ends everything pending and refuses new packets with @error. The card must
+ * have stopped the queue, or be gone.
+ */
+void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error)
+{
+	const struct npu_completion completion = {
+		.status = status,
+		.command = NPU_NO_COMMAND,
+		.engine = NPU_ENGINE_PACKET,
+	};
+	bool cookie = dma_fence_begin_signalling();
+	unsigned long flags;
+
+	spin_lock_irqsave(&hwq->lock, flags);
+	hwq->closed = error;
+	while (hwq->consumer != hwq->producer)
+		npu_hwq_retire(hwq, &completion, error);
+	spin_unlock_irqrestore(&hwq->lock, flags);
+	dma_fence_end_signalling(cookie);
+}

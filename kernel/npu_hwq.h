@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Hardware queues: a ring of packets, a ring of completions and a doorbell.
+ * The kernel's queue 0 and every user queue is one.
+ */
+#ifndef NPU_HWQ_H
+#define NPU_HWQ_H
+
+#include <linux/list.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct npu_completion;
+struct npu_device;
+struct npu_hwq_entry;
+struct npu_packet;
+struct npu_queue_indices;
+
+#define NPU_HWQ_RING_LOG2	8
+#define NPU_HWQ_RING_SIZE	(1u << NPU_HWQ_RING_LOG2)
+
+/* Both are called under npu_hwq.lock with interrupts off, on the signalling path. */
+struct npu_hwq_entry_ops {
+	/* Packet @index of the entry completed. */
+	void (*packet)(struct npu_hwq_entry *entry, u32 index,
+		       const struct npu_completion *completion);
+	/* All did, or were given up with @error. The entry may be freed. */
+	void (*done)(struct npu_hwq_entry *entry, int error);
+};
+
+/* Packets that were pushed together. Memory of whoever pushed them. */
+struct npu_hwq_entry {
+	const struct npu_hwq_entry_ops *ops;
+	/* In npu_hwq.pending. */
+	struct list_head node;
+	/* Index of the first packet since the queue was made. */
+	u64 first;
+	u32 count;
+};
+
+struct npu_hwq {
+	struct npu_device *npu;
+	unsigned int id;
+	unsigned int vector;
+
+	/* Protects all below; taken in interrupts. */
+	spinlock_t lock;
+	/* One coherent allocation: packets, completions, indices. */
+	struct npu_packet *ring;
+	struct npu_completion *completions;
+	struct npu_queue_indices *indices;
+	dma_addr_t dma;
+	u64 producer;
+	u64 consumer;
+	struct list_head pending;
+	/* Not 0: refuses packets, with this error. */
+	int closed;
+	/* The packet that the watchdog stopped; ends with HANG, whatever the card says. */
+	u64 blamed;
+	u32 blamed_status;
+
+	/* What the watchdog saw last. Protected by npu_watchdog.lock. */
+	struct {
+		u64 consumer;
+		unsigned long since;
+		u32 heartbeat;
+		bool valid;
+		bool heartbeat_valid;
+	} watch;
+};
+
+#define NPU_HWQ_NOT_BLAMED	(~0ull)
+
+/* What a queue is made with: goes into its context. */
+struct npu_hwq_params {
+	u32 asid;
+	u32 priority;
+	u32 core_mask;
+	u64 cycle_limit;
+};
+
+int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
+		 const struct npu_hwq_params *params);
+void npu_hwq_fini(struct npu_hwq *hwq);
+void npu_hwq_start(struct npu_hwq *hwq);
+int npu_hwq_push(struct npu_hwq *hwq, struct npu_hwq_entry *entry,
+		 const struct npu_packet *packets, u32 count);
+bool npu_hwq_process(struct npu_hwq *hwq);
+void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error);
+void npu_hwq_blame(struct npu_hwq *hwq, u32 status);
+unsigned int npu_hwq_vector(struct npu_device *npu, unsigned int id);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Page tables of an address space, as include/npu/mmu.h defines them. */
+#ifndef NPU_MMU_H_
+#define NPU_MMU_H_
+
+#include <linux/types.h>
+
+struct npu_device;
+struct npu_bo;
+
+/*
+ * One table. Tables come when a range is prepared and stay until the address
+ * space goes, so that walks need no lock.
+ */
+struct npu_table {
+	u64 *entries;
+	dma_addr_t dma;
+	/* Levels 1..3: the table below each entry. NULL at level 0. */
+	struct npu_table **below;
+};
+
+struct npu_mmu {
+	struct npu_device *npu;
+	struct npu_table *root;
+	unsigned int asid;
+	unsigned int tables;
+};
+
+/* Tables of one address space: dense, they map 64 GiB. */
+#define NPU_MMU_MAX_TABLES	(32u << 10)
+
+int npu_mmu_init(struct npu_device *npu, struct npu_mmu *mmu);
+void npu_mmu_detach(struct npu_mmu *mmu);
+void npu_mmu_fini(struct npu_mmu *mmu);
+int npu_mmu_prepare(struct npu_mmu *mmu, u64 va, u64 size);
+void npu_mmu_map(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 offset,
+		 bool readonly);
+void npu_mmu_unmap(struct npu_mmu *mmu, u64 va, u64 size);
+
+#endif

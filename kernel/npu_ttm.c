@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * TTM's view of the card: pages of host memory, moves between host and card
+ * memory through queue 0, and the CPU's window on card memory.
+ *
+ * Moves are synchronous: they wait for the buffer's jobs, remove its
+ * translations, copy, and return when the copy is done.
+ */
+#include <linux/slab.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_managed.h>
+#include <drm/ttm/ttm_placement.h>
+#include <drm/ttm/ttm_range_manager.h>
+#include <drm/ttm/ttm_tt.h>
+
+#include "npu_bo.h"
+#include "npu_device.h"
+#include "npu_vm.h"
+
+/* Packets of one batch of a clear or a copy. */
+#define NPU_MOVE_BATCH		16
+
+static struct npu_device *ttm_to_npu(struct ttm_device *bdev)
+{
+	return container_of(bdev, struct npu_device, ttm);
+}
+
+/* ---- Host pages: cached, coherent, mapped for DMA by TTM's pool ---- */
+
+static struct ttm_tt *npu_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_flags)
+{
+	struct ttm_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
+
+	if (tt && ttm_sg_tt_init(tt, tbo, page_flags, ttm_cached)) {
+		kfree(tt);
+		tt = NULL;
+	}
+	return tt;
+}
+
+static void npu_ttm_tt_destroy(struct ttm_device *bdev, struct ttm_tt *tt)
+{
+	ttm_tt_fini(tt);
+	kfree(tt);
+}
+
+/* ---- Moves ---- */
+
+static void npu_ttm_evict_flags(struct ttm_buffer_object *tbo, struct ttm_placement *placement)
+{
+	static const struct ttm_place host = { .mem_type = TTM_PL_TT };
+	static const struct ttm_place system = { .mem_type = TTM_PL_SYSTEM };
+	bool card = tbo->resource && tbo->resource->mem_type == TTM_PL_VRAM;
+
+	placement->num_placement = 1;
+	placement->placement = card ? &host : &system;
+}
+
+/* Zeroes card memory that a buffer is about to get. */
+static int npu_ttm_clear(struct npu_device *npu, struct ttm_resource *resource)
+{
+	struct npu_packet packets[NPU_MOVE_BATCH];
+	struct npu_extent extent;
+	u32 count = 0;
+	int ret = 0;
+
+	npu_extent_first(&extent, npu, resource, NULL, 0, resource->size);
+	while (extent.bytes && !ret) {
+		npu_packet_fill(&packets[count++], extent.address, extent.bytes);
+		npu_extent_next(&extent, extent.bytes);
+		if (count == NPU_MOVE_BATCH || !extent.bytes) {
+			ret = npu_kqueue_run(npu, packets, count);
+			count = 0;
+		}
+	}
+	return ret;
+}
+
+static int npu_ttm_copy(struct npu_device *npu, struct ttm_buffer_object *tbo,
+			struct ttm_resource *to)
+{
+	struct npu_packet packets[NPU_MOVE_BATCH];
+	struct npu_extent source, target;
+	u32 count = 0;
+	int ret = 0;
+
+	npu_extent_first(&source, npu, tbo->resource, tbo->ttm, 0, to->size);
+	npu_extent_first(&target, npu, to, tbo->ttm, 0, to->size);
+	while (source.bytes && !ret) {
+		u64 bytes = min(source.bytes, target.bytes);
+
+		npu_packet_copy(&packets[count++],
+				source.card ? NPU_MEMORY_CARD : NPU_MEMORY_HOST, source.address,
+				target.card ? NPU_MEMORY_CARD : NPU_MEMORY_HOST, target.address,
+				bytes);
+		npu_extent_next(&source, bytes);
+		npu_extent_next(&target, bytes);
+		if (count == NPU_MOVE_BATCH || !source.bytes) {
+			ret = npu_kqueue_run(npu, packets, count);
+			count = 0;
+		}
+	}
+	return ret;
+}
+
+static bool npu_ttm_is_pair(u32 a, u32 b, u32 x, u32 y)
+{
+	return (a == x && b == y) || (a == y && b == x);
+}
+
+/* With the device present. */
+static int npu_ttm_move_hw(struct npu_device *npu, struct ttm_buffer_object *tbo,
+			   struct ttm_operation_ctx *ctx, struct ttm_resource *to)
+{
+	struct ttm_resource *from = tbo->resource;
+	int ret;
+
+	if (!from || (from->mem_type == TTM_PL_SYSTEM && !tbo->ttm)) {
+		/* A new buffer. TTM's pool has zeroed host pages. */
+		if (to->mem_type == TTM_PL_VRAM) {
+			ret = npu_ttm_clear(npu, to);
+			if (ret)
+				return ret;
+		}
+		ttm_bo_move_null(tbo, to);
+		return 0;
+	}
+	if (from->mem_type == TTM_PL_SYSTEM && to->mem_type == TTM_PL_TT) {
+		ttm_bo_move_null(tbo, to);
+		return 0;
+	}
+
+	/* Leaves a place that the card may be using. */
+	ret = ttm_bo_wait_ctx(tbo, ctx);
+	if (ret)
+		return ret;
+	npu_vm_evict_bo(ttm_to_npu_bo(tbo));
+
+	if (to->mem_type == TTM_PL_SYSTEM) {
+		ttm_bo_move_null(tbo, to);
+		return 0;
+	}
+	ret = npu_ttm_copy(npu, tbo, to);
+	if (ret)
+		return ret;
+	ttm_bo_move_sync_cleanup(tbo, to);
+	return 0;
+}
+
+static int npu_ttm_move(struct ttm_buffer_object *tbo, bool evict,
+			struct ttm_operation_ctx *ctx, struct ttm_resource *to,
+			struct ttm_place *hop)
+{
+	struct npu_device *npu = ttm_to_npu(tbo->bdev);
+	struct ttm_resource *from = tbo->resource;
+	int ret;
+	int idx;
+
+	/* Only TT pages have addresses for the card. */
+	if (from && tbo->ttm &&
+	    npu_ttm_is_pair(from->mem_type, to->mem_type, TTM_PL_SYSTEM, TTM_PL_VRAM)) {
+		*hop = (struct ttm_place) {
+			.mem_type = TTM_PL_TT,
+			.flags = TTM_PL_FLAG_TEMPORARY,
+		};
+		return -EMULTIHOP;
+	}
+	if (!from && to->mem_type == TTM_PL_SYSTEM) {
+		ttm_bo_move_null(tbo, to);
+		return 0;
+	}
+
+	if (!drm_dev_enter(&npu->drm, &idx)) {
+		/* Contents are lost with the card. */
+		ttm_bo_move_null(tbo, to);
+		return 0;
+	}
+	ret = npu_ttm_move_hw(npu, tbo, ctx, to);
+	drm_dev_exit(idx);
+	return ret;
+}
+
+/* ---- The aperture ---- */
+
+static int npu_ttm_io_mem_reserve(struct ttm_device *bdev, struct ttm_resource *resource)
+{
+	struct npu_device *npu = ttm_to_npu(bdev);
+	struct npu_extent extent;
+
+	if (resource->mem_type != TTM_PL_VRAM)
+		return 0;
+	npu_extent_first(&extent, npu, resource, NULL, 0, resource->size);
+	while (extent.bytes) {
+		if (extent.address + extent.bytes > npu->aperture_bytes)
+			return -ENXIO;
+		npu_extent_next(&extent, extent.bytes);
+	}
+	resource->bus.offset = npu->aperture_base + ((u64)resource->start << PAGE_SHIFT);
+	resource->bus.is_iomem = true;
+	resource->bus.caching = ttm_write_combined;
+	return 0;
+}
+
+static unsigned long npu_ttm_io_mem_pfn(struct ttm_buffer_object *tbo, unsigned long page)
+{
+	struct npu_device *npu = ttm_to_npu(tbo->bdev);
+	struct npu_extent extent;
+
+	npu_extent_first(&extent, npu, tbo->resource, NULL, (u64)page << PAGE_SHIFT, PAGE_SIZE);
+	return (npu->aperture_base + extent.address) >> PAGE_SHIFT;
+}
+
+static struct ttm_device_funcs npu_ttm_funcs = {
+	.ttm_tt_create = npu_ttm_tt_create,
+	.ttm_tt_destroy = npu_ttm_tt_destroy,
+	.eviction_valuable = ttm_bo_eviction_valuable,
+	.evict_flags = npu_ttm_evict_flags,
+	.move = npu_ttm_move,
+	.io_mem_reserve = npu_ttm_io_mem_reserve,
+	.io_mem_pfn = npu_ttm_io_mem_pfn,
+};
+
+/* Runs after the last buffer, dma-buf and file of the device are gone. */
+static void npu_ttm_release(struct drm_device *drm, void *unused)
+{
+	struct npu_device *npu = to_npu(drm);
+
+	npu_vram_fini(npu);
+	ttm_range_man_fini(&npu->ttm, TTM_PL_TT);
+	ttm_device_fini(&npu->ttm);
+}
+
+int npu_ttm_init(struct npu_device *npu)
+{
+	struct drm_device *drm = &npu->drm;
+	/* Buffers may pin at most three quarters of the machine's memory. */
+	unsigned long host_pages = totalram_pages() / 4 * 3;
+	int ret;
+
+	ret = ttm_device_init(&npu->ttm, &npu_ttm_funcs, drm->dev,
+			      drm->anon_inode->i_mapping, drm->vma_offset_manager,
+			      false, false);
+	if (ret)
+		return ret;
+	ret = ttm_range_man_init(&npu->ttm, TTM_PL_TT, true, host_pages);
+	if (ret)
+		goto err_device;
+	ret = npu_vram_init(npu);
+	if (ret)
+		goto err_range;
+	return drmm_add_action_or_reset(drm, npu_ttm_release, NULL);
+
+err_range:
+	ttm_range_man_fini(&npu->ttm, TTM_PL_TT);
+err_device:
+	ttm_device_fini(&npu->ttm);
+	return ret;
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/* Card memory: a TTM resource manager on drm_buddy. */
+#include <linux/slab.h>
+
+#include <drm/ttm/ttm_bo.h>
+#include <drm/ttm/ttm_placement.h>
+#include <drm/ttm/ttm_tt.h>
+
+#include "npu_device.h"
+#include "npu_vram.h"
+
+static struct npu_vram *to_npu_vram(struct ttm_resource_manager *manager)
+{
+	return container_of(manager, struct npu_vram, manager);
+}
+
+static struct npu_vram_resource *to_npu_vram_resource(struct ttm_resource *resource)
+{
+	return container_of(resource, struct npu_vram_resource, base);
+}
+
+static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffer_object *bo,
+			  const struct ttm_place *place, struct ttm_resource **out)
+{
+	struct npu_vram *vram = to_npu_vram(manager);
+	struct npu_vram_resource *resource;
+	u64 start = (u64)place->fpfn << PAGE_SHIFT;
+	u64 end = place->lpfn ? (u64)place->lpfn << PAGE_SHIFT : manager->size;
+	int ret;
+
+	resource = kzalloc(sizeof(*resource), GFP_KERNEL);
+	if (!resource)
+		return -ENOMEM;
+	INIT_LIST_HEAD(&resource->blocks);
+	ttm_resource_init(bo, place, &resource->base);
+
+	mutex_lock(&vram->lock);
+	ret = drm_buddy_alloc_blocks(&vram->mm, start, end, resource->base.size, PAGE_SIZE,
+				     &resource->blocks, start || place->lpfn ?
+				     DRM_BUDDY_RANGE_ALLOCATION : 0);
+	mutex_unlock(&vram->lock);
+	if (ret) {
+		ttm_resource_fini(manager, &resource->base);
+		kfree(resource);
+		return ret;
+	}
+	resource->base.start =
+		drm_buddy_block_offset(list_first_entry(&resource->blocks,
+							struct drm_buddy_block, link)) >>
+		PAGE_SHIFT;
+	*out = &resource->base;
+	return 0;
+}
+
+static void npu_vram_free(struct ttm_resource_manager *manager, struct ttm_resource *base)
+{
+	struct npu_vram *vram = to_npu_vram(manager);
+	struct npu_vram_resource *resource = to_npu_vram_resource(base);
+
+	mutex_lock(&vram->lock);
+	drm_buddy_free_list(&vram->mm, &resource->blocks, 0);
+	mutex_unlock(&vram->lock);
+	ttm_resource_fini(manager, base);
+	kfree(resource);
+}
+
+static void npu_vram_debug(struct ttm_resource_manager *manager, struct drm_printer *printer)
+{
+	struct npu_vram *vram = to_npu_vram(manager);
+
+	mutex_lock(&vram->lock);
+	drm_buddy_print(&vram->mm, printer);
+	mutex_unlock(&vram->lock);
+}
+
+static const struct ttm_resource_manager_func npu_vram_func = {
+	.alloc = npu_vram_alloc,
+	.free = npu_vram_free,
+	.debug = npu_vram_debug,
+};
+
+int npu_vram_init(struct npu_device *npu)
+{
+	struct npu_vram *vram = &npu->vram;
+	u64 bytes = (u64)npu->target.card_memory_mib << 20;
+	int ret;
+
+	ret = drmm_mutex_init(&npu->drm, &vram->lock);
+	if (ret)
+		return ret;
+	ret = drm_buddy_init(&vram->mm, bytes, PAGE_SIZE);
+	if (ret)
+		return ret;
+	vram->manager.func = &npu_vram_func;
+	ttm_resource_manager_init(&vram->manager, &npu->ttm, bytes);
+	ttm_set_driver_manager(&npu->ttm, TTM_PL_VRAM, &vram->manager);
+	ttm_resource_manager_set_used(&vram->manager, true);
+	return 0;
+}
+
+/* All buffers are gone. */
+void npu_vram_fini(struct npu_device *npu)
+{
+	struct npu_vram *vram = &npu->vram;
+
+	ttm_resource_manager_set_used(&vram->manager, false);
+	ttm_resource_manager_evict_all(&npu->ttm, &vram->manager);
+	ttm_resource_manager_cleanup(&vram->manager);
+	ttm_set_driver_manager(&npu->ttm, TTM_PL_VRAM, NULL);
+	drm_buddy_fini(&vram->mm);
+}
+
+/* ---- Runs of device addresses ---- */
+
+/* Offset to the run that contains it; merges runs that happen to touch. */
+static void npu_extent_load(struct npu_extent *extent)
+{
+	u64 run;
+
+	if (!extent->left) {
+		extent->bytes = 0;
+		return;
+	}
+	if (extent->vram) {
+		struct drm_buddy *mm = &extent->npu->vram.mm;
+
+		/* offset is relative to block. */
+		while (extent->offset >= drm_buddy_block_size(mm, extent->block)) {
+			extent->offset -= drm_buddy_block_size(mm, extent->block);
+			extent->block = list_next_entry(extent->block, link);
+		}
+		extent->address = drm_buddy_block_offset(extent->block) + extent->offset;
+		run = drm_buddy_block_size(mm, extent->block) - extent->offset;
+	} else {
+		const dma_addr_t *pages = extent->tt->dma_address;
+		u64 page = extent->offset >> PAGE_SHIFT;
+
+		extent->address = pages[page] + offset_in_page(extent->offset);
+		run = PAGE_SIZE - offset_in_page(extent->offset);
+		while (run < extent->left && ++page < extent->tt->num_pages &&
+		       pages[page] == pages[page - 1] + PAGE_SIZE)
+			run += PAGE_SIZE;
+	}
+	extent->bytes = min(run, extent->left);
+}
+
+/**
+ * npu_extent_first - start a walk
+ * @extent: the walk
+ * @npu: device
+ * @resource: in TTM_PL_VRAM or TTM_PL_TT; the buffer is reserved
+ * @tt: populated pages, for TTM_PL_TT
+ * @offset: in the buffer
+ * @bytes: > 0, ends within the buffer
+ */
+void npu_extent_first(struct npu_extent *extent, struct npu_device *npu,
+		      struct ttm_resource *resource, struct ttm_tt *tt,
+		      u64 offset, u64 bytes)
+{
+	*extent = (struct npu_extent) {
+		.npu = npu,
+		.offset = offset,
+		.left = bytes,
+		.card = resource->mem_type == TTM_PL_VRAM,
+		.tt = tt,
+	};
+	if (extent->card) {
+		extent->vram = to_npu_vram_resource(resource);
+		extent->block = list_first_entry(&extent->vram->blocks,
+						 struct drm_buddy_block, link);
+	}
+	npu_extent_load(extent);
+}
+
+/* Steps over @consumed bytes, at most those of the run. At the end bytes is 0. */
+void npu_extent_next(struct npu_extent *extent, u64 consumed)
+{
+	extent->offset += consumed;
+	extent->left -= consumed;
+	npu_extent_load(extent);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Card memory: a TTM resource manager on drm_buddy. */
+#ifndef NPU_VRAM_H
+#define NPU_VRAM_H
+
+#include <linux/mutex.h>
+
+#include <drm/drm_buddy.h>
+#include <drm/ttm/ttm_resource.h>
+
+struct npu_device;
+struct ttm_tt;
+
+struct npu_vram {
+	struct ttm_resource_manager manager;
+	/* Protects mm. Innermost: nothing is taken inside. */
+	struct mutex lock;
+	struct drm_buddy mm;
+};
+
+/* Card memory of one buffer: a list of buddy blocks, in the buffer's order. */
+struct npu_vram_resource {
+	struct ttm_resource base;
+	struct list_head blocks;
+};
+
+int npu_vram_init(struct npu_device *npu);
+void npu_vram_fini(struct npu_device *npu);
+
+/*
+ * Walks the device addresses of a buffer, in card or host memory, in runs that
+ * are contiguous for the device.
+ */
+struct npu_extent {
+	/* The current run: address for the card and its length. */
+	u64 address;
+	u64 bytes;
+	bool card;
+	/* Private. */
+	struct npu_device *npu;
+	struct npu_vram_resource *vram;
+	struct drm_buddy_block *block;
+	struct ttm_tt *tt;
+	u64 offset;
+	u64 left;
+};
+
+void npu_extent_first(struct npu_extent *extent, struct npu_device *npu,
+		      struct ttm_resource *resource, struct ttm_tt *tt,
+		      u64 offset, u64 bytes);
+void npu_extent_next(struct npu_extent *extent, u64 consumed);
+
+#endif
