@@ -50,6 +50,7 @@ procps                  VM control
 '
 packages_test='
 python3-numpy           reference results
+python3-onnx            writes and reads the models that tests are made of
 '
 
 check=

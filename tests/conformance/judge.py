@@ -21,7 +21,7 @@ class Judge:
         self.build = build or os.environ.get("NPU_BUILD", os.path.join(ROOT, "build"))
         self.program = os.path.join(self.build, "bin", "ort-run")
         self.library = os.environ.get(
-            "ORT_LIBRARY", os.path.join(self.build, "onnxruntime", "lib", "libonnxruntime.so.1"))
+            "ORT_LIBRARY", os.path.join(ROOT, "build", "onnxruntime", "lib", "libonnxruntime.so.1"))
 
     def missing(self):
         """Why the judge cannot run here, or None."""
