@@ -23,7 +23,7 @@ overlay=$root/qemu-device/qemu
 
 # Files are copied only when they differ, so that ninja rebuilds only then.
 install_file() { cmp -s "$1" "$2" || { mkdir -p "${2%/*}"; cp "$1" "$2"; }; }
-for file in Kconfig meson.build npu-pci.c; do
+for file in Kconfig meson.build npu.h npu-pci.c npu-properties.c npu-worker.c; do
 	install_file "$overlay/$file" "$src/hw/npu/$file"
 done
 install_file "$overlay/npu.mak" "$src/configs/devices/x86_64-softmmu/npu.mak"

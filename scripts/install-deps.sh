@@ -88,8 +88,15 @@ export DEBIAN_FRONTEND=noninteractive
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y
 	-o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
 say "installing ${#missing[@]} packages: ${missing[*]}"
+# Package lists that are absent or too old are no reason to bother the reader with an error.
+for package in "${missing[@]}"; do
+	[ -n "$(apt-cache madison "$package" 2>/dev/null)" ] || {
+		run_quietly "apt-get update" "${apt[@]}" update
+		break
+	}
+done
 if ! run_quietly "apt-get install" "${apt[@]}" install --no-install-recommends "${missing[@]}"; then
-	# The package lists may be absent or too old.
+	say "trying again with new package lists"
 	run_quietly "apt-get update" "${apt[@]}" update
 	run_quietly "apt-get install" "${apt[@]}" install --no-install-recommends "${missing[@]}"
 fi

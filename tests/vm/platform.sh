@@ -24,5 +24,14 @@ check "a preset sets the card's parameters" sh -c '. ./tap.sh
 check "a property sets one parameter of the other card" sh -c '. ./tap.sh
 	qmp "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/npu1\",\"property\":\"cores\"}}" | grep -q ": 3}"'
 check "an unknown fault is refused" sh -c '. ./tap.sh; ! inject nonsense'
+replug() {
+	qmp '{"execute":"device_del","arguments":{"id":"npu1"}}' > /dev/null || return 1
+	for i in $(seq 50); do [ -e "$second" ] || break; sleep 0.1; done
+	[ ! -e "$second" ] || return 1
+	qmp '{"execute":"device_add","arguments":{"driver":"npu","id":"npu1","bus":"rp1"}}' > /dev/null || return 1
+	for i in $(seq 50); do [ -e "$second" ] && return 0; sleep 0.1; done
+	return 1
+}
+check "a card can be unplugged and another plugged in" replug
 check "the kernel's log is clean so far" sh -c '! dmesg | grep -E "WARNING|BUG|Oops"'
 finish
