@@ -107,7 +107,7 @@ NPU_API npu_result npu_last_error(npu_error *error);
 
 /* ---- Devices ----------------------------------------------------------- */
 
-#define NPU_TARGET_PARAMETERS 64
+#define NPU_CARD_PARAMETERS 64
 
 typedef struct npu_device_info {
 	uint32_t struct_size;
@@ -127,7 +127,7 @@ typedef struct npu_device_info {
 	uint32_t reserved1;
 	uint64_t features;		/* NPU_FEATURE_* of npu/registers.h */
 	/* struct npu_target of npu/target.h, word by word. */
-	uint32_t target[NPU_TARGET_PARAMETERS];
+	uint32_t target[NPU_CARD_PARAMETERS];
 } npu_device_info;
 
 /*
@@ -414,8 +414,9 @@ typedef struct npu_run {
  * Starts `count` runs, one after the other, once all `waits` have signalled.
  * *done (may be NULL) signals when the last has ended. The first that fails
  * ends the rest. Does not block: AGAIN when the queue is full. Apart from the
- * first run of a network on a queue, which may allocate scratch memory, it
- * allocates nothing. Runs of one call need at most 64 jobs together.
+ * first run of a network on a queue, which may add scratch memory, it takes no
+ * device memory. A wait for a run that failed counts as signalled all the same.
+ * The runs of one call have at most 64 jobs together.
  */
 NPU_API npu_result npu_submit(npu_queue *queue, const npu_run *runs, uint32_t count,
 			      const npu_fence *waits, uint32_t wait_count, npu_fence *done);

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+#include "sim_bus.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+namespace npu::umd {
+namespace {
+
+Error no_memory(uint64_t size, int error) {
+  return fail(NPU_ERROR_NO_MEMORY,
+              "no host memory for " + std::to_string(size) +
+                  " bytes: " + std::strerror(error) + "; free buffers or raise the limits",
+              error);
+}
+
+}  // namespace
+
+SimBus::~SimBus() {
+  for (auto& [address, range] : ranges_) {
+    munmap(range.memory, range.size);
+    if (range.fd >= 0) close(range.fd);
+  }
+}
+
+uint64_t SimBus::add(const Range& range) {
+  std::unique_lock lock(mutex_);
+  const uint64_t alignment = range.size >= kBlockBytes ? kBlockBytes : kPageBytes;
+  const uint64_t address = round_up(next_, alignment);
+  next_ = address + range.size + kPageBytes;
+  ranges_.emplace(address, range);
+  return address;
+}
+
+Result<uint64_t> SimBus::allocate(uint64_t size, bool shareable) {
+  Range range{size, nullptr, -1};
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  if (shareable) {
+    range.fd = memfd_create("npu-buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (range.fd < 0) return no_memory(size, errno);
+    // Sealed, or an importer could be made to fault by shrinking it.
+    if (ftruncate(range.fd, static_cast<off_t>(size)) != 0 ||
+        fcntl(range.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+      const int error = errno;
+      close(range.fd);
+      return no_memory(size, error);
+    }
+    flags = MAP_SHARED;
+  }
+  range.memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, range.fd, 0);
+  if (range.memory == MAP_FAILED) {
+    const int error = errno;
+    if (range.fd >= 0) close(range.fd);
+    return no_memory(size, error);
+  }
+  return add(range);
+}
+
+Result<uint64_t> SimBus::import_fd(int fd, uint64_t* size) {
+  struct stat status;
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (fstat(fd, &status) != 0 || seals < 0 || !(seals & F_SEAL_SHRINK) || status.st_size <= 0 ||
+      status.st_size % kPageBytes != 0) {
+    return fail(NPU_ERROR_INVALID,
+                "the descriptor is not an exported buffer of a simulated device; only those can be "
+                "imported by the simulator",
+                errno);
+  }
+  Range range{static_cast<uint64_t>(status.st_size), nullptr, fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+  if (range.fd < 0) return no_memory(range.size, errno);
+  range.memory = mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_SHARED, range.fd, 0);
+  if (range.memory == MAP_FAILED) {
+    const int error = errno;
+    close(range.fd);
+    return no_memory(range.size, error);
+  }
+  *size = range.size;
+  return add(range);
+}
+
+Result<int> SimBus::export_fd(uint64_t address) const {
+  std::shared_lock lock(mutex_);
+  const auto it = ranges_.find(address);
+  if (it == ranges_.end() || it->second.fd < 0) {
+    return fail(NPU_ERROR_UNSUPPORTED, "this memory cannot be exported");
+  }
+  const int fd = fcntl(it->second.fd, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) {
+    return fail(NPU_ERROR_NO_MEMORY,
+                std::string("cannot duplicate the descriptor: ") + std::strerror(errno), errno);
+  }
+  return fd;
+}
+
+void SimBus::release(uint64_t address) {
+  Range range;
+  {
+    std::unique_lock lock(mutex_);
+    const auto it = ranges_.find(address);
+    if (it == ranges_.end()) return;
+    range = it->second;
+    ranges_.erase(it);
+  }
+  munmap(range.memory, range.size);
+  if (range.fd >= 0) close(range.fd);
+}
+
+void* SimBus::pointer(uint64_t address) const {
+  std::shared_lock lock(mutex_);
+  return find(address, 1);
+}
+
+std::byte* SimBus::find(uint64_t address, size_t bytes) const {
+  auto it = ranges_.upper_bound(address);
+  if (it == ranges_.begin()) return nullptr;
+  --it;
+  const uint64_t offset = address - it->first;
+  if (offset >= it->second.size || bytes > it->second.size - offset) return nullptr;
+  return static_cast<std::byte*>(it->second.memory) + offset;
+}
+
+// Aligned 8-byte accesses are atomic: page-table entries and completions are
+// read and written by both sides while the card runs.
+bool SimBus::read(uint64_t address, void* data, size_t bytes) const {
+  std::shared_lock lock(mutex_);
+  const std::byte* from = find(address, bytes);
+  if (from == nullptr) return false;
+  if (bytes == 8 && address % 8 == 0) {
+    const uint64_t value =
+        __atomic_load_n(reinterpret_cast<const uint64_t*>(from), __ATOMIC_ACQUIRE);
+    std::memcpy(data, &value, 8);
+  } else {
+    std::memcpy(data, from, bytes);
+  }
+  return true;
+}
+
+bool SimBus::write(uint64_t address, const void* data, size_t bytes) {
+  std::shared_lock lock(mutex_);
+  std::byte* to = find(address, bytes);
+  if (to == nullptr) return false;
+  if (bytes == 8 && address % 8 == 0) {
+    uint64_t value;
+    std::memcpy(&value, data, 8);
+    __atomic_store_n(reinterpret_cast<uint64_t*>(to), value, __ATOMIC_RELEASE);
+  } else {
+    std::memcpy(to, data, bytes);
+  }
+  return true;
+}
+
+}  // namespace npu::umd

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// Host memory as the simulated card sees it: ranges of bus addresses with
+// memory behind them, and nothing between.
+#ifndef NPU_UMD_SIM_BUS_H_
+#define NPU_UMD_SIM_BUS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <shared_mutex>
+
+#include "result.h"
+
+namespace npu::umd {
+
+inline constexpr uint64_t kPageBytes = 4096;
+inline constexpr uint64_t kBlockBytes = 2u << 20;
+
+constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Thread safe. Bus addresses are never reused, so that an access through a
+// stale one fails instead of hitting somebody else's memory.
+class SimBus {
+ public:
+  SimBus() = default;
+  ~SimBus();
+  SimBus(const SimBus&) = delete;
+  SimBus& operator=(const SimBus&) = delete;
+
+  // Zeroed memory of `size` bytes (whole pages); `shareable` memory has a file
+  // descriptor. Returns its bus address, 2 MiB aligned if it is that large.
+  Result<uint64_t> allocate(uint64_t size, bool shareable);
+  // The memory behind a descriptor that export_fd() of some SimBus returned.
+  Result<uint64_t> import_fd(int fd, uint64_t* size);
+  // A new descriptor of shareable memory.
+  Result<int> export_fd(uint64_t address) const;
+  void release(uint64_t address);
+
+  // Where an allocation lies in this process.
+  void* pointer(uint64_t address) const;
+
+  // Accesses by the card. False if any byte has no memory behind it. An aligned
+  // access of 8 bytes is one access.
+  bool read(uint64_t address, void* data, size_t bytes) const;
+  bool write(uint64_t address, const void* data, size_t bytes);
+
+ private:
+  struct Range {
+    uint64_t size = 0;
+    void* memory = nullptr;
+    int fd = -1;
+  };
+  uint64_t add(const Range& range);
+  // With mutex_ held; nullptr if [address, +bytes) is not inside one range.
+  std::byte* find(uint64_t address, size_t bytes) const;
+
+  mutable std::shared_mutex mutex_;  // protects what follows
+  std::map<uint64_t, Range> ranges_;
+  uint64_t next_ = 1ull << 32;
+};
+
+}  // namespace npu::umd
+
+#endif  // NPU_UMD_SIM_BUS_H_
