@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+//
+// What stands between a model and its compiled form: collected, not thrown, so
+// that a user sees everything at once.
+#ifndef NPU_COMPILER_DIAGNOSTICS_H_
+#define NPU_COMPILER_DIAGNOSTICS_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace npu::compiler {
+
+// How a compilation ended; also the exit codes of npu-compile.
+enum class Status : int {
+  kOk = 0,
+  kUsage = 2,        // options or target that make no sense
+  kFile = 3,         // a file cannot be read or written
+  kMalformed = 4,    // not an ONNX model, or one that contradicts itself
+  kUnsupported = 5,  // an operator, attribute, type or shape beyond the compiler
+  kResources = 6,    // does not fit the target's memory
+  kMismatch = 7,     // --verify found a difference
+  kInternal = 8,     // the compiler produced something its own checks refuse
+};
+
+struct Problem {
+  Status status = Status::kUnsupported;
+  std::string node;        // name of the ONNX node; empty: the whole model
+  std::string op;          // its type
+  std::string rule;        // the rule that is broken
+  std::string value;       // what the model has
+  std::string suggestion;  // nearest form that works; may be empty
+
+  std::string text() const;
+};
+
+class Diagnostics {
+ public:
+  void add(Problem problem);
+  void malformed(std::string rule, std::string value = {});
+  void internal(std::string rule, std::string value = {});
+
+  bool ok() const { return problems_.empty(); }
+  const std::vector<Problem>& problems() const { return problems_; }
+  // Of the first problem: what the program exits with.
+  Status status() const { return ok() ? Status::kOk : problems_.front().status; }
+  // All problems, one per line.
+  std::string text() const;
+
+ private:
+  std::vector<Problem> problems_;
+  size_t dropped_ = 0;
+};
+
+}  // namespace npu::compiler
+
+#endif  // NPU_COMPILER_DIAGNOSTICS_H_

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+#include "compiler/import/importer.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+
+#include <algorithm>
+#include <queue>
+
+#include "compiler/import/operator_table.h"
+
+namespace npu::compiler {
+namespace {
+
+// Bounds on what a file may ask for; far above any real network.
+constexpr int kMaxNodes = 200000;
+constexpr int kMaxInputs = 32;
+constexpr int64_t kMaxOpset = 25;
+constexpr int64_t kMinOpset = 10;
+
+bool default_domain(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
+
+}  // namespace
+
+std::optional<Graph> import_onnx(std::span<const std::byte> file, const ImportOptions& options,
+                                 Diagnostics& diagnostics) {
+  onnx::Model model;
+  if (file.empty() || file.size() > std::numeric_limits<int>::max()) {
+    diagnostics.malformed("an ONNX file has between 1 byte and 2 GiB",
+                          fmt::format("{} bytes", file.size()));
+    return std::nullopt;
+  }
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(file.data()),
+                                                static_cast<int>(file.size()));
+  stream.SetTotalBytesLimit(std::numeric_limits<int>::max());
+  stream.SetRecursionLimit(32);
+  if (!model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage()) {
+    diagnostics.malformed("the file is not an ONNX model, or is truncated or damaged");
+    return std::nullopt;
+  }
+  Importer importer(options, diagnostics);
+  if (!importer.run(model) || !diagnostics.ok()) return std::nullopt;
+  return importer.take_graph();
+}
+
+bool Importer::run(const onnx::Model& model) {
+  if (!model.has_graph() || model.graph().node_size() == 0) {
+    diagnostics_.malformed("the file holds no graph, or one without nodes");
+    return false;
+  }
+  const onnx::Graph& graph = model.graph();
+  if (graph.node_size() > kMaxNodes) {
+    diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
+                      .rule = fmt::format("at most {} nodes", kMaxNodes),
+                      .value = std::to_string(graph.node_size()), .suggestion = {}});
+    return false;
+  }
+  graph_.name = graph.name();
+  if (!read_opsets(model)) return false;
+  read_initializers(graph);
+  read_inputs(graph);
+  if (!diagnostics_.ok()) return false;
+  const std::optional<std::vector<int>> order = node_order(graph);
+  if (!order) return false;
+  for (const int index : *order) import_node(graph.node(index));
+  bind_outputs(graph);
+  if (!diagnostics_.ok()) return false;
+  drop_dead_ops();
+  return true;
+}
+
+bool Importer::read_opsets(const onnx::Model& model) {
+  for (const onnx::OperatorSet& set : model.opset_import()) {
+    if (default_domain(set.domain())) opset_ = std::max(opset_, set.version());
+  }
+  // Old runtimes write models of com.microsoft operators only.
+  if (opset_ == 0) {
+    diagnostics_.malformed("the model does not say which operator set it uses (opset_import)");
+    return false;
+  }
+  if (opset_ < kMinOpset || opset_ > kMaxOpset) {
+    diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
+                      .rule = fmt::format("operator sets {} to {} are supported", kMinOpset, kMaxOpset),
+                      .value = fmt::format("opset {}", opset_),
+                      .suggestion = "Convert the model with onnx.version_converter"});
+    return false;
+  }
+  return true;
+}
+
+void Importer::read_initializers(const onnx::Graph& graph) {
+  for (const onnx::Tensor& proto : graph.initializer()) {
+    std::string error;
+    std::optional<ConstTensor> tensor = decode_tensor(proto, error);
+    if (!tensor) {
+      diagnostics_.malformed(fmt::format("initializer '{}': {}", proto.name(), error));
+      continue;
+    }
+    ConstantTensor constant;
+    constant.data = std::make_shared<const ConstTensor>(std::move(*tensor));
+    if (!tensors_.emplace(proto.name(), std::move(constant)).second) {
+      diagnostics_.malformed(fmt::format("two initializers are named '{}'", proto.name()));
+    }
+  }
+}
+
+void Importer::read_inputs(const onnx::Graph& graph) {
+  for (const onnx::ValueInfo& info : graph.input()) {
+    if (tensors_.count(info.name()) > 0) continue;  // an initializer that is listed as input too
+    const auto problem = [&](Status status, std::string rule, std::string value, std::string fix) {
+      diagnostics_.add({.status = status, .node = info.name(), .op = "graph input",
+                        .rule = std::move(rule), .value = std::move(value),
+                        .suggestion = std::move(fix)});
+      failed_[info.name()] = true;
+    };
+    if (!info.type().has_tensor_type()) {
+      problem(Status::kUnsupported, "inputs are tensors", "another type", "");
+      continue;
+    }
+    const onnx::TensorType& type = info.type().tensor_type();
+    Shape shape;
+    bool complete = type.has_shape();
+    for (const onnx::Dimension& dim : type.shape().dim()) {
+      if (dim.has_dim_value() && dim.dim_value() > 0) {
+        shape.push_back(dim.dim_value());
+      } else if (shape.empty() && options_.batch > 0) {
+        shape.push_back(options_.batch);
+      } else {
+        complete = false;
+        break;
+      }
+    }
+    if (!complete) {
+      problem(Status::kUnsupported, "every dimension of an input is a positive number",
+              "a symbolic or missing one",
+              "Give the batch with --batch N, or fix the shape in the model");
+      continue;
+    }
+    if (shape.size() > 6 || !checked_elements(shape)) {
+      problem(Status::kUnsupported, "an input has at most 6 dimensions and 2^36 elements",
+              to_text(shape), "");
+      continue;
+    }
+    if (graph_.inputs.size() >= kMaxInputs) {
+      problem(Status::kUnsupported, fmt::format("at most {} graph inputs", kMaxInputs), "more", "");
+      return;
+    }
+    const size_t position = graph_.inputs.size();
+    Tensor tensor;
+    if (type.elem_type() == onnx::Tensor::UINT8 || type.elem_type() == onnx::Tensor::INT8) {
+      Value value;
+      value.name = info.name();
+      value.type = type.elem_type() == onnx::Tensor::INT8 ? ByteType::kInt8 : ByteType::kUint8;
+      value.shape = shape;
+      const ValueId id = graph_.add_value(std::move(value));
+      graph_.inputs.push_back(id);
+      tensor = QuantizedTensor{id};
+    } else if (type.elem_type() == onnx::Tensor::FLOAT) {
+      float_inputs_.push_back({info.name(), shape, kNoValue, position});
+      graph_.inputs.push_back(kNoValue);
+      RealTensor real;
+      real.shape = shape;
+      real.graph_input = static_cast<int>(float_inputs_.size()) - 1;
+      tensor = real;
+    } else {
+      problem(Status::kUnsupported, "inputs are float, uint8 or int8",
+              onnx_type_name(type.elem_type()), "");
+      continue;
+    }
+    graph_.input_names.push_back(info.name());
+    if (!tensors_.emplace(info.name(), std::move(tensor)).second) {
+      diagnostics_.malformed(fmt::format("two inputs are named '{}'", info.name()));
+    }
+  }
+}
+
+// Kahn's algorithm that keeps the file's order wherever it is a valid one.
+std::optional<std::vector<int>> Importer::node_order(const onnx::Graph& graph) {
+  std::unordered_map<std::string, int> producer;
+  for (int i = 0; i < graph.node_size(); ++i) {
+    for (const std::string& name : graph.node(i).output()) {
+      if (name.empty()) continue;
+      if (!producer.emplace(name, i).second || tensors_.count(name) > 0) {
+        diagnostics_.malformed(fmt::format("tensor '{}' is produced twice", name));
+        return std::nullopt;
+      }
+    }
+  }
+  std::vector<std::vector<int>> users(static_cast<size_t>(graph.node_size()));
+  std::vector<int> missing(static_cast<size_t>(graph.node_size()), 0);
+  std::priority_queue<int, std::vector<int>, std::greater<>> ready;
+  for (int i = 0; i < graph.node_size(); ++i) {
+    for (const std::string& name : graph.node(i).input()) {
+      const auto it = producer.find(name);
+      if (it == producer.end()) continue;
+      users[static_cast<size_t>(it->second)].push_back(i);
+      ++missing[static_cast<size_t>(i)];
+    }
+    if (missing[static_cast<size_t>(i)] == 0) ready.push(i);
+  }
+  std::vector<int> order;
+  order.reserve(static_cast<size_t>(graph.node_size()));
+  while (!ready.empty()) {
+    const int node = ready.top();
+    ready.pop();
+    order.push_back(node);
+    for (const int user : users[static_cast<size_t>(node)]) {
+      if (--missing[static_cast<size_t>(user)] == 0) ready.push(user);
+    }
+  }
+  if (order.size() != static_cast<size_t>(graph.node_size())) {
+    diagnostics_.malformed("the graph has a cycle");
+    return std::nullopt;
+  }
+  return order;
+}
+
+void Importer::import_node(const onnx::Node& node) {
+  node_ = &node;
+  node_failed_ = false;
+  source_ = static_cast<uint32_t>(graph_.sources.size());
+  Source source;
+  source.type = node.op_type();
+  source.name = node.name();
+  if (source.name.empty() && node.output_size() > 0) source.name = node.output(0);
+  graph_.sources.push_back(std::move(source));
+
+  // A node behind one that failed cannot be judged; the first is reported.
+  for (const std::string& name : node.input()) {
+    if (failed_.count(name) > 0) node_failed_ = true;
+  }
+  if (!node_failed_) {
+    const OperatorEntry* entry = find_operator(node.domain(), node.op_type());
+    if (entry == nullptr) {
+      unsupported("this operator is not supported",
+                  node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type(),
+                  "npu-compile --list-ops shows the supported ones");
+    } else {
+      Attributes attributes(node);
+      (this->*entry->handler)(node, attributes);
+      if (!node_failed_) {
+        for (const std::string& name : attributes.unread()) {
+          unsupported(fmt::format("attribute '{}' is not supported", name));
+        }
+      }
+    }
+  }
+  for (const std::string& name : node.output()) {
+    if (!name.empty() && tensors_.count(name) == 0) failed_[name] = true;
+  }
+}
+
+void Importer::bind_outputs(const onnx::Graph& graph) {
+  if (graph.output_size() == 0) {
+    diagnostics_.malformed("the graph has no outputs");
+    return;
+  }
+  if (graph.output_size() > kMaxInputs) {
+    diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
+                      .rule = fmt::format("at most {} graph outputs", kMaxInputs),
+                      .value = std::to_string(graph.output_size()), .suggestion = {}});
+    return;
+  }
+  for (const onnx::ValueInfo& info : graph.output()) {
+    const std::string& name = info.name();
+    const auto problem = [&](std::string rule, std::string fix) {
+      diagnostics_.add({.status = Status::kUnsupported, .node = name, .op = "graph output",
+                        .rule = std::move(rule), .value = {}, .suggestion = std::move(fix)});
+    };
+    if (failed_.count(name) > 0) continue;
+    const auto it = tensors_.find(name);
+    if (it == tensors_.end()) {
+      diagnostics_.malformed(fmt::format("nothing produces the graph output '{}'", name));
+      continue;
+    }
+    ValueId id = kNoValue;
+    if (const auto* quantized = std::get_if<QuantizedTensor>(&it->second)) {
+      id = quantized->value;
+    } else if (const auto* real = std::get_if<RealTensor>(&it->second)) {
+      if (real->value != kNoValue) {
+        id = real->value;
+        if (!(value(id).quantization == real->q)) {
+          problem("the output is dequantized with another scale than its tensor was quantized with",
+                  "");
+          continue;
+        }
+      } else {
+        problem("float results are not computed on the card",
+                "Put QuantizeLinear and DequantizeLinear before the output, or run the operators "
+                "behind the last quantized tensor on the host");
+        continue;
+      }
+    } else {
+      problem("the output is a constant", "Remove it from the model");
+      continue;
+    }
+    graph_.outputs.push_back(id);
+    graph_.output_names.push_back(name);
+  }
+  for (const FloatInput& input : float_inputs_) {
+    if (input.value == kNoValue && diagnostics_.ok()) {
+      diagnostics_.add({.status = Status::kUnsupported, .node = input.name, .op = "graph input",
+                        .rule = "a float input reaches a QuantizeLinear", .value = "none",
+                        .suggestion = "Quantize the model, inputs included"});
+    }
+  }
+}
+
+void Importer::drop_dead_ops() {
+  std::vector<bool> live(graph_.values.size(), false);
+  for (const ValueId id : graph_.outputs) live[id] = true;
+  for (size_t i = graph_.ops.size(); i-- > 0;) {
+    const Op& op = graph_.ops[i];
+    if (!live[op.output]) continue;
+    for (const ValueId id : op.operands()) live[id] = true;
+  }
+  std::erase_if(graph_.ops, [&](const Op& op) { return !live[op.output]; });
+  for (const Op& op : graph_.ops) graph_.sources[op.source].macs += macs_of(graph_, op);
+}
+
+void Importer::unsupported(std::string rule, std::string value, std::string suggestion) {
+  node_failed_ = true;
+  diagnostics_.add({.status = Status::kUnsupported, .node = graph_.sources[source_].name,
+                    .op = node_->op_type(), .rule = std::move(rule), .value = std::move(value),
+                    .suggestion = std::move(suggestion)});
+}
+
+void Importer::malformed_node(std::string rule, std::string value) {
+  node_failed_ = true;
+  diagnostics_.add({.status = Status::kMalformed, .node = graph_.sources[source_].name,
+                    .op = node_->op_type(), .rule = std::move(rule), .value = std::move(value),
+                    .suggestion = {}});
+}
+
+}  // namespace npu::compiler

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT
+//
+// State of one import. Every ONNX tensor is tracked as one of:
+//   quantized   an 8-bit tensor of the graph
+//   real        a float tensor that stands for 8-bit ones: the result of
+//               DequantizeLinear, or of a float operator whose result has not
+//               reached its QuantizeLinear yet (pending)
+//   constant    data known now
+// QuantizeLinear turns what is pending into an operator of the graph. Data
+// movement, clamps and max pools commute with quantization, so they may stand
+// before the QuantizeLinear of the operator that they follow.
+#ifndef NPU_COMPILER_IMPORT_IMPORTER_H_
+#define NPU_COMPILER_IMPORT_IMPORTER_H_
+
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "compiler/import/import.h"
+#include "compiler/onnx/tensor.h"
+#include "onnx_subset.pb.h"
+
+namespace npu::compiler {
+
+// Where a result is quantized to.
+struct OutputQuantization {
+  Quantization q;
+  ByteType type = ByteType::kUint8;
+};
+
+using RealFunction = std::function<float(float)>;
+
+// A float operator on its way to a QuantizeLinear.
+struct Pending {
+  uint32_t source = 0;
+  Shape shape;  // of the operator's own result, before `after`
+  // An element-wise function of one dequantized value ...
+  ValueId unary_value = kNoValue;
+  Quantization unary_q;
+  std::vector<RealFunction> functions;
+  // ... or anything else: emits the operator with this output and clamp.
+  std::function<ValueId(const OutputQuantization&, const Clamp&)> emit;
+  // Clamp of the real result (Relu, Clip behind the operator).
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
+  // Data movement and max pools behind the operator; each makes a value of the
+  // graph from one.
+  std::vector<std::function<ValueId(ValueId)>> after;
+};
+
+struct QuantizedTensor {
+  ValueId value = kNoValue;
+};
+
+// A float tensor.
+struct RealTensor {
+  Shape shape;
+  // A dequantized value of the graph ...
+  ValueId value = kNoValue;
+  Quantization q;
+  // ... or a pending operator ...
+  std::shared_ptr<const Pending> pending;
+  // ... or a float graph input, by its index.
+  int graph_input = -1;
+};
+
+// A constant; dequantized if it has scales.
+struct ConstantTensor {
+  std::shared_ptr<const ConstTensor> data;
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;  // as many as scales
+  int axis = 0;                // of scales, when there is more than one
+};
+
+using Tensor = std::variant<QuantizedTensor, RealTensor, ConstantTensor>;
+
+// 8-bit weights with their scales, for the MAC array.
+struct Weights {
+  std::shared_ptr<const ConstTensor> data;
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+  int axis = 0;
+};
+
+// A node's attributes with typed access; remembers what was asked for.
+class Attributes {
+ public:
+  explicit Attributes(const onnx::Node& node);
+  int64_t integer(std::string_view name, int64_t fallback);
+  float real(std::string_view name, float fallback);
+  std::string text(std::string_view name, std::string_view fallback);
+  // nullopt if absent.
+  std::optional<std::vector<int64_t>> integers(std::string_view name);
+  const onnx::Tensor* tensor(std::string_view name);
+  void ignore(std::string_view name) { find(name); }
+  // Names that nobody asked for.
+  std::vector<std::string> unread() const;
+
+ private:
+  const onnx::Attribute* find(std::string_view name);
+  std::map<std::string, std::pair<const onnx::Attribute*, bool>, std::less<>> attributes_;
+};
+
+class Importer {
+ public:
+  Importer(const ImportOptions& options, Diagnostics& diagnostics)
+      : options_(options), diagnostics_(diagnostics) {}
+
+  bool run(const onnx::Model& model);
+  Graph take_graph() { return std::move(graph_); }
+
+ private:
+  friend struct OperatorTable;
+  using Handler = void (Importer::*)(const onnx::Node&, Attributes&);
+
+  // ---- importer.cpp: the driver
+  bool read_opsets(const onnx::Model& model);
+  void read_initializers(const onnx::Graph& graph);
+  void read_inputs(const onnx::Graph& graph);
+  std::optional<std::vector<int>> node_order(const onnx::Graph& graph);
+  void import_node(const onnx::Node& node);
+  void bind_outputs(const onnx::Graph& graph);
+  void drop_dead_ops();
+
+  // Problems of the node being imported.
+  void unsupported(std::string rule, std::string value = {}, std::string suggestion = {});
+  void malformed_node(std::string rule, std::string value = {});
+
+  // ---- operands.cpp: operands, results, constants
+  bool has_input(const onnx::Node& node, int index) const;
+  const Tensor* input(const onnx::Node& node, int index);
+  void define(const onnx::Node& node, int index, Tensor tensor);
+  // 8-bit operand of a QOperator node.
+  std::optional<ValueId> quantized_input(const onnx::Node& node, int index);
+  const ConstTensor* constant_input(const onnx::Node& node, int index, const char* what);
+  std::optional<std::vector<int64_t>> integer_list(const onnx::Node& node, int index,
+                                                   const char* what);
+  std::optional<float> scalar_input(const onnx::Node& node, int index, const char* what);
+  // Scale and zero-point inputs (scalars); zero may be absent.
+  std::optional<OutputQuantization> quantization_inputs(const onnx::Node& node, int scale,
+                                                        int zero);
+  std::optional<Weights> weight_inputs(const onnx::Node& node, int data, int scale, int zero,
+                                       int axis);
+  // A float operand that is a dequantized 8-bit value (a constant one becomes a value).
+  std::optional<RealTensor> real_operand(const onnx::Node& node, int index);
+  std::optional<Weights> real_weights(const onnx::Node& node, int index);
+  std::optional<ValueId> constant_value(const ConstantTensor& constant, Quantization& q);
+
+  ValueId add_op(uint32_t source, std::vector<ValueId> inputs, Value output, OpDetail detail);
+  ValueId materialize(const Pending& pending, const OutputQuantization& out);
+  ValueId emit_lut(uint32_t source, ValueId value, const Lut& table, const OutputQuantization& out);
+  std::string fresh_name();
+  const Value& value(ValueId id) const { return graph_.values[id]; }
+
+  // ---- quantize.cpp
+  void quantize_linear(const onnx::Node& node, Attributes& attributes);
+  void dequantize_linear(const onnx::Node& node, Attributes& attributes);
+  ValueId requantize(uint32_t source, ValueId value, const Quantization& from,
+                     const OutputQuantization& to);
+
+  // ---- ops_mac.cpp
+  struct MacParts {
+    ValueId x = kNoValue;
+    Quantization xq;
+    Weights weights;
+    std::vector<int32_t> bias;
+    Window window;
+    int64_t groups = 1;
+    Shape out_shape;
+  };
+  void conv(const onnx::Node& node, Attributes& attributes);
+  void qlinear_conv(const onnx::Node& node, Attributes& attributes);
+  void gemm(const onnx::Node& node, Attributes& attributes);
+  void qgemm(const onnx::Node& node, Attributes& attributes);
+  void matmul(const onnx::Node& node, Attributes& attributes);
+  void qlinear_matmul(const onnx::Node& node, Attributes& attributes);
+  bool window_attributes(Attributes& attributes, const Shape& in, const Shape& kernel,
+                         bool ceil_mode, bool pads_below_kernel, Window& window, Shape& spatial);
+  bool conv_parts(Attributes& attributes, MacParts& parts);
+  std::optional<std::vector<int32_t>> bias_input(const onnx::Node& node, int index, float x_scale,
+                                                 const Weights& weights, int64_t channels,
+                                                 bool quantized_form);
+  bool matmul_parts(bool transposed, MacParts& parts, Weights& b);
+  ValueId emit_conv(uint32_t source, const MacParts& parts, const OutputQuantization& out,
+                    const Clamp& clamp);
+  ValueId emit_matmul(uint32_t source, const MacParts& parts, bool transposed,
+                      const OutputQuantization& out, const Clamp& clamp);
+  ValueId emit_mac(uint32_t source, const MacParts& parts, MacOp mac, const OutputQuantization& out,
+                   const Clamp& clamp);
+  ValueId emit_dynamic_matmul(uint32_t source, const RealTensor& a, const RealTensor& b,
+                              const Shape& out_shape, const OutputQuantization& out,
+                              const Clamp& clamp);
+  std::optional<Shape> dynamic_matmul_shape(const Shape& a, const Shape& b);
+  bool check_scales(float x_scale, const std::vector<float>& w_scales,
+                    const OutputQuantization& out);
+
+  // ---- ops_pool.cpp
+  void max_pool(const onnx::Node& node, Attributes& attributes);
+  void average_pool(const onnx::Node& node, Attributes& attributes);
+  void global_average_pool(const onnx::Node& node, Attributes& attributes);
+  void reduce_mean(const onnx::Node& node, Attributes& attributes);
+  void qlinear_average_pool(const onnx::Node& node, Attributes& attributes);
+  void qlinear_global_average_pool(const onnx::Node& node, Attributes& attributes);
+  std::optional<std::pair<PoolOp, Shape>> pool_parts(Attributes& attributes, const Shape& in,
+                                                     PoolKind kind);
+  void finish_pool(const onnx::Node& node, const RealTensor& x, PoolOp pool, const Shape& out);
+  void finish_global(const onnx::Node& node, const RealTensor& x, const Shape& out_shape);
+  ValueId emit_pool(uint32_t source, ValueId x, const Quantization& xq, PoolOp pool,
+                    const Shape& shape, const OutputQuantization& out, const Clamp& clamp);
+  ValueId emit_global(uint32_t source, ValueId x, const Quantization& xq, const Shape& shape,
+                      const OutputQuantization& out, const Clamp& clamp);
+
+  // ---- ops_elementwise.cpp
+  void add(const onnx::Node& node, Attributes& attributes);
+  void multiply(const onnx::Node& node, Attributes& attributes);
+  void qlinear_add(const onnx::Node& node, Attributes& attributes);
+  void qlinear_mul(const onnx::Node& node, Attributes& attributes);
+  void relu(const onnx::Node& node, Attributes& attributes);
+  void clip(const onnx::Node& node, Attributes& attributes);
+  void sigmoid(const onnx::Node& node, Attributes& attributes);
+  void tanh(const onnx::Node& node, Attributes& attributes);
+  void leaky_relu(const onnx::Node& node, Attributes& attributes);
+  void hard_sigmoid(const onnx::Node& node, Attributes& attributes);
+  void hard_swish(const onnx::Node& node, Attributes& attributes);
+  void qlinear_sigmoid(const onnx::Node& node, Attributes& attributes);
+  void qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes);
+  void clamp_real(const onnx::Node& node, float low, float high);
+  void clamp_quantized(const onnx::Node& node, ValueId value, int low, int high);
+  void unary(const onnx::Node& node, RealFunction function);
+  void qlinear_unary(const onnx::Node& node, const RealFunction& function);
+  std::optional<Shape> broadcast(const Shape& a, const Shape& b);
+  ValueId emit_add(uint32_t source, const RealTensor& a, const RealTensor& b, const Shape& shape,
+                   const OutputQuantization& out, const Clamp& clamp);
+  ValueId emit_mul(uint32_t source, const RealTensor& a, const RealTensor& b, const Shape& shape,
+                   const OutputQuantization& out, const Clamp& clamp);
+
+  // ---- ops_shape.cpp
+  void identity(const onnx::Node& node, Attributes& attributes);
+  void dropout(const onnx::Node& node, Attributes& attributes);
+  void constant(const onnx::Node& node, Attributes& attributes);
+  void reshape(const onnx::Node& node, Attributes& attributes);
+  void flatten(const onnx::Node& node, Attributes& attributes);
+  void squeeze(const onnx::Node& node, Attributes& attributes);
+  void unsqueeze(const onnx::Node& node, Attributes& attributes);
+  void transpose(const onnx::Node& node, Attributes& attributes);
+  void concat(const onnx::Node& node, Attributes& attributes);
+  void qlinear_concat(const onnx::Node& node, Attributes& attributes);
+  void slice(const onnx::Node& node, Attributes& attributes);
+  // Applies a view to whatever the input is: value, real or pending.
+  void apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail);
+  std::optional<Shape> input_shape(const onnx::Node& node, int index);
+  ValueId emit_concat(uint32_t source, const std::vector<ValueId>& parts, int axis,
+                      const Shape& shape, const OutputQuantization& out);
+  std::optional<Shape> concat_shape(const std::vector<Shape>& parts, int64_t& axis);
+
+  const ImportOptions& options_;
+  Diagnostics& diagnostics_;
+  Graph graph_;
+  int64_t opset_ = 0;
+  std::unordered_map<std::string, Tensor> tensors_;
+  // Tensors that could not be made; their users are silent about it.
+  std::unordered_map<std::string, bool> failed_;
+
+  struct FloatInput {
+    std::string name;
+    Shape shape;
+    ValueId value = kNoValue;  // once quantized
+    size_t position = 0;       // in Graph::inputs
+  };
+  std::vector<FloatInput> float_inputs_;
+
+  const onnx::Node* node_ = nullptr;  // being imported
+  uint32_t source_ = 0;
+  bool node_failed_ = false;
+  int64_t constant_bytes_ = 0;  // of all operators so far
+};
+
+// f32(f32(sx*sw)/sy).
+float requantization_scale(float x_scale, float w_scale, float y_scale);
+// The stored value of a real one: saturate(rint(value / scale) + zero).
+int quantize_value(float value, const Quantization& q, ByteType type);
+// Stored bounds of a real clamp, for an output quantization.
+Clamp quantize_clamp(float low, float high, const OutputQuantization& out);
+// The runtime's own approximation of the logistic function.
+float logistic(float x);
+// Tabulates `function` between two quantizations.
+Lut tabulate(const Quantization& from, ByteType from_type, const OutputQuantization& to,
+             const std::vector<RealFunction>& functions, float low, float high);
+
+}  // namespace npu::compiler
+
+#endif  // NPU_COMPILER_IMPORT_IMPORTER_H_

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: MIT
+//
+// Operators that move or rename data. They act alike on 8-bit, dequantized
+// and pending tensors.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "compiler/import/importer.h"
+
+namespace npu::compiler {
+
+std::optional<Shape> Importer::input_shape(const onnx::Node& node, int index) {
+  const Tensor* tensor = input(node, index);
+  if (tensor == nullptr) return std::nullopt;
+  if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) {
+    return value(quantized->value).shape;
+  }
+  if (const auto* real = std::get_if<RealTensor>(tensor)) return real->shape;
+  return std::get<ConstantTensor>(*tensor).data->shape;
+}
+
+void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail) {
+  if (out_shape.size() > 8 || !checked_elements(out_shape)) {
+    unsupported("a tensor has 1 to 8 dimensions, none of them 0", to_text(out_shape));
+    return;
+  }
+  const Tensor* tensor = input(node, 0);
+  if (tensor == nullptr) return;
+  const auto emit = [this, out_shape, detail, source = source_](ValueId x) {
+    Value result;
+    result.type = value(x).type;
+    result.shape = out_shape;
+    result.quantization = value(x).quantization;
+    return add_op(source, {x}, std::move(result), detail);
+  };
+  if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) {
+    const ValueId id = emit(quantized->value);
+    graph_.value(id).name = node.output(0);
+    define(node, 0, QuantizedTensor{id});
+    return;
+  }
+  if (const auto* real = std::get_if<RealTensor>(tensor)) {
+    if (real->graph_input >= 0) {
+      unsupported("the input is quantized first", "a float graph input",
+                  "Put QuantizeLinear and DequantizeLinear before it");
+      return;
+    }
+    RealTensor result;
+    result.shape = out_shape;
+    if (real->value != kNoValue) {
+      result.value = emit(real->value);
+      result.q = real->q;
+    } else {
+      auto pending = std::make_shared<Pending>(*real->pending);
+      pending->after.push_back(emit);
+      result.pending = std::move(pending);
+    }
+    define(node, 0, std::move(result));
+    return;
+  }
+  // A constant: only renaming its shape is done here.
+  const auto& constant = std::get<ConstantTensor>(*tensor);
+  if (!std::holds_alternative<ReshapeOp>(detail) || constant.scales.size() > 1) {
+    unsupported("a constant is not transposed, sliced or joined at run time", "a constant operand",
+                "Simplify the model (constant folding) first");
+    return;
+  }
+  ConstTensor reshaped = *constant.data;
+  reshaped.shape = out_shape;
+  ConstantTensor out = constant;
+  out.data = std::make_shared<const ConstTensor>(std::move(reshaped));
+  define(node, 0, std::move(out));
+}
+
+void Importer::identity(const onnx::Node& node, Attributes&) {
+  const Tensor* tensor = input(node, 0);
+  if (tensor != nullptr) define(node, 0, Tensor(*tensor));
+}
+
+void Importer::dropout(const onnx::Node& node, Attributes& attributes) {
+  attributes.ignore("ratio");
+  attributes.ignore("seed");
+  bool training = false;
+  if (has_input(node, 2)) {
+    const Tensor* mode = input(node, 2);
+    const auto* constant = mode != nullptr ? std::get_if<ConstantTensor>(mode) : nullptr;
+    // Booleans are not decoded; an inference model leaves the input out.
+    training = constant == nullptr || true;
+  }
+  if (training) {
+    unsupported("Dropout is in inference mode", "an input training_mode",
+                "Export the model for inference");
+    return;
+  }
+  identity(node, attributes);
+}
+
+void Importer::constant(const onnx::Node& node, Attributes& attributes) {
+  const onnx::Tensor* proto = attributes.tensor("value");
+  ConstTensor out;
+  if (proto != nullptr) {
+    std::string error;
+    std::optional<ConstTensor> tensor = decode_tensor(*proto, error);
+    if (!tensor) {
+      malformed_node(error);
+      return;
+    }
+    out = std::move(*tensor);
+  } else if (const auto ints = attributes.integers("value_ints")) {
+    out.type = ConstType::kInt64;
+    out.onnx_type = onnx::Tensor::INT64;
+    out.shape = {static_cast<int64_t>(ints->size())};
+    out.ints = *ints;
+  } else {
+    unsupported("a Constant has a tensor value");
+    return;
+  }
+  ConstantTensor constant;
+  constant.data = std::make_shared<const ConstTensor>(std::move(out));
+  define(node, 0, std::move(constant));
+}
+
+void Importer::reshape(const onnx::Node& node, Attributes& attributes) {
+  const bool allow_zero = attributes.integer("allowzero", 0) != 0;
+  const std::optional<Shape> in = input_shape(node, 0);
+  if (!in) return;
+  std::optional<std::vector<int64_t>> wanted = integer_list(node, 1, "the shape");
+  if (!wanted) return;
+  int64_t known = 1;
+  int inferred = -1;
+  const int64_t total = std::accumulate(in->begin(), in->end(), int64_t{1}, std::multiplies<>());
+  for (size_t i = 0; i < wanted->size(); ++i) {
+    int64_t& dim = (*wanted)[i];
+    if (dim == 0 && !allow_zero && i < in->size()) dim = (*in)[i];
+    if (dim == -1 && inferred < 0) {
+      inferred = static_cast<int>(i);
+      continue;
+    }
+    if (dim < 1 || dim > kMaxElements || known > kMaxElements / dim) {
+      malformed_node("a shape has positive dimensions and at most one -1", to_text(*wanted));
+      return;
+    }
+    known *= dim;
+  }
+  if (inferred >= 0 && total % known == 0) (*wanted)[static_cast<size_t>(inferred)] = total / known;
+  const std::optional<int64_t> count = checked_elements(*wanted);
+  if (!count || *count != total) {
+    malformed_node("Reshape keeps the number of elements",
+                   fmt::format("{} to {}", to_text(*in), to_text(*wanted)));
+    return;
+  }
+  apply_view(node, *wanted, ReshapeOp{});
+}
+
+void Importer::flatten(const onnx::Node& node, Attributes& attributes) {
+  const std::optional<Shape> in = input_shape(node, 0);
+  if (!in) return;
+  int64_t axis = attributes.integer("axis", 1);
+  const int64_t rank = static_cast<int64_t>(in->size());
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis > rank) {
+    malformed_node("axis is one of the input's", std::to_string(axis));
+    return;
+  }
+  Shape out{1, 1};
+  for (int64_t i = 0; i < rank; ++i) out[i < axis ? 0 : 1] *= (*in)[static_cast<size_t>(i)];
+  apply_view(node, out, ReshapeOp{});
+}
+
+void Importer::squeeze(const onnx::Node& node, Attributes& attributes) {
+  const std::optional<Shape> in = input_shape(node, 0);
+  std::optional<std::vector<int64_t>> axes = attributes.integers("axes");
+  if (!axes && has_input(node, 1)) axes = integer_list(node, 1, "the list of axes");
+  if (!in || node_failed_) return;
+  const int64_t rank = static_cast<int64_t>(in->size());
+  std::vector<bool> drop(in->size(), false);
+  for (size_t i = 0; i < drop.size(); ++i) drop[i] = !axes && (*in)[i] == 1;
+  for (int64_t axis : axes.value_or(std::vector<int64_t>{})) {
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank || (*in)[static_cast<size_t>(axis)] != 1) {
+      malformed_node("squeezed axes have length 1", std::to_string(axis));
+      return;
+    }
+    drop[static_cast<size_t>(axis)] = true;
+  }
+  Shape out;
+  for (size_t i = 0; i < drop.size(); ++i) {
+    if (!drop[i]) out.push_back((*in)[i]);
+  }
+  apply_view(node, out, ReshapeOp{});
+}
+
+void Importer::unsqueeze(const onnx::Node& node, Attributes& attributes) {
+  const std::optional<Shape> in = input_shape(node, 0);
+  std::optional<std::vector<int64_t>> axes = attributes.integers("axes");
+  if (!axes) axes = integer_list(node, 1, "the list of axes");
+  if (!in || !axes) return;
+  const int64_t rank = static_cast<int64_t>(in->size() + axes->size());
+  if (rank > 8) {
+    unsupported("a tensor has 1 to 8 dimensions", std::to_string(rank));
+    return;
+  }
+  std::vector<bool> added(static_cast<size_t>(rank), false);
+  for (int64_t axis : *axes) {
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank || added[static_cast<size_t>(axis)]) {
+      malformed_node("axes are of the result and differ", std::to_string(axis));
+      return;
+    }
+    added[static_cast<size_t>(axis)] = true;
+  }
+  Shape out;
+  size_t next = 0;
+  for (const bool fresh : added) out.push_back(fresh ? 1 : (*in)[next++]);
+  apply_view(node, out, ReshapeOp{});
+}
+
+void Importer::transpose(const onnx::Node& node, Attributes& attributes) {
+  const std::optional<Shape> in = input_shape(node, 0);
+  if (!in) return;
+  std::vector<int64_t> permutation(in->size());
+  for (size_t i = 0; i < permutation.size(); ++i) {
+    permutation[i] = static_cast<int64_t>(permutation.size() - 1 - i);
+  }
+  permutation = attributes.integers("perm").value_or(permutation);
+  std::vector<int64_t> sorted = permutation;
+  std::sort(sorted.begin(), sorted.end());
+  bool valid = sorted.size() == in->size();
+  for (size_t i = 0; valid && i < sorted.size(); ++i) valid = sorted[i] == static_cast<int64_t>(i);
+  if (!valid) {
+    malformed_node("perm is a permutation of the axes", to_text(permutation));
+    return;
+  }
+  TransposeOp op;
+  Shape out;
+  for (const int64_t axis : permutation) {
+    op.permutation.push_back(static_cast<int>(axis));
+    out.push_back((*in)[static_cast<size_t>(axis)]);
+  }
+  apply_view(node, out, std::move(op));
+}
+
+void Importer::slice(const onnx::Node& node, Attributes& attributes) {
+  (void)attributes;
+  const std::optional<Shape> in = input_shape(node, 0);
+  const std::optional<std::vector<int64_t>> starts = integer_list(node, 1, "the list of starts");
+  const std::optional<std::vector<int64_t>> ends = integer_list(node, 2, "the list of ends");
+  if (!in || !starts || !ends) return;
+  std::vector<int64_t> axes(starts->size());
+  std::iota(axes.begin(), axes.end(), 0);
+  if (has_input(node, 3)) {
+    const auto given = integer_list(node, 3, "the list of axes");
+    if (!given) return;
+    axes = *given;
+  }
+  if (has_input(node, 4)) {
+    const auto steps = integer_list(node, 4, "the list of steps");
+    if (!steps) return;
+    if (std::any_of(steps->begin(), steps->end(), [](int64_t s) { return s != 1; })) {
+      unsupported("steps of Slice are 1", to_text(*steps));
+      return;
+    }
+  }
+  if (axes.size() != starts->size() || ends->size() != starts->size()) {
+    malformed_node("starts, ends and axes of Slice have one length");
+    return;
+  }
+  SliceOp op;
+  op.start.assign(in->size(), 0);
+  Shape out = *in;
+  const int64_t rank = static_cast<int64_t>(in->size());
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + rank : axes[i];
+    if (axis < 0 || axis >= rank) {
+      malformed_node("axes of Slice are the input's", std::to_string(axes[i]));
+      return;
+    }
+    const int64_t size = (*in)[static_cast<size_t>(axis)];
+    const auto resolve = [size](int64_t v) {
+      if (v < 0) v = v < -size ? 0 : v + size;
+      return std::min(v, size);
+    };
+    const int64_t begin = resolve((*starts)[i]), end = resolve((*ends)[i]);
+    if (end <= begin) {
+      unsupported("a slice is not empty", fmt::format("{}..{} of axis {}", begin, end, axis));
+      return;
+    }
+    op.start[static_cast<size_t>(axis)] = begin;
+    out[static_cast<size_t>(axis)] = end - begin;
+  }
+  apply_view(node, out, std::move(op));
+}
+
+// ---- Concat -------------------------------------------------------------------
+
+std::optional<Shape> Importer::concat_shape(const std::vector<Shape>& parts, int64_t& axis) {
+  Shape out = parts[0];
+  const int64_t rank = static_cast<int64_t>(out.size());
+  if (axis < 0) axis += rank;
+  bool valid = axis >= 0 && axis < rank;
+  for (size_t i = 1; valid && i < parts.size(); ++i) {
+    valid = parts[i].size() == out.size();
+    for (int64_t d = 0; valid && d < rank; ++d) {
+      const size_t k = static_cast<size_t>(d);
+      if (d == axis) {
+        out[k] += parts[i][k];
+        valid = out[k] <= kMaxElements;
+      } else {
+        valid = parts[i][k] == out[k];
+      }
+    }
+  }
+  if (!valid || !checked_elements(out)) {
+    malformed_node("joined tensors agree in every axis but one");
+    return std::nullopt;
+  }
+  return out;
+}
+
+ValueId Importer::emit_concat(uint32_t source, const std::vector<ValueId>& parts, int axis,
+                              const Shape& shape, const OutputQuantization& out) {
+  Value result;
+  result.type = out.type;
+  result.shape = shape;
+  result.quantization = out.q;
+  return add_op(source, parts, std::move(result), ConcatOp{axis});
+}
+
+void Importer::concat(const onnx::Node& node, Attributes& attributes) {
+  int64_t axis = attributes.integer("axis", 0);
+  if (node.input_size() < 1 || node.input_size() > 1024) {
+    unsupported("Concat joins 1 to 1024 tensors", std::to_string(node.input_size()));
+    return;
+  }
+  const Tensor* first = input(node, 0);
+  if (first == nullptr) return;
+  std::vector<Shape> shapes;
+  if (std::holds_alternative<QuantizedTensor>(*first)) {
+    std::vector<ValueId> parts;
+    for (int i = 0; i < node.input_size(); ++i) {
+      const std::optional<ValueId> id = quantized_input(node, i);
+      if (!id) return;
+      parts.push_back(*id);
+      shapes.push_back(value(*id).shape);
+      if (value(*id).type != value(parts[0]).type) {
+        malformed_node("joined tensors have one type");
+        return;
+      }
+    }
+    const std::optional<Shape> shape = concat_shape(shapes, axis);
+    if (!shape) return;
+    const ValueId id = emit_concat(source_, parts, static_cast<int>(axis), *shape,
+                                   {value(parts[0]).quantization, value(parts[0]).type});
+    graph_.value(id).name = node.output(0);
+    define(node, 0, QuantizedTensor{id});
+    return;
+  }
+  std::vector<RealTensor> parts;
+  for (int i = 0; i < node.input_size(); ++i) {
+    const std::optional<RealTensor> part = real_operand(node, i);
+    if (!part) return;
+    parts.push_back(*part);
+    shapes.push_back(part->shape);
+  }
+  const std::optional<Shape> shape = concat_shape(shapes, axis);
+  if (!shape) return;
+  auto pending = std::make_shared<Pending>();
+  pending->source = source_;
+  pending->shape = *shape;
+  pending->emit = [this, parts, axis, shape = *shape, source = source_](
+                      const OutputQuantization& out, const Clamp& clamp) {
+    std::vector<ValueId> ids;
+    for (const RealTensor& part : parts) ids.push_back(requantize(source, part.value, part.q, out));
+    ValueId id = emit_concat(source, ids, static_cast<int>(axis), shape, out);
+    if (clamp.low > byte_low(out.type) || clamp.high < byte_high(out.type)) {
+      Lut table;
+      for (int byte = 0; byte < 256; ++byte) {
+        const int stored = byte_value(out.type, static_cast<uint8_t>(byte));
+        table[static_cast<size_t>(byte)] =
+            static_cast<uint8_t>(std::clamp(stored, clamp.low, clamp.high));
+      }
+      id = emit_lut(source, id, table, out);
+    }
+    return id;
+  };
+  RealTensor result;
+  result.shape = *shape;
+  result.pending = std::move(pending);
+  define(node, 0, std::move(result));
+}
+
+// y_scale, y_zero, then x, x_scale, x_zero of every part.
+void Importer::qlinear_concat(const onnx::Node& node, Attributes& attributes) {
+  int64_t axis = attributes.integer("axis", 0);
+  if (node.input_size() < 5 || (node.input_size() - 2) % 3 != 0 || node.input_size() > 3074) {
+    malformed_node("QLinearConcat has scale, zero point and three inputs per part");
+    return;
+  }
+  const std::optional<OutputQuantization> yq = quantization_inputs(node, 0, 1);
+  if (!yq) return;
+  std::vector<ValueId> parts;
+  std::vector<Shape> shapes;
+  for (int i = 2; i < node.input_size(); i += 3) {
+    const std::optional<ValueId> x = quantized_input(node, i);
+    const std::optional<OutputQuantization> xq = quantization_inputs(node, i + 1, i + 2);
+    if (!x || !xq) return;
+    if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
+    parts.push_back(requantize(source_, *x, xq->q, *yq));
+    shapes.push_back(value(*x).shape);
+  }
+  const std::optional<Shape> shape = concat_shape(shapes, axis);
+  if (!shape) return;
+  const ValueId id = emit_concat(source_, parts, static_cast<int>(axis), *shape, *yq);
+  graph_.value(id).name = node.output(0);
+  define(node, 0, QuantizedTensor{id});
+}
+
+}  // namespace npu::compiler

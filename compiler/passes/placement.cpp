@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+#include "compiler/passes/placement.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "npu/compiled_model.h"
+
+namespace npu::compiler {
+namespace {
+
+constexpr uint64_t kAlignment = 64;  // a DMA granule of every preset
+
+uint64_t align_up(uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Dense strides with the axes nested in `order`, outermost first.
+std::vector<int64_t> dense(const Shape& shape, const std::vector<size_t>& order) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    strides[order[i]] = stride;
+    stride *= shape[order[i]];
+  }
+  return strides;
+}
+
+std::vector<size_t> linear_order(const Shape& shape) {
+  std::vector<size_t> order(shape.size());
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+// [n, c, ...] with the channels innermost.
+std::vector<size_t> channels_last_order(const Shape& shape) {
+  std::vector<size_t> order{0};
+  for (size_t i = 2; i < shape.size(); ++i) order.push_back(i);
+  order.push_back(1);
+  return order;
+}
+
+class Planner {
+ public:
+  Planner(Graph& graph, Diagnostics& diagnostics) : graph_(graph), diagnostics_(diagnostics) {}
+
+  std::optional<MemoryPlan> run() {
+    separate_outputs();
+    // Every round places all or changes the graph; each change makes one more
+    // value row-major or adds one copy, so rounds are bounded.
+    for (size_t round = 0; round <= 4 * graph_.ops.size() + 4; ++round) {
+      plan_ = {};
+      if (!place_edges()) return std::nullopt;
+      bool changed = false;
+      for (size_t i = 0; i < graph_.ops.size() && !changed; ++i) changed = !place(i);
+      if (changed) continue;
+      lifetimes();
+      pack_scratch();
+      return std::move(plan_);
+    }
+    diagnostics_.internal("the memory planner came to no end");
+    return std::nullopt;
+  }
+
+ private:
+  // Insert `copy of value` before operator `before`; returns the copy.
+  ValueId insert_copy(ValueId id, size_t before, uint32_t source) {
+    Value copy = graph_.value(id);
+    copy.constant.clear();
+    Op op;
+    op.source = source;
+    op.inputs = {id};
+    op.output = graph_.add_value(std::move(copy));
+    op.detail = CopyOp{};
+    const ValueId made = op.output;
+    graph_.ops.insert(graph_.ops.begin() + static_cast<std::ptrdiff_t>(before), std::move(op));
+    linear_.resize(graph_.values.size(), false);
+    linear_[made] = true;
+    return made;
+  }
+
+  // The value whose producer writes the bytes of `id`, through reshapes only.
+  ValueId reshape_root(ValueId id) const {
+    for (;;) {
+      const auto it = std::find_if(graph_.ops.begin(), graph_.ops.end(),
+                                   [&](const Op& op) { return op.output == id; });
+      if (it == graph_.ops.end() || it->as<ReshapeOp>() == nullptr) return id;
+      id = it->inputs[0];
+    }
+  }
+
+  // Gives each graph output a value of its own that some operator writes.
+  void separate_outputs() {
+    linear_.assign(graph_.values.size(), false);
+    output_of_.assign(graph_.values.size(), -1);
+    for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+      ValueId root = reshape_root(graph_.outputs[i]);
+      const auto producer = std::find_if(graph_.ops.begin(), graph_.ops.end(),
+                                         [&](const Op& op) { return op.output == root; });
+      const bool writable = producer != graph_.ops.end() && !producer->is_view();
+      if (!writable || output_of_[root] >= 0) {
+        const uint32_t source = producer != graph_.ops.end() ? producer->source : 0;
+        root = insert_copy(graph_.outputs[i], graph_.ops.size(), source);
+        graph_.outputs[i] = root;
+        output_of_.resize(graph_.values.size(), -1);
+      }
+      output_of_[root] = static_cast<int>(i);
+      linear_[root] = true;
+    }
+  }
+
+  int add_storage(uint8_t region, uint64_t bytes) {
+    Storage storage;
+    storage.region = region;
+    storage.bytes = bytes;
+    plan_.storages.push_back(storage);
+    return static_cast<int>(plan_.storages.size()) - 1;
+  }
+
+  bool place_edges() {
+    plan_.values.assign(graph_.values.size(), {});
+    linear_.resize(graph_.values.size(), false);
+    output_of_.resize(graph_.values.size(), -1);
+    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+      const ValueId id = graph_.inputs[i];
+      if (id == kNoValue) continue;
+      const Shape& shape = graph_.value(id).shape;
+      const int storage = add_storage(static_cast<uint8_t>(NPU_REGION_TENSORS + i),
+                                      static_cast<uint64_t>(elements(shape)));
+      plan_.values[id] = {storage, 0, row_major(shape)};
+    }
+    std::vector<bool> used(graph_.values.size(), false);
+    for (const Op& op : graph_.ops) {
+      for (const ValueId id : op.operands()) used[id] = true;
+    }
+    for (ValueId id = 0; id < graph_.values.size(); ++id) {
+      const Value& value = graph_.value(id);
+      if (value.constant.empty() || !used[id]) continue;
+      const int storage = add_storage(NPU_REGION_CONSTANTS, value.constant.size());
+      plan_.storages.back().offset = plan_.constants.size();
+      plan_.constants.insert(plan_.constants.end(), value.constant.begin(), value.constant.end());
+      plan_.constants.resize(align_up(plan_.constants.size()));
+      plan_.values[id] = {storage, 0, row_major(value.shape)};
+    }
+    return true;
+  }
+
+  // Order of the axes of what `op` makes.
+  std::vector<size_t> preferred_order(const Op& op) const {
+    const Shape& shape = graph_.value(op.output).shape;
+    if (linear_[op.output]) return linear_order(shape);
+    if (const MacOp* mac = op.as<MacOp>()) {
+      return mac->matmul ? linear_order(shape) : channels_last_order(shape);
+    }
+    const bool image = shape.size() == 3 || shape.size() == 4;
+    if (op.as<PoolOp>() != nullptr || (op.as<GlobalAverageOp>() != nullptr && image)) {
+      return channels_last_order(shape);
+    }
+    // As the first operand of the same rank that has no broadcast axis.
+    for (const ValueId id : op.inputs) {
+      const Shape& in = graph_.value(id).shape;
+      if (in.size() != shape.size() || (op.as<ConcatOp>() == nullptr && in != shape)) continue;
+      const std::vector<int64_t>& strides = plan_.values[id].strides;
+      std::vector<size_t> order = linear_order(shape);
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+        // Axes of length 1 have no say.
+        const int64_t sa = in[a] == 1 ? 0 : strides[a], sb = in[b] == 1 ? 0 : strides[b];
+        return sa != 0 && sb != 0 ? sa > sb : false;
+      });
+      return order;
+    }
+    return linear_order(shape);
+  }
+
+  // False if the graph or an order was changed and all must be placed anew.
+  bool place(size_t index) {
+    const Op& op = graph_.ops[index];
+    const Value& out = graph_.value(op.output);
+    if (!op.is_view()) {
+      const uint64_t bytes = static_cast<uint64_t>(elements(out.shape));
+      const int output = output_of_[op.output];
+      const uint8_t region =
+          output < 0 ? NPU_REGION_SCRATCH
+                     : static_cast<uint8_t>(NPU_REGION_TENSORS + graph_.inputs.size() +
+                                            static_cast<size_t>(output));
+      plan_.values[op.output] = {add_storage(region, bytes), 0,
+                                 dense(out.shape, preferred_order(op))};
+      return true;
+    }
+    const ValueId in = op.inputs[0];
+    const Placement& from = plan_.values[in];
+    Placement to{from.storage, from.offset, {}};
+    if (const auto* transpose = op.as<TransposeOp>()) {
+      for (const int axis : transpose->permutation) {
+        to.strides.push_back(from.strides[static_cast<size_t>(axis)]);
+      }
+    } else if (const auto* slice = op.as<SliceOp>()) {
+      to.strides = from.strides;
+      for (size_t i = 0; i < slice->start.size(); ++i) to.offset += slice->start[i] * from.strides[i];
+    } else {
+      std::optional<std::vector<int64_t>> strides =
+          reshape_strides(graph_.value(in).shape, from.strides, out.shape);
+      if (!strides) {
+        const ValueId root = reshape_root(in);
+        const auto producer = std::find_if(graph_.ops.begin(), graph_.ops.end(),
+                                           [&](const Op& o) { return o.output == root; });
+        if (producer != graph_.ops.end() && !producer->is_view() && !linear_[root]) {
+          linear_[root] = true;
+        } else {
+          const uint32_t source = op.source;
+          const ValueId copy = insert_copy(in, index, source);
+          output_of_.resize(graph_.values.size(), -1);
+          graph_.ops[index + 1].inputs[0] = copy;
+        }
+        return false;
+      }
+      to.strides = std::move(*strides);
+    }
+    plan_.values[op.output] = std::move(to);
+    return true;
+  }
+
+  void lifetimes() {
+    std::vector<bool> seen(plan_.storages.size(), false);
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
+      std::vector<ValueId> touched = graph_.ops[i].operands();
+      if (!graph_.ops[i].is_view()) touched.push_back(graph_.ops[i].output);
+      for (const ValueId id : touched) {
+        const size_t s = static_cast<size_t>(plan_.values[id].storage);
+        if (!seen[s]) plan_.storages[s].first_op = i;
+        seen[s] = true;
+        plan_.storages[s].last_op = i;
+      }
+    }
+  }
+
+  // First fit, largest first; ties in order of creation, so that the result
+  // depends on nothing else.
+  void pack_scratch() {
+    std::vector<size_t> order;
+    for (size_t i = 0; i < plan_.storages.size(); ++i) {
+      if (plan_.storages[i].region == NPU_REGION_SCRATCH) order.push_back(i);
+    }
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return plan_.storages[a].bytes > plan_.storages[b].bytes;
+    });
+    std::vector<size_t> placed;
+    for (const size_t i : order) {
+      Storage& storage = plan_.storages[i];
+      std::vector<std::pair<uint64_t, uint64_t>> taken;
+      for (const size_t j : placed) {
+        const Storage& other = plan_.storages[j];
+        if (other.first_op <= storage.last_op && storage.first_op <= other.last_op) {
+          taken.emplace_back(other.offset, other.offset + align_up(other.bytes));
+        }
+      }
+      std::sort(taken.begin(), taken.end());
+      uint64_t offset = 0;
+      for (const auto& [begin, end] : taken) {
+        if (offset + align_up(storage.bytes) <= begin) break;
+        offset = std::max(offset, end);
+      }
+      storage.offset = offset;
+      plan_.scratch_bytes = std::max(plan_.scratch_bytes, offset + align_up(storage.bytes));
+      placed.push_back(i);
+    }
+  }
+
+  Graph& graph_;
+  Diagnostics& diagnostics_;
+  MemoryPlan plan_;
+  std::vector<bool> linear_;    // by ValueId: must be row-major
+  std::vector<int> output_of_;  // by ValueId: index of the graph output, or -1
+};
+
+}  // namespace
+
+std::vector<int64_t> row_major(const Shape& shape) { return dense(shape, linear_order(shape)); }
+
+std::optional<std::vector<int64_t>> reshape_strides(const Shape& in,
+                                                    const std::vector<int64_t>& strides,
+                                                    const Shape& out) {
+  // Runs of input axes that lie densely inside each other, innermost last.
+  std::vector<std::pair<int64_t, int64_t>> runs;  // length, stride of the innermost
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (in[i] == 1) continue;
+    if (!runs.empty() && runs.back().second == strides[i] * in[i]) {
+      runs.back().first *= in[i];
+      runs.back().second = strides[i];
+    } else {
+      runs.emplace_back(in[i], strides[i]);
+    }
+  }
+  std::vector<int64_t> result(out.size(), 1);
+  size_t axis = out.size();
+  for (size_t r = runs.size(); r-- > 0;) {
+    int64_t left = runs[r].first;
+    int64_t stride = runs[r].second;
+    while (left > 1) {
+      if (axis == 0) return std::nullopt;
+      --axis;
+      if (out[axis] == 1) continue;
+      if (left % out[axis] != 0) return std::nullopt;
+      result[axis] = stride;
+      stride *= out[axis];
+      left /= out[axis];
+    }
+  }
+  // Axes of length 1 are never stepped along; a dense value keeps them tidy.
+  for (size_t i = out.size(); i-- > 0;) {
+    if (out[i] == 1) result[i] = i + 1 < out.size() ? result[i + 1] * out[i + 1] : 1;
+  }
+  return result;
+}
+
+std::optional<MemoryPlan> plan_memory(Graph& graph, Diagnostics& diagnostics) {
+  return Planner(graph, diagnostics).run();
+}
+
+}  // namespace npu::compiler
