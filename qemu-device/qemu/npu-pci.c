@@ -289,6 +289,8 @@ static void npu_exit(PCIDevice *pci)
         pcie_cap_exit(pci);
     }
     msix_uninit_exclusive_bar(pci);
+    /* The memory goes when readers are done with it, its name at once. */
+    vmstate_unregister_ram(&s->card_memory, DEVICE(s));
     /* A subregion holds a reference to its owner: this very device. */
     memory_region_del_subregion(&s->aperture, &s->window);
     memory_region_del_subregion(&s->aperture, &s->absent);

@@ -28,7 +28,11 @@ replug() {
 	qmp '{"execute":"device_del","arguments":{"id":"npu1"}}' > /dev/null || return 1
 	for i in $(seq 50); do [ -e "$second" ] || break; sleep 0.1; done
 	[ ! -e "$second" ] || return 1
-	qmp '{"execute":"device_add","arguments":{"driver":"npu","id":"npu1","bus":"rp1"}}' > /dev/null || return 1
+	# The guest's kernel lets go of the card a moment before QEMU does.
+	for i in $(seq 50); do
+		qmp '{"execute":"device_add","arguments":{"driver":"npu","id":"npu1","bus":"rp1"}}' > /dev/null && break
+		sleep 0.1
+	done
 	for i in $(seq 50); do [ -e "$second" ] && return 0; sleep 0.1; done
 	return 1
 }
