@@ -9,13 +9,12 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "tests", "conformance")]
 
-from tap import Tap, skip_all  # noqa: E402
+from tap import Tap, need_packages  # noqa: E402
 
-try:
-    import numpy as np
-    import onnx
-except ImportError as missing:
-    skip_all("models", f"{missing} (python3-onnx, python3-numpy)")
+need_packages("models")
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
 
 from judge import Judge  # noqa: E402
 

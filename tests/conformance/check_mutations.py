@@ -17,17 +17,16 @@ import sys
 import tempfile
 import zlib
 
-from tap import Tap, skip_all
+from tap import Tap, need_packages
 
-try:
-    import numpy as np
-    import onnx
-    from onnx import numpy_helper
+need_packages("mutations")
 
-    from judge import ROOT, Judge
-    from run_conformance import Failure, ModelCase, Npu
-except ImportError as missing:
-    skip_all("mutations", f"{missing} (python3-onnx, python3-numpy)")
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
+from judge import ROOT, Judge  # noqa: E402
+from run_conformance import Failure, ModelCase, Npu  # noqa: E402
 
 HEADER_BYTES = 64
 CRC_OFFSET = 24  # struct npu_model_header

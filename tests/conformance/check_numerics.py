@@ -12,18 +12,17 @@ import os
 import tempfile
 import zlib
 
-from tap import Tap, skip_all
+from tap import Tap, need_packages, skip_all
 
-try:
-    import numpy as np
-    import onnx
+need_packages("numerics against ONNX Runtime")
 
-    import random_quant as rq
-    import reference
-    from judge import Judge
-    from quantized_graph import GraphBuilder, Quant, quantize
-except ImportError as missing:
-    skip_all("numerics against ONNX Runtime", f"{missing} (python3-onnx, python3-numpy)")
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+
+import random_quant as rq  # noqa: E402
+import reference  # noqa: E402
+from judge import Judge  # noqa: E402
+from quantized_graph import GraphBuilder, Quant, quantize  # noqa: E402
 
 
 class Case:

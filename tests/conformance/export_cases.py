@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Writes compiled models, inputs and expected outputs into a folder, with a script that runs them.
 
-    export_cases.py DIR [--target card] [--random N] [--vectors N] [--device 0]
+    export_cases.py DIR [--target card] [--random N] [--device 0]
 
 DIR/run.sh needs only a POSIX shell and npu-run: it is what runs inside the VM. It prints TAP. The
 expected bytes are ONNX Runtime's, or the recorded vectors' where the runtime is not there.
@@ -15,8 +15,8 @@ import shlex
 import sys
 import tempfile
 
-from run_conformance import (ROOT, TARGETS, Failure, Judge, Npu, file_name, np, random_case, shipped_case,
-                             shipped_models)
+from run_conformance import (ROOT, TARGETS, Failure, Judge, Npu, file_name, held_out_case, np,
+                             random_case, shipped_case, shipped_models)
 
 SCRIPT_HEAD = """#!/bin/sh
 # Compiled models against the bytes they must give; prints TAP.
@@ -41,23 +41,18 @@ echo "1..$count"
 """
 
 
-def export(case, npu, target, folder, vectors, device):
-    """The lines of the script for one case."""
+def export(case, npu, target, folder, device):
+    """The line of the script for one case."""
     os.makedirs(folder)
     os.replace(npu.compile(case, target), os.path.join(folder, "model.npu"))
-    lines = []
     relative = os.path.basename(folder)
-    for i in range(min(vectors, case.count)):
-        command = ["npu-run", f"{relative}/model.npu", "--device", device]
-        for name, array in case.vector(i).items():
-            np.save(os.path.join(folder, f"input{i}_" + file_name(name)), array)
-            command += ["--input", f"{name}={relative}/input{i}_{file_name(name)}"]
-        for name, stack in case.expected.items():
-            np.save(os.path.join(folder, f"expect{i}_" + file_name(name)), np.split(stack, case.count)[i])
-            command += ["--expect", f"{name}={relative}/expect{i}_{file_name(name)}"]
-        text = f"{case.name} on device {device} equals {case.source}, vector {i}"
-        lines.append(f"check {shlex.quote(text)} {shlex.join(command)}")
-    return lines
+    command = ["npu-run", f"{relative}/model.npu", "--device", device]
+    for option, arrays, prefix in (("--input", case.inputs, "input_"), ("--expect", case.expected, "expect_")):
+        for name, stack in arrays.items():
+            np.save(os.path.join(folder, prefix + file_name(name)), stack)
+            command += [option, f"{name}={relative}/{prefix}{file_name(name)}"]
+    text = f"{case.name} on device {device} equals {case.source}"
+    return f"check {shlex.quote(text)} {shlex.join(command)}"
 
 
 def main():
@@ -66,7 +61,6 @@ def main():
     parser.add_argument("--target", choices=TARGETS, default="card")
     parser.add_argument("--device", default="0")
     parser.add_argument("--random", type=int, default=0, help="number of random models besides the shipped ones")
-    parser.add_argument("--vectors", type=int, default=2, help="input vectors of each model")
     parser.add_argument("--only", default="", help="regular expression on the shipped models' paths")
     parser.add_argument("--build", default=os.environ.get("NPU_BUILD", os.path.join(ROOT, "build")))
     args = parser.parse_args()
@@ -76,6 +70,7 @@ def main():
         judge = None
     npu = Npu(args.build, args.device)
     work = [(shipped_case, p) for p in shipped_models() if re.search(args.only, p)]
+    work += [(held_out_case, None)] if re.search(args.only, "held-out") else []
     work += [(random_case, seed) for seed in range(args.random)]
     os.makedirs(args.output)
     lines = []
@@ -83,7 +78,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="export") as scratch:
             case = maker(argument, scratch, judge)
             try:
-                lines += export(case, npu, args.target, os.path.join(args.output, f"{n:03}"), args.vectors, args.device)
+                lines.append(export(case, npu, args.target, os.path.join(args.output, f"{n:03}"), args.device))
             except Failure as failure:
                 # Not to be lost: in the script it is a test that fails.
                 lines.append(f"check {shlex.quote(case.name)} sh -c {shlex.quote('echo ' + shlex.quote(str(failure)) + '; false')}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Test Anything Protocol, as `make test` counts it."""
 
+import importlib.util
 import sys
 
 
@@ -32,3 +33,11 @@ def skip_all(name, reason):
     print(f"ok 1 - {name} # SKIP {reason}")
     print("1..1")
     sys.exit(0)
+
+
+def need_packages(name):
+    """Skips the script where the distribution's packages that all of these tests use are missing. To be called
+    before anything that imports them; a mistake in our own modules is none of its business."""
+    for module, package in (("numpy", "python3-numpy"), ("onnx", "python3-onnx")):
+        if importlib.util.find_spec(module) is None:
+            skip_all(name, f"{package} is not installed")
