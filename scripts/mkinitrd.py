@@ -73,17 +73,20 @@ class ModuleSet:
 
 
 def dependency_list(modules):
-    """modules.dep as modprobe reads it; modules: name -> (path, data)."""
-    lines = []
-    for name, (path, data) in sorted(modules.items()):
-        needed, queue = [], depends(data)
-        while queue:
-            other = queue.pop(0)
-            if other in modules and other not in needed:
-                needed.append(other)
-                queue += depends(modules[other][1])
-        lines.append(path + ":" + "".join(" " + modules[other][0] for other in needed))
-    return "\n".join(lines) + "\n"
+    """modules.dep as modprobe reads it; modules: name -> (path, data).
+
+    modprobe loads what is listed from right to left, so what a module needs
+    stands to its right.
+    """
+    def needed(name, found):
+        for other in depends(modules[name][1]):
+            if other in modules and other not in found:
+                needed(other, found)
+                found.append(other)
+        return found
+
+    return "".join(path + ":" + "".join(" " + modules[other][0] for other in reversed(needed(name, [])))
+                   + "\n" for name, (path, _) in sorted(modules.items()))
 
 
 def find_busybox():

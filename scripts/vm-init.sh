@@ -26,7 +26,7 @@ for port in /sys/class/virtio-ports/*; do
 	[ ! -s "$port/name" ] || ln -sf "../${port##*/}" "/dev/virtio-ports/$(cat "$port/name")"
 done
 
-nonce=$(sed -n 's/.*npu\.nonce=\([^ ]*\).*/\1/p' /proc/cmdline)
+nonce=$(sed -n 's/.*npu_vm_nonce=\([^ ]*\).*/\1/p' /proc/cmdline)
 rc=127
 if [ -e /dev/hvc0 ]; then
 	# setsid and a controlling terminal, so that Ctrl-C and job control work.
