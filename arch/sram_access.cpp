@@ -14,10 +14,6 @@ uint64_t SramAccess::end() const {
   return last;
 }
 
-uint64_t SramAccess::total_bytes() const {
-  return saturating_product({bytes, count[0], count[1], count[2], count[3]});
-}
-
 bool SramAccess::disjoint() const {
   std::pair<uint64_t, uint32_t> dimensions[4];
   for (int i = 0; i < 4; ++i) dimensions[i] = {stride[i], count[i]};
@@ -29,6 +25,34 @@ bool SramAccess::disjoint() const {
     extent += step * (times - 1);
   }
   return true;
+}
+
+void SramAccess::simplify() {
+  std::pair<uint64_t, uint32_t> dimensions[4];
+  for (int i = 0; i < 4; ++i) dimensions[i] = {stride[i], count[i]};
+  std::sort(std::begin(dimensions), std::end(dimensions));
+  const uint64_t whole = end() - address;
+  int kept = 0;
+  uint64_t extent = bytes;
+  bool interleaved = false;
+  for (const auto& [step, times] : dimensions) {
+    if (times == 1) continue;
+    const uint64_t grown = extent + step * (times - 1);
+    if (kept == 0 && step <= extent) {
+      bytes = grown;
+    } else {
+      interleaved = interleaved || step < extent;
+      stride[kept] = step;
+      count[kept] = times;
+      ++kept;
+    }
+    extent = grown;
+  }
+  if (interleaved) {
+    bytes = whole;
+    kept = 0;
+  }
+  for (; kept < 4; ++kept) stride[kept] = 0, count[kept] = 1;
 }
 
 namespace {
@@ -51,27 +75,25 @@ class Appender {
   // wraps; a wrapped block is two.
   void block(SramAccess access, int ring_dimension, uint32_t ring_rows, uint32_t ring_first) {
     access.core = core_;
-    merge_contiguous(access, ring_rows == 0 ? 4 : ring_dimension);
     if (ring_rows == 0) {
-      out_.push_back(access);
+      add(access);
       return;
     }
-    const uint64_t step = access.stride[ring_dimension];
     const uint32_t rows = access.count[ring_dimension];
     const uint32_t before_wrap = std::min(rows, ring_rows - ring_first);
     SramAccess part = access;
-    part.address += ring_first * step;
+    part.address += ring_first * access.stride[ring_dimension];
     part.count[ring_dimension] = before_wrap;
-    out_.push_back(part);
+    add(part);
     if (before_wrap < rows) {
       part = access;
       part.count[ring_dimension] = rows - before_wrap;
-      out_.push_back(part);
+      add(part);
     }
   }
 
   void tensor(const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns,
-              uint64_t pixel_bytes, bool write) {
+              uint64_t pixel_bytes, bool write, bool in_place = false) {
     SramAccess access;
     access.address = tensor.address;
     access.bytes = pixel_bytes;
@@ -80,24 +102,25 @@ class Appender {
     access.count[1] = rows;
     access.stride[1] = tensor.row_stride;
     access.write = write;
+    access.in_place = in_place;
     block(access, 1, tensor.ring_rows, tensor.ring_first);
   }
 
  private:
-  // Joins dimensions below `limit` that follow each other without a gap, so
-  // that a dense tensor is one run of bytes.
-  static void merge_contiguous(SramAccess& access, int limit) {
-    for (int i = 0; i < limit && i < 4; ++i) {
-      if (access.count[i] != 1 && access.stride[i] != access.bytes) return;
-      access.bytes *= access.count[i];
-      access.count[i] = 1;
-      access.stride[i] = 0;
-    }
+  void add(SramAccess access) {
+    access.simplify();
+    out_.push_back(access);
   }
 
   uint8_t core_;
   std::vector<SramAccess>& out_;
 };
+
+bool same_tensor(const npu_sram_tensor& a, const npu_sram_tensor& b) {
+  return a.address == b.address && a.row_stride == b.row_stride &&
+         a.pixel_stride == b.pixel_stride && a.ring_rows == b.ring_rows &&
+         a.ring_first == b.ring_first;
+}
 
 void append_dma(const npu_command_dma& dma, Appender& out) {
   SramAccess access;
@@ -118,6 +141,7 @@ void append_dma(const npu_command_dma& dma, Appender& out) {
 }
 
 void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, Appender& out) {
+  const bool pooled = extension.pool_kind != NPU_POOL_NONE;
   out.tensor(mac.input, mac.in_h, mac.in_w, mac.in_c, false);
 
   const MacShape shape = mac_shape(mac);
@@ -137,9 +161,9 @@ void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, 
   if (extension.flags & NPU_EXT_LUT1) out.bytes(extension.lut1, 256, false);
   if (extension.flags & NPU_EXT_LUT2) out.bytes(extension.lut2, 256, false);
   if (extension.flags & NPU_EXT_RESIDUAL)
-    out.tensor(extension.residual, mac.out_h, mac.out_w, mac.out_c, false);
+    out.tensor(extension.residual, mac.out_h, mac.out_w, mac.out_c, false,
+               !pooled && same_tensor(extension.residual, mac.output));
   if (mac.accumulate & NPU_ACCUMULATE_KEEP) return;
-  const bool pooled = extension.pool_kind != NPU_POOL_NONE;
   out.tensor(mac.output, pooled ? mac.out_h / extension.pool_h : mac.out_h,
              pooled ? mac.out_w / extension.pool_w : mac.out_w,
              uint64_t{mac.out_c} * (data_type_bits(NPU_TYPE_AT(mac.types, 2)) / 8), true);
@@ -149,10 +173,14 @@ void append_vec(const npu_command_vec& vec, Appender& out) {
   const auto pixel_bytes = [&](unsigned operand) {
     return uint64_t{vec.channels} * (data_type_bits(NPU_TYPE_AT(vec.types, operand)) / 8);
   };
-  out.tensor(vec.a, vec.in_h, vec.in_w, pixel_bytes(0), false);
+  const bool elementwise = vec.function == NPU_VEC_ADD || vec.function == NPU_VEC_MUL ||
+                           vec.function == NPU_VEC_LUT;
+  out.tensor(vec.a, vec.in_h, vec.in_w, pixel_bytes(0), false,
+             elementwise && same_tensor(vec.a, vec.out));
   if (NPU_TYPE_AT(vec.types, 1) != NPU_TYPE_NONE) {
     const bool broadcast = vec.flags & NPU_VEC_BROADCAST_B;
-    out.tensor(vec.b, broadcast ? 1 : vec.in_h, broadcast ? 1 : vec.in_w, pixel_bytes(1), false);
+    out.tensor(vec.b, broadcast ? 1 : vec.in_h, broadcast ? 1 : vec.in_w, pixel_bytes(1), false,
+               !broadcast && same_tensor(vec.b, vec.out));
   }
   if (vec.function == NPU_VEC_LUT) out.bytes(vec.table, 256, false);
   out.tensor(vec.out, vec.out_h, vec.out_w, pixel_bytes(2), true);

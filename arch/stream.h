@@ -66,7 +66,9 @@ bool decode_stream(std::span<const std::byte> bytes, const npu_target& target, u
 
 // Checks that hold across the streams of a gang: waits on other cores can be
 // met in some order (else DEADLOCK), and no two accesses to the same SRAM bytes
-// are unordered (else HAZARD; granularity: kHazardGranule bytes).
+// are unordered (else HAZARD; granularity: kHazardGranule bytes). Streams that
+// deadlock are checked for hazards up to where they do. HazardDetector in
+// arch/hazards.h is the same check command by command.
 inline constexpr uint32_t kHazardGranule = 16;
 bool check_deadlock(std::span<const Stream> streams, StreamError& error);
 bool check_hazards(std::span<const Stream> streams, const npu_target& target, StreamError& error);

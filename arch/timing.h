@@ -27,7 +27,7 @@ uint64_t vec_stage_cycles(const Command& command, const npu_target& target);
 uint64_t mac_count(const Command& command);
 
 // External bytes of a LOAD or STORE: granules touched times their size, for a
-// block whose region starts on a granule.
+// block whose region starts on a granule; 0 for other commands.
 uint64_t external_bytes(const Command& command, const npu_target& target);
 
 // Where an external access goes; decides bandwidth and latency.
@@ -36,7 +36,7 @@ enum class External : uint8_t { kCard, kHost };
 struct TimingInput {
   std::span<const Stream> streams;  // one per core of the gang
   // Memory of region `index` of the job; commands and tables: kRegionCommands.
-  std::function<External(unsigned index)> region_memory;
+  std::function<External(unsigned index)> region_memory;  // empty: all card memory
 };
 inline constexpr unsigned kRegionCommands = ~0u;
 
@@ -46,16 +46,22 @@ struct JobTiming {
   uint64_t card_bytes = 0;   // commands, page walks and tables included
   uint64_t pcie_bytes = 0;
   uint64_t sram_bytes = 0;   // through the ports; for energy
-  uint64_t mac_cycles = 0;   // busy, summed over cores
+  // Summed over cores: MAC-stage and VEC-stage cycles, and cycles of LOAD and
+  // STORE between start and retirement.
+  uint64_t mac_cycles = 0;
   uint64_t vec_cycles = 0;
   uint64_t dma_cycles = 0;
   uint64_t energy_pj = 0;
   uint32_t sram_peak_bytes = 0;
 };
 
+// Energy of the job's counters, in picojoules, rounded down.
+uint64_t job_energy_pj(const JobTiming& timing, const npu_target& target);
+
 // Simulates a job on an idle card with a cold TLB. The streams have been
-// decoded and checked. With `trace`, one record per command, in stream order,
-// core by core.
+// decoded and checked (a gang that deadlocks ends where it does). With `trace`,
+// one record per command, in stream order, core by core. Deterministic, in
+// integers; work is bounded by the number of commands.
 JobTiming simulate_job(const TimingInput& input, const npu_target& target,
                        std::vector<npu_profile_command>* trace = nullptr);
 

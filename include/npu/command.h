@@ -5,7 +5,9 @@
  * command's index counts commands, not records. The sequencer hands commands
  * in list order to four engines; each engine executes and retires in order and
  * counts retirements from 0 at job start. A command starts once all its waits
- * are met; nothing else orders engines.
+ * are met; nothing else orders engines. NOP and YIELD are executed by the
+ * sequencer: it hands out nothing behind them until their waits are met and,
+ * for YIELD, until every earlier command of its list has retired.
  *
  * Fields that a command does not use, and all reserved fields, are zero; an
  * encoding that is not described is BAD_COMMAND. Floating-point fields (_f32)
@@ -51,7 +53,9 @@ enum npu_data_type {
  * A wait: the command starts only after `count` commands of `engine` on `core`
  * (position in the gang) have retired. 0 is no wait. On the own core, count may
  * not exceed the number of that engine's commands EARLIER in the list: a stream
- * that keeps this rule cannot deadlock. Otherwise: status DEADLOCK.
+ * that keeps this rule cannot deadlock. With waits on other cores the rule is
+ * that the lists of the gang can be merged into one, each in its own order, in
+ * which every wait refers to commands before it. Otherwise: status DEADLOCK.
  */
 #define NPU_WAIT_COUNT_BITS	20
 #define NPU_WAIT_COUNT_MASK	((1u << NPU_WAIT_COUNT_BITS) - 1)
@@ -72,7 +76,13 @@ struct npu_command_header {
 /*
  * A tensor in SRAM: row y, column x, channel c of element size e lies at
  *   address + ((ring_first + y) mod ring_rows) * row_stride + x * pixel_stride + c * e
- * (ring_rows = 0: a plain tensor, no modulo, ring_first = 0).
+ * (ring_rows = 0: a plain tensor, no modulo, ring_first = 0). ring_first is less
+ * than ring_rows, and a tensor has at most ring_rows rows. Elements of 4 bytes
+ * have address and strides that are multiples of 4. A tensor that is written
+ * does not overlap itself. A command's output may lie on an operand of it only
+ * as the very same tensor (address, strides, ring, element size): a or b of ADD
+ * and MUL, a of LUT, the residual of a MAC command without a pool; any other
+ * overlap within a command is HAZARD.
  */
 struct npu_sram_tensor {
 	uint32_t address;		/* bytes */
@@ -110,7 +120,9 @@ struct npu_command_yield {
  * and must stay below 2^48. In SRAM, dimension 2 is the row of the ring.
  * LOAD may add padding around dimensions 0..2: the SRAM block is
  * pad_before + size + pad_after long there and the padding gets pad_value;
- * nothing is read for it.
+ * nothing is read for it. The block, padding included, is no longer than the
+ * SRAM; what is written to SRAM does not overlap itself; strides of dimensions
+ * of size 1 do not matter.
  *
  *   LOAD       external -> sram                  FILL      pad_value -> sram
  *   STORE      sram -> external                  SRAM_COPY source_address -> sram
@@ -164,9 +176,19 @@ enum npu_weight_format {
  *               extension's steps. INT32 output: acc. FP32 output: f32(acc) * scale[o].
  *
  * KEEP and ADD use accumulator rows [accumulator_base, + out_h * out_w *
- * ceil(out_c / NO)); the base is a multiple of A and the rows stay within its bank
- * of A rows. A command without KEEP and ADD needs base 0 and may be of any size:
- * the array works through it in sub-tiles and both banks lose their contents.
+ * groups * ceil(out_c / groups / NO)), groups 1 for DEPTHWISE and MATMUL; the
+ * base is 0 or A and the rows stay within its bank of A rows. ADD continues the
+ * sums of an earlier KEEP of the same out_h, out_w, out_c and number of rows, and
+ * has no bias. A command without KEEP and ADD needs base 0 and may be of any
+ * size: the array works through it in sub-tiles and both banks lose their
+ * contents; so they do at a YIELD, and a bank does once ADD without KEEP has
+ * drained it. With KEEP the output type, `output`, scale, zero point, clamps and
+ * the extension's output chain are not used.
+ *
+ * MATMUL is a 1 x 1 convolution with rows for columns: kernel, stride, dilation
+ * and groups are 0 or 1, pads 0, out_w = in_w.
+ * weight_bytes runs from the first to the last weight; the padding that
+ * weight_stride adds behind the last row may be counted or not.
  */
 struct npu_command_mac {
 	struct npu_command_header header;
@@ -215,7 +237,8 @@ enum npu_pool_kind {
  * LUTs are indexed by the byte's bits. The addition, with a and b its operands:
  *   clamp(rint(fma(a, ra, fma(b, rb, fix))), residual_low, residual_high)
  * With a pool, `output` describes the pooled tensor (floor(out_h / pool_h) rows
- * and so on) while out_h and out_w stay those of the convolution.
+ * and so on) while out_h and out_w stay those of the convolution. Bytes keep
+ * the output's type through the chain, which only an 8-bit output has.
  * Batch: the command repeats batch_count times, adding the strides each time.
  */
 struct npu_mac_extension {

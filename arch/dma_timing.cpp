@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+#include "arch/command_cost.h"
+#include "arch/external_block.h"
+#include "arch/mac_shape.h"
+#include "arch/timing.h"
+
+namespace npu::arch {
+
+uint64_t external_bytes(const Command& command, const npu_target& target) {
+  if (command.opcode() != NPU_OP_LOAD && command.opcode() != NPU_OP_STORE) return 0;
+  const uint32_t granule = target.dma_granule_bytes;
+  return granule * touched_granules(external_runs(command.dma(), granule), granule);
+}
+
+CommandCost dma_cost(const Command& command, const npu_target& target) {
+  const npu_command_dma& dma = command.dma();
+  uint64_t bytes = uint64_t{1} << dma.element_log2;
+  for (int i = 0; i < 4; ++i)
+    bytes *= uint64_t{dma.size[i]} + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0);
+  CommandCost cost;
+  cost.busy_cycles = ceil_div(bytes, target.sram_word_bytes);
+  cost.sram_bytes = command.opcode() == NPU_OP_SRAM_COPY ? 2 * bytes : bytes;
+  cost.external_bytes = external_bytes(command, target);
+  return cost;
+}
+
+}  // namespace npu::arch

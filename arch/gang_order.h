@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+//
+// The order in which the commands of a gang can be taken one at a time.
+#ifndef NPU_ARCH_GANG_ORDER_H_
+#define NPU_ARCH_GANG_ORDER_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "arch/stream.h"
+
+namespace npu::arch {
+
+// Merges the lists of a gang into one, each in its own order, in which every
+// wait refers to commands before it. Executing in this order is right whatever
+// the timing, and if it exists no depth of the engines' queues can deadlock.
+// The streams have been decoded with these positions in the gang.
+class GangOrder {
+ public:
+  explicit GangOrder(std::span<const Stream> streams);
+
+  // Takes the next command; false at the end, and when none can be taken:
+  // then blocked() tells which.
+  bool next(unsigned& core, uint32_t& index);
+
+  // True, with the command and the wait (0..NPU_WAITS-1) that can never be met.
+  bool blocked(unsigned& core, uint32_t& index, unsigned& wait) const;
+
+ private:
+  bool met(uint32_t wait) const;
+  bool ready(const Command& command) const;
+
+  std::span<const Stream> streams_;
+  std::vector<uint32_t> next_;                    // per core: index of its next command
+  uint32_t counts_[NPU_MAX_CORES][NPU_ENGINE_COUNT + 1] = {};
+  unsigned core_ = 0;
+};
+
+}  // namespace npu::arch
+
+#endif  // NPU_ARCH_GANG_ORDER_H_

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+//
+// Vector clocks over the engines of the gang. Each granule of SRAM remembers
+// its last write and the last read of every engine since; because an engine
+// executes in order, and because an unordered pair would have been reported
+// already, comparing with those few events is enough.
+#include "arch/hazards.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "arch/gang_order.h"
+#include "arch/text.h"
+
+namespace npu::arch {
+
+HazardDetector::HazardDetector(unsigned gang, const npu_target& target)
+    : gang_(gang),
+      sram_bytes_(target.sram_bytes),
+      srams_(gang),
+      dispatched_(gang, Clock(gang * NPU_ENGINE_COUNT, 0)),
+      history_(gang * NPU_ENGINE_COUNT),
+      counts_(gang * NPU_ENGINE_COUNT, 0),
+      clock_(gang * NPU_ENGINE_COUNT, 0) {
+  const size_t block_bytes = kBlockGranules * kHazardGranule;
+  for (Sram& sram : srams_) {
+    sram.blocks.resize((sram_bytes_ + block_bytes - 1) / block_bytes);
+    sram.fine.assign(sram.blocks.size(), -1);
+  }
+}
+
+// What is known once command `count` of an engine has retired: what was known
+// at its start, and the command itself.
+void HazardDetector::join_command(Clock& clock, unsigned core, unsigned engine,
+                                  uint32_t count) const {
+  if (count == 0) return;
+  const unsigned at = core * NPU_ENGINE_COUNT + engine;
+  count = std::min(count, counts_[at]);
+  const uint32_t* start = history_[at].data() + size_t{count - 1} * clock.size();
+  for (size_t i = 0; i < clock.size(); ++i) clock[i] = std::max(clock[i], start[i]);
+  clock[at] = std::max(clock[at], count);
+}
+
+void HazardDetector::start_clock(const Command& command, unsigned core) {
+  clock_ = dispatched_[core];
+  const unsigned engine = command.engine();
+  if (engine < NPU_ENGINE_COUNT)
+    join_command(clock_, core, engine, counts_[core * NPU_ENGINE_COUNT + engine]);
+  for (const uint32_t wait : command.header().wait)
+    join_command(clock_, wait >> NPU_WAIT_CORE_SHIFT & 0xf, wait >> NPU_WAIT_ENGINE_SHIFT & 0xf,
+                 wait & NPU_WAIT_COUNT_MASK);
+}
+
+bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
+                         StreamError& error) {
+  start_clock(command, core);
+  const unsigned engine = command.engine();
+  if (engine >= NPU_ENGINE_COUNT) {
+    if (command.opcode() == NPU_OP_YIELD)
+      for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
+        join_command(clock_, core, e, counts_[core * NPU_ENGINE_COUNT + e]);
+    dispatched_[core] = clock_;
+    return true;
+  }
+  const unsigned at = core * NPU_ENGINE_COUNT + engine;
+  own_count_ = ++counts_[at];
+  history_[at].insert(history_[at].end(), clock_.begin(), clock_.end());
+
+  accesses_.clear();
+  append_sram_accesses(command, core, accesses_);
+  // Reads first: what the command itself reads must not lie in what it writes.
+  for (const bool write : {false, true}) {
+    for (const SramAccess& access : accesses_) {
+      if (access.write != write) continue;
+      const unsigned slot = access.core == core ? engine : NPU_ENGINE_COUNT + core;
+      Conflict conflict;
+      this->access(access, slot, conflict);
+      if (conflict.found) {
+        report(command, core, index, access, conflict, error);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& conflict) {
+  Sram& sram = srams_[access.core];
+  // Dimensions whose gaps are shorter than a granule touch every granule.
+  uint64_t bytes = access.bytes;
+  int first_dimension = 0;
+  while (first_dimension < 4 && access.stride[first_dimension] < bytes + kHazardGranule) {
+    bytes += access.stride[first_dimension] * (access.count[first_dimension] - 1);
+    ++first_dimension;
+  }
+  uint32_t index[4] = {};
+  for (;;) {
+    uint64_t start = access.address;
+    for (int i = first_dimension; i < 4; ++i) start += access.stride[i] * index[i];
+    touch_run(sram, start / kHazardGranule, (start + bytes - 1) / kHazardGranule, access, slot,
+              conflict);
+    if (conflict.found) return;
+    int i = first_dimension;
+    while (i < 4 && ++index[i] == access.count[i]) index[i++] = 0;
+    if (i == 4) return;
+  }
+}
+
+// Granules first..last.
+void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last,
+                               const SramAccess& access, unsigned slot, Conflict& conflict) {
+  while (first <= last) {
+    const uint64_t block = first / kBlockGranules;
+    const uint64_t block_first = block * kBlockGranules;
+    const uint64_t until = std::min(last, block_first + kBlockGranules - 1);
+    const bool whole = first == block_first && until == block_first + kBlockGranules - 1;
+    if (whole && sram.fine[block] < 0) {
+      if (!update(sram.blocks[block], access, slot, conflict))
+        conflict.address = first * kHazardGranule;
+    } else {
+      Cell* cells = split(sram, block);
+      for (uint64_t granule = first; granule <= until; ++granule) {
+        if (!update(cells[granule - block_first], access, slot, conflict)) {
+          conflict.address = granule * kHazardGranule;
+          break;
+        }
+      }
+      if (whole && access.write && !conflict.found) {
+        // All granules now hold the same: go back to one cell.
+        sram.blocks[block] = cells[0];
+        sram.unused.push_back(std::exchange(sram.fine[block], -1));
+      }
+    }
+    if (conflict.found) {
+      conflict.address = std::max(conflict.address, access.address);
+      return;
+    }
+    first = until + 1;
+  }
+}
+
+HazardDetector::Cell* HazardDetector::split(Sram& sram, uint64_t block) {
+  int32_t& fine = sram.fine[block];
+  if (fine < 0) {
+    if (sram.unused.empty()) {
+      fine = static_cast<int32_t>(sram.granules.size() / kBlockGranules);
+      sram.granules.resize(sram.granules.size() + kBlockGranules);
+    } else {
+      fine = sram.unused.back();
+      sram.unused.pop_back();
+    }
+    std::fill_n(sram.granules.begin() + fine * int64_t{kBlockGranules}, kBlockGranules,
+                sram.blocks[block]);
+  }
+  return sram.granules.data() + fine * int64_t{kBlockGranules};
+}
+
+bool HazardDetector::ordered(unsigned sram_core, unsigned slot, uint32_t count) const {
+  const unsigned at = slot < NPU_ENGINE_COUNT
+                          ? sram_core * NPU_ENGINE_COUNT + slot
+                          : (slot - NPU_ENGINE_COUNT) * NPU_ENGINE_COUNT + NPU_ENGINE_LOAD;
+  return clock_[at] >= count;
+}
+
+bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
+                            Conflict& conflict) const {
+  // The two parts of a tensor in a ring may share a granule.
+  if (access.write && cell.writer == slot && cell.write == own_count_) return true;
+  if (cell.write != 0 && !ordered(access.core, cell.writer, cell.write)) {
+    conflict = {true, true, cell.writer, cell.write, 0};
+    return false;
+  }
+  if (!access.write) {
+    // An operand in place is replaced by the command's own write.
+    if (!access.in_place) cell.read[slot] = own_count_;
+    return true;
+  }
+  for (unsigned other = 0; other < NPU_ENGINE_COUNT + gang_; ++other) {
+    if (cell.read[other] != 0 && !ordered(access.core, other, cell.read[other])) {
+      conflict = {true, false, other, cell.read[other], 0};
+      return false;
+    }
+    cell.read[other] = 0;
+  }
+  cell.write = own_count_;
+  cell.writer = static_cast<uint8_t>(slot);
+  return true;
+}
+
+void HazardDetector::report(const Command& command, unsigned core, uint32_t index,
+                            const SramAccess& access, const Conflict& conflict,
+                            StreamError& error) const {
+  const npu_command_header& header = command.header();
+  error = {};
+  error.status = NPU_STATUS_HAZARD;
+  error.command = index;
+  error.engine = header.engine;
+  error.core = static_cast<uint8_t>(core);
+  error.source_op = header.source_op;
+  error.address = conflict.address;
+  const unsigned other_core = conflict.slot < NPU_ENGINE_COUNT ? access.core
+                                                               : conflict.slot - NPU_ENGINE_COUNT;
+  const unsigned other_engine =
+      conflict.slot < NPU_ENGINE_COUNT ? conflict.slot : unsigned{NPU_ENGINE_LOAD};
+  error.text = format_text("core %u, command %u (%s, operator %u) %s SRAM %#llx", core, index,
+                           opcode_name(header.opcode), header.source_op,
+                           access.write ? "writes" : "reads",
+                           static_cast<unsigned long long>(error.address));
+  if (other_core == core && other_engine == header.engine && conflict.count == own_count_)
+    error.text += ", which it also reads";
+  else
+    error.text += format_text(", which command number %u of %s on core %u %s; no wait orders them",
+                              conflict.count, engine_name(other_engine), other_core,
+                              conflict.other_writes ? "writes" : "reads");
+}
+
+bool check_hazards(std::span<const Stream> streams, const npu_target& target,
+                   StreamError& error) {
+  HazardDetector detector(static_cast<unsigned>(streams.size()), target);
+  GangOrder order(streams);
+  unsigned core;
+  uint32_t index;
+  while (order.next(core, index))
+    if (!detector.add(streams[core][index], core, index, error)) return false;
+  return true;
+}
+
+}  // namespace npu::arch

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+//
+// Finds accesses to the same SRAM bytes, one of them a write, that no wait
+// orders. Incremental, so that a card can check as it executes.
+#ifndef NPU_ARCH_HAZARDS_H_
+#define NPU_ARCH_HAZARDS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "arch/sram_access.h"
+#include "arch/stream.h"
+
+namespace npu::arch {
+
+class HazardDetector {
+ public:
+  // For one job: a gang of `gang` cores.
+  HazardDetector(unsigned gang, const npu_target& target);
+
+  // Takes the next command of `core`; index is for the report. Call it in an
+  // order in which every wait refers to commands before it (GangOrder), with
+  // commands that have been decoded for this gang. Returns false and fills
+  // `error` at a hazard; the detector is then of no more use. Work is bounded
+  // by the bytes of SRAM that the command touches.
+  bool add(const Command& command, unsigned core, uint32_t index, StreamError& error);
+
+ private:
+  // Engines that can reach one SRAM: the own four, and LOAD of the others.
+  static constexpr unsigned kSlots = NPU_ENGINE_COUNT + NPU_MAX_CORES;
+  static constexpr uint32_t kBlockGranules = 64;
+
+  // Last accesses to a granule or to all granules of a block, as retirement
+  // counts of the slot's engine; 0 is none.
+  struct Cell {
+    uint32_t write = 0;
+    uint8_t writer = 0;  // slot
+    uint32_t read[kSlots] = {};
+  };
+  struct Sram {
+    std::vector<Cell> blocks;
+    std::vector<int32_t> fine;  // per block: index of its Cells in granules / 64, or -1
+    std::vector<Cell> granules;
+    std::vector<int32_t> unused;  // released indices in granules / 64
+  };
+  // Retirement counts known to have happened, [core * NPU_ENGINE_COUNT + engine].
+  using Clock = std::vector<uint32_t>;
+  struct Conflict {
+    bool found = false, other_writes = false;
+    unsigned slot = 0;
+    uint32_t count = 0;
+    uint64_t address = 0;
+  };
+
+  void join_command(Clock& clock, unsigned core, unsigned engine, uint32_t count) const;
+  void start_clock(const Command& command, unsigned core);
+  void access(const SramAccess& access, unsigned slot, Conflict& conflict);
+  void touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access,
+                 unsigned slot, Conflict& conflict);
+  bool ordered(unsigned sram_core, unsigned slot, uint32_t count) const;
+  bool update(Cell& cell, const SramAccess& access, unsigned slot, Conflict& conflict) const;
+  Cell* split(Sram& sram, uint64_t block);
+  void report(const Command& command, unsigned core, uint32_t index, const SramAccess& access,
+              const Conflict& conflict, StreamError& error) const;
+
+  const unsigned gang_;
+  const uint32_t sram_bytes_;
+  std::vector<Sram> srams_;
+  std::vector<Clock> dispatched_;  // per core: what the sequencer has waited for
+  // Per core and engine: start clocks of its commands, one after the other.
+  std::vector<std::vector<uint32_t>> history_;
+  std::vector<uint32_t> counts_;  // per core and engine
+  Clock clock_;                   // of the command being added
+  uint32_t own_count_ = 0;
+  std::vector<SramAccess> accesses_;
+};
+
+}  // namespace npu::arch
+
+#endif  // NPU_ARCH_HAZARDS_H_

@@ -1,0 +1,576 @@
+// SPDX-License-Identifier: MIT
+//
+// Event simulation of a job. Time advances from event to event; between events
+// every active command progresses at a constant rate. Rates and remaining work
+// are 48.16 fixed point, so that results are the same everywhere.
+#include <algorithm>
+#include <limits>
+
+#include "arch/command_cost.h"
+#include "arch/sram_access.h"
+#include "arch/timing.h"
+#include "arch/tlb_model.h"
+#include "npu/mmu.h"
+
+namespace npu::arch {
+namespace {
+
+constexpr unsigned kFraction = 16;
+constexpr uint64_t kOne = uint64_t{1} << kFraction;
+constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
+
+// The sequencer reads ahead of dispatch, a chunk at a time.
+constexpr uint64_t kFetchChunkBytes = 1024;
+constexpr uint64_t kFetchAheadBytes = 4 * kFetchChunkBytes;
+
+constexpr unsigned kCommandsKey = NPU_MAX_REGIONS;  // the streams' region in the TLB
+
+enum class Via : uint8_t { kNone, kCard, kHost };  // which external channel work goes through
+
+// Work in progress: bytes of an external channel, or cycles of a unit.
+struct Work {
+  bool active = false;
+  Via via = Via::kNone;
+  uint64_t remaining = 0;
+  uint64_t rate = 0;           // per cycle
+  uint64_t cap = kOne;         // rate with nothing else active
+  uint64_t sram_per_unit = 0;  // bytes through SRAM ports per unit of work
+
+  void begin(uint64_t units) {
+    active = true;
+    remaining = units << kFraction;
+  }
+};
+
+enum class Phase : uint8_t {
+  kIdle,     // nothing at the head of the FIFO, or not looked at yet
+  kWaiting,  // head's waits are not met
+  kPrelude,  // waits' cost, latency, decode, ...
+  kWorking,
+  kHolding,  // MAC: done, but the bank before it has not drained
+};
+
+struct Engine {
+  Phase phase = Phase::kIdle;
+  std::vector<uint32_t> list;  // its commands' indices in the stream
+  uint32_t dispatched = 0;     // of the list
+  uint32_t started = 0;
+  uint32_t retired = 0;
+  uint64_t head_since = 0;
+  uint64_t started_at = 0;
+  uint64_t until = 0;  // end of kPrelude
+  uint64_t drain_cycles = 0;
+  uint64_t drained_at = kNever;  // of a MAC command whose array part is over
+  uint64_t drain_started_at = 0;
+  uint64_t drain_ideal = 0;
+  uint64_t ideal_cycles = 0;
+  Work work;
+};
+
+struct Sequencer {
+  uint32_t next = 0;  // command
+  bool dispatching = false;
+  uint64_t until = 0;
+  uint64_t consumed_bytes = 0;
+  uint64_t head_since = 0;
+};
+
+struct Fetcher {
+  uint64_t total_bytes = 0;
+  uint64_t fetched_bytes = 0;
+  uint64_t chunk_bytes = 0;  // under way
+  bool waiting = false;      // for latency
+  uint64_t until = 0;
+  Work work;
+};
+
+struct Core {
+  Engine engines[NPU_ENGINE_COUNT];
+  Sequencer sequencer;
+  Fetcher fetcher;
+};
+
+class Simulation {
+ public:
+  Simulation(const TimingInput& input, const npu_target& target,
+             std::vector<npu_profile_command>* trace);
+  JobTiming run();
+
+ private:
+  Via memory_of(unsigned region) const;
+  uint64_t latency(Via via) const {
+    return via == Via::kHost ? target_.pcie_latency_cycles : target_.card_latency_cycles;
+  }
+  uint64_t bandwidth(Via via) const {
+    return via == Via::kHost ? target_.pcie_bytes_per_cycle : target_.card_bytes_per_cycle;
+  }
+  void count_external(Via via, uint64_t bytes) {
+    (via == Via::kHost ? timing_.pcie_bytes : timing_.card_bytes) += bytes;
+  }
+  // Counts the walks' reads and returns their time, one after the other.
+  uint64_t walk_cycles(uint64_t walks);
+
+  bool step(unsigned core);  // whatever can happen at `now_`; true if something did
+  bool step_fetcher(Core& core);
+  bool step_sequencer(unsigned core);
+  bool step_engine(unsigned core, unsigned engine);
+  bool execute_in_sequencer(unsigned core, const Command& command, uint32_t index);
+  void start(unsigned core, unsigned engine);
+  void start_dma(Core& core, Engine& engine, const Command& command);
+  void retire(unsigned core, unsigned engine, uint64_t started_at, uint64_t ideal_cycles);
+  bool waits_met(const npu_command_header& header) const;
+  uint64_t wait_cost(const npu_command_header& header, unsigned core, unsigned engine) const;
+  npu_profile_command* record(unsigned core, uint32_t index);
+  void begin_fetch_chunk(Fetcher& fetcher);
+
+  void set_rates();
+  void share(Via via);
+  uint64_t next_event() const;
+  void advance(uint64_t to);
+
+  const TimingInput& input_;
+  const npu_target& target_;
+  std::vector<npu_profile_command>* trace_;
+  std::vector<size_t> trace_base_;
+  std::vector<Core> cores_;
+  TlbModel tlb_;
+  JobTiming timing_;
+  uint64_t now_ = 0;
+  uint64_t tables_ready_ = 0;
+  Via tables_;
+  bool rates_valid_ = false;
+  std::vector<SramAccess> accesses_;
+};
+
+Simulation::Simulation(const TimingInput& input, const npu_target& target,
+                       std::vector<npu_profile_command>* trace)
+    : input_(input), target_(target), trace_(trace), cores_(input.streams.size()), tlb_(target),
+      tables_(memory_of(kRegionCommands)) {
+  size_t commands = 0;
+  for (size_t c = 0; c < cores_.size(); ++c) {
+    trace_base_.push_back(commands);
+    commands += input.streams[c].size();
+    uint32_t index = 0;
+    for (const Command& command : input.streams[c]) {
+      cores_[c].fetcher.total_bytes += command.header().records * uint64_t{NPU_RECORD_BYTES};
+      if (command.engine() < NPU_ENGINE_COUNT)
+        cores_[c].engines[command.engine()].list.push_back(index);
+      ++index;
+    }
+  }
+  if (trace_ != nullptr) trace_->assign(commands, {});
+}
+
+Via Simulation::memory_of(unsigned region) const {
+  if (!input_.region_memory) return Via::kCard;
+  return input_.region_memory(region) == External::kHost ? Via::kHost : Via::kCard;
+}
+
+uint64_t Simulation::walk_cycles(uint64_t walks) {
+  count_external(tables_, walks * NPU_MMU_LEVELS * target_.dma_granule_bytes);
+  return walks * NPU_MMU_LEVELS * latency(tables_);
+}
+
+npu_profile_command* Simulation::record(unsigned core, uint32_t index) {
+  return trace_ == nullptr ? nullptr : &(*trace_)[trace_base_[core] + index];
+}
+
+uint32_t saturated(uint64_t value) {
+  return static_cast<uint32_t>(std::min<uint64_t>(value, std::numeric_limits<uint32_t>::max()));
+}
+
+// ---- Command fetch ---------------------------------------------------------
+
+void Simulation::begin_fetch_chunk(Fetcher& fetcher) {
+  fetcher.chunk_bytes = std::min(kFetchChunkBytes, fetcher.total_bytes - fetcher.fetched_bytes);
+  const uint64_t granule = target_.dma_granule_bytes;
+  const uint64_t bytes = (fetcher.chunk_bytes + granule - 1) / granule * granule;
+  count_external(tables_, bytes);
+  fetcher.work.via = tables_;
+  fetcher.work.cap = kOne * bandwidth(tables_);
+  fetcher.work.begin(bytes);
+  rates_valid_ = false;
+}
+
+bool Simulation::step_fetcher(Core& core) {
+  Fetcher& fetcher = core.fetcher;
+  if (fetcher.waiting) {
+    if (now_ < fetcher.until) return false;
+    fetcher.waiting = false;
+    begin_fetch_chunk(fetcher);
+    return true;
+  }
+  if (fetcher.work.active) {
+    if (fetcher.work.remaining != 0) return false;
+    fetcher.work.active = false;
+    rates_valid_ = false;
+    fetcher.fetched_bytes += fetcher.chunk_bytes;
+    return true;
+  }
+  if (fetcher.fetched_bytes == fetcher.total_bytes ||
+      fetcher.fetched_bytes - core.sequencer.consumed_bytes > kFetchAheadBytes - kFetchChunkBytes)
+    return false;
+  // Read-ahead hides the latency of every chunk but the first, and of no walk.
+  const uint64_t offset = fetcher.fetched_bytes;
+  const uint64_t walk = walk_cycles(tlb_.walks(
+      kCommandsKey + static_cast<uint32_t>(&core - cores_.data()), offset));
+  const uint64_t delay = walk + (offset == 0 ? latency(tables_) : 0);
+  if (delay == 0) {
+    begin_fetch_chunk(fetcher);
+  } else {
+    fetcher.waiting = true;
+    fetcher.until = now_ + delay;
+  }
+  return true;
+}
+
+// ---- Sequencer -------------------------------------------------------------
+
+bool Simulation::waits_met(const npu_command_header& header) const {
+  for (const uint32_t wait : header.wait) {
+    if (wait == 0) continue;
+    const Engine& engine = cores_[wait >> NPU_WAIT_CORE_SHIFT & 0xf]
+                               .engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0x3];
+    if (engine.retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
+  }
+  return true;
+}
+
+uint64_t Simulation::wait_cost(const npu_command_header& header, unsigned core,
+                               unsigned engine) const {
+  uint64_t cost = 0;
+  for (const uint32_t wait : header.wait) {
+    if (wait == 0) continue;
+    if ((wait >> NPU_WAIT_CORE_SHIFT & 0xf) != core)
+      cost += target_.wait_cycles_core;
+    else if ((wait >> NPU_WAIT_ENGINE_SHIFT & 0xf) != engine)
+      cost += target_.wait_cycles_engine;
+    else
+      cost += target_.wait_cycles_same;
+  }
+  return cost;
+}
+
+bool Simulation::execute_in_sequencer(unsigned core, const Command& command, uint32_t index) {
+  if (!waits_met(command.header())) return false;
+  if (command.opcode() == NPU_OP_YIELD)
+    for (const Engine& engine : cores_[core].engines)
+      if (engine.retired != engine.dispatched) return false;
+  Sequencer& sequencer = cores_[core].sequencer;
+  const uint64_t cost = wait_cost(command.header(), core, NPU_ENGINE_DISPATCH);
+  if (npu_profile_command* out = record(core, index)) {
+    *out = {.command = index, .core = static_cast<uint8_t>(core), .engine = NPU_ENGINE_DISPATCH,
+            .opcode = command.header().opcode, .reserved = 0,
+            .source_op = command.header().source_op,
+            .wait_cycles = saturated(now_ - sequencer.head_since + cost),
+            .start_cycle = now_ + cost, .execute_cycles = 0, .stall_cycles = 0};
+  }
+  // The next dispatch begins once the waits' cost is paid.
+  sequencer.until = now_ + cost;
+  return true;
+}
+
+bool Simulation::step_sequencer(unsigned core) {
+  Sequencer& sequencer = cores_[core].sequencer;
+  const Stream& stream = input_.streams[core];
+  if (sequencer.next == stream.size()) return false;
+  const Command& command = stream[sequencer.next];
+  const uint64_t bytes = command.header().records * uint64_t{NPU_RECORD_BYTES};
+  if (!sequencer.dispatching) {
+    if (cores_[core].fetcher.fetched_bytes < sequencer.consumed_bytes + bytes) return false;
+    sequencer.dispatching = true;
+    sequencer.until = std::max(now_, sequencer.until) + target_.dispatch_cycles;
+    sequencer.head_since = sequencer.until;
+  }
+  if (now_ < sequencer.until) return false;
+  if (command.engine() >= NPU_ENGINE_COUNT) {
+    if (!execute_in_sequencer(core, command, sequencer.next)) return false;
+  } else {
+    Engine& engine = cores_[core].engines[command.engine()];
+    if (engine.dispatched - engine.started >= target_.fifo_depth) return false;
+    ++engine.dispatched;
+  }
+  sequencer.dispatching = false;
+  sequencer.consumed_bytes += bytes;
+  ++sequencer.next;
+  return true;
+}
+
+// ---- Engines ---------------------------------------------------------------
+
+void Simulation::start_dma(Core&, Engine& engine, const Command& command) {
+  const npu_command_dma& dma = command.dma();
+  const CommandCost cost = dma_cost(command, target_);
+  timing_.sram_bytes += cost.sram_bytes;
+  if (cost.external_bytes == 0) {  // SRAM_COPY, FILL
+    engine.work.via = Via::kNone;
+    engine.work.cap = kOne;
+    engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / cost.busy_cycles;
+    engine.ideal_cycles = cost.busy_cycles;
+    engine.work.begin(cost.busy_cycles);
+    return;
+  }
+  const Via via = memory_of(dma.region);
+  count_external(via, cost.external_bytes);
+  const uint64_t walks = tlb_.walks(dma.region, dma);
+  const uint64_t all_walks = walk_cycles(walks);
+  const uint64_t first_walk = walks == 0 ? 0 : all_walks / walks;
+  uint64_t units = cost.external_bytes;
+  if (via == tables_) units += walks * NPU_MMU_LEVELS * target_.dma_granule_bytes;
+
+  // The command alone: the channel, its bursts in flight, the SRAM port, and
+  // the walks behind the first, which run ahead of the data.
+  uint64_t cap = kOne * bandwidth(via);
+  const uint64_t in_flight = uint64_t{target_.dma_outstanding} * target_.dma_burst_bytes;
+  cap = std::min(cap, (in_flight << kFraction) / std::max<uint64_t>(latency(via), 1));
+  cap = std::min(cap, (units << kFraction) / cost.busy_cycles);
+  if (all_walks > first_walk) cap = std::min(cap, (units << kFraction) / (all_walks - first_walk));
+  engine.work.via = via;
+  engine.work.cap = std::max<uint64_t>(cap, 1);
+  engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / units;
+  engine.work.begin(units);
+
+  const uint64_t prelude = latency(via) + first_walk;
+  engine.ideal_cycles = latency(via) + (cost.external_bytes + bandwidth(via) - 1) / bandwidth(via);
+  engine.until = std::max(engine.until, tables_ready_) + prelude;
+}
+
+// The head's waits are met.
+void Simulation::start(unsigned core, unsigned engine_index) {
+  Engine& engine = cores_[core].engines[engine_index];
+  const uint32_t index = engine.list[engine.started];
+  const Command& command = input_.streams[core][index];
+  engine.phase = Phase::kPrelude;
+  engine.started_at = now_ + wait_cost(command.header(), core, engine_index);
+  engine.until = engine.started_at;
+  engine.drain_cycles = 0;
+  if (engine_index == NPU_ENGINE_MAC || engine_index == NPU_ENGINE_VEC) {
+    const bool is_mac = engine_index == NPU_ENGINE_MAC;
+    const CommandCost cost = is_mac ? mac_cost(command, target_) : vec_cost(command, target_);
+    uint64_t overhead = 0;
+    if (is_mac) {
+      overhead = target_.decode_cycles + target_.pipeline_cycles +
+                 uint64_t{target_.mac_outputs} * target_.mac_inputs / target_.sram_word_bytes;
+      timing_.macs += mac_count(command);
+      timing_.mac_cycles += cost.stage_cycles;
+      engine.drain_cycles = cost.drain_cycles;
+    } else {
+      timing_.vec_cycles += cost.stage_cycles;
+    }
+    timing_.sram_bytes += cost.sram_bytes;
+    engine.until += overhead;
+    engine.ideal_cycles = overhead + cost.stage_cycles + cost.drain_cycles;
+    engine.work.via = Via::kNone;
+    engine.work.cap = kOne;
+    engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / cost.busy_cycles;
+    engine.work.begin(cost.busy_cycles);
+  } else {
+    start_dma(cores_[core], engine, command);
+  }
+  engine.work.active = false;  // until the prelude is over
+
+  accesses_.clear();
+  append_sram_accesses(command, core, accesses_);
+  for (const SramAccess& access : accesses_)
+    timing_.sram_peak_bytes =
+        std::max(timing_.sram_peak_bytes, static_cast<uint32_t>(access.end()));
+  if (npu_profile_command* out = record(core, index)) {
+    *out = {.command = index, .core = static_cast<uint8_t>(core),
+            .engine = static_cast<uint8_t>(engine_index), .opcode = command.header().opcode,
+            .reserved = 0, .source_op = command.header().source_op,
+            .wait_cycles = saturated(engine.started_at - engine.head_since),
+            .start_cycle = engine.started_at, .execute_cycles = 0, .stall_cycles = 0};
+  }
+  ++engine.started;
+}
+
+void Simulation::retire(unsigned core, unsigned engine_index, uint64_t started_at,
+                        uint64_t ideal_cycles) {
+  Engine& engine = cores_[core].engines[engine_index];
+  const uint32_t index = engine.list[engine.retired++];
+  const uint64_t cycles = now_ - started_at;
+  if (engine_index == NPU_ENGINE_LOAD || engine_index == NPU_ENGINE_STORE)
+    timing_.dma_cycles += cycles;
+  if (npu_profile_command* out = record(core, index)) {
+    out->execute_cycles = saturated(cycles);
+    out->stall_cycles = saturated(cycles > ideal_cycles ? cycles - ideal_cycles : 0);
+  }
+}
+
+bool Simulation::step_engine(unsigned core, unsigned engine_index) {
+  Engine& engine = cores_[core].engines[engine_index];
+  if (engine.drained_at <= now_) {
+    engine.drained_at = kNever;
+    retire(core, engine_index, engine.drain_started_at, engine.drain_ideal);
+    return true;
+  }
+  switch (engine.phase) {
+    case Phase::kIdle:
+      if (engine.started == engine.dispatched) return false;
+      engine.phase = Phase::kWaiting;
+      engine.head_since = now_;
+      return true;
+    case Phase::kWaiting:
+      if (!waits_met(input_.streams[core][engine.list[engine.started]].header())) return false;
+      start(core, engine_index);
+      return true;
+    case Phase::kPrelude:
+      if (now_ < engine.until) return false;
+      engine.phase = Phase::kWorking;
+      engine.work.active = true;
+      rates_valid_ = false;
+      return true;
+    case Phase::kWorking:
+      if (engine.work.remaining != 0) return false;
+      engine.work.active = false;
+      rates_valid_ = false;
+      engine.phase = Phase::kHolding;
+      return true;
+    case Phase::kHolding:
+      if (engine.drained_at != kNever) return false;
+      engine.phase = Phase::kIdle;
+      if (engine.drain_cycles == 0) {
+        retire(core, engine_index, engine.started_at, engine.ideal_cycles);
+      } else {
+        engine.drained_at = now_ + engine.drain_cycles;
+        engine.drain_started_at = engine.started_at;
+        engine.drain_ideal = engine.ideal_cycles;
+      }
+      return true;
+  }
+  return false;
+}
+
+bool Simulation::step(unsigned core) {
+  bool any = false;
+  for (unsigned engine = 0; engine < NPU_ENGINE_COUNT; ++engine)
+    while (step_engine(core, engine)) any = true;
+  while (step_fetcher(cores_[core])) any = true;
+  while (step_sequencer(core)) any = true;
+  return any;
+}
+
+// ---- Rates and time --------------------------------------------------------
+
+// Equal shares of a channel; what a work cannot use goes to the others.
+void Simulation::share(Via via) {
+  Work* active[NPU_MAX_CORES * 3];
+  unsigned count = 0;
+  for (Core& core : cores_) {
+    for (Work* work : {&core.engines[NPU_ENGINE_LOAD].work, &core.engines[NPU_ENGINE_STORE].work,
+                       &core.fetcher.work})
+      if (work->active && work->via == via) active[count++] = work;
+  }
+  uint64_t left = kOne * bandwidth(via);
+  while (count != 0) {
+    const uint64_t equal = left / count;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      if (active[i]->cap <= equal) {
+        active[i]->rate = active[i]->cap;
+        left -= active[i]->cap;
+      } else {
+        active[kept++] = active[i];
+      }
+    }
+    if (kept == count) {
+      for (unsigned i = 0; i < count; ++i) active[i]->rate = std::max<uint64_t>(equal, 1);
+      return;
+    }
+    count = kept;
+  }
+}
+
+void Simulation::set_rates() {
+  for (const Via via : {Via::kCard, Via::kHost}) share(via);
+  for (Core& core : cores_) {
+    uint64_t demand = 0;
+    for (Engine& engine : core.engines) {
+      if (!engine.work.active) continue;
+      if (engine.work.via == Via::kNone) engine.work.rate = engine.work.cap;
+      // rate * sram_per_unit is at most a few SRAM words, squared fraction.
+      demand += engine.work.rate * engine.work.sram_per_unit >> kFraction;
+    }
+    const uint64_t limit = kOne * 4 * target_.sram_word_bytes;
+    if (demand <= limit) continue;
+    for (Engine& engine : core.engines)
+      if (engine.work.active)
+        engine.work.rate = std::max<uint64_t>(engine.work.rate * limit / demand, 1);
+  }
+  rates_valid_ = true;
+}
+
+uint64_t Simulation::next_event() const {
+  uint64_t next = kNever;
+  const auto at = [&](uint64_t time) {
+    if (time > now_) next = std::min(next, time);
+  };
+  const auto end_of = [&](const Work& work) {
+    if (work.active) at(now_ + (work.remaining + work.rate - 1) / work.rate);
+  };
+  for (const Core& core : cores_) {
+    for (const Engine& engine : core.engines) {
+      if (engine.phase == Phase::kPrelude) at(engine.until);
+      if (engine.drained_at != kNever) at(engine.drained_at);
+      end_of(engine.work);
+    }
+    if (core.fetcher.waiting) at(core.fetcher.until);
+    end_of(core.fetcher.work);
+    if (core.sequencer.dispatching) at(core.sequencer.until);
+  }
+  return next;
+}
+
+void Simulation::advance(uint64_t to) {
+  const uint64_t cycles = to - now_;
+  const auto progress = [&](Work& work) {
+    if (!work.active) return;
+    const uint64_t done = work.rate * cycles;
+    work.remaining -= std::min(work.remaining, done);
+  };
+  for (Core& core : cores_) {
+    for (Engine& engine : core.engines) progress(engine.work);
+    progress(core.fetcher.work);
+  }
+  now_ = to;
+}
+
+JobTiming Simulation::run() {
+  // The packet comes from host memory; then the region table and the streams
+  // are read at the same time.
+  count_external(Via::kHost, sizeof(npu_packet));
+  now_ = target_.pcie_latency_cycles +
+         (sizeof(npu_packet) + target_.pcie_bytes_per_cycle - 1) / target_.pcie_bytes_per_cycle;
+  uint64_t table_walk = walk_cycles(tlb_.walks(kCommandsKey + NPU_MAX_CORES, uint64_t{0}));
+  count_external(tables_, target_.dma_granule_bytes);
+  tables_ready_ = now_ + table_walk + latency(tables_);
+
+  for (;;) {
+    // Retirements wake other cores at the same instant.
+    bool any = true;
+    while (any) {
+      any = false;
+      for (unsigned core = 0; core < cores_.size(); ++core) any = step(core) || any;
+    }
+    if (!rates_valid_) set_rates();
+    const uint64_t next = next_event();
+    if (next == kNever) break;
+    advance(next);
+  }
+
+  count_external(Via::kHost, sizeof(npu_completion));
+  timing_.cycles = std::max(now_, tables_ready_) +
+                   (sizeof(npu_completion) + target_.pcie_bytes_per_cycle - 1) /
+                       target_.pcie_bytes_per_cycle;
+  timing_.energy_pj = job_energy_pj(timing_, target_);
+  return timing_;
+}
+
+}  // namespace
+
+JobTiming simulate_job(const TimingInput& input, const npu_target& target,
+                       std::vector<npu_profile_command>* trace) {
+  return Simulation(input, target, trace).run();
+}
+
+}  // namespace npu::arch

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include <algorithm>
+
+#include "arch/command_cost.h"
+#include "arch/mac_shape.h"
+#include "arch/timing.h"
+
+namespace npu::arch {
+namespace {
+
+// Pixels are worked through in `tiles` sub-tiles of at most one accumulator
+// bank, as even as possible: `longer` of them have one pixel more than `pixels`.
+struct SubTiles {
+  uint64_t tiles, pixels, longer;
+};
+
+SubTiles sub_tiles(uint64_t pixels, uint32_t bank_rows) {
+  const uint64_t tiles = ceil_div(pixels, bank_rows);
+  return {tiles, pixels / tiles, pixels % tiles};
+}
+
+uint64_t weight_load_cycles(const npu_target& target) {
+  return uint64_t{target.mac_outputs} * target.mac_inputs / target.sram_word_bytes;
+}
+
+// Array steps per pixel and pass: products of one output, mac_inputs a step.
+uint64_t steps(const npu_command_mac& mac, const MacShape& shape, const npu_target& target) {
+  const bool dense_row = mac.header.opcode == NPU_OP_CONV && mac.dilation_x == 1 &&
+                         shape.groups == 1 && mac.input.pixel_stride == mac.in_c;
+  if (dense_row)
+    return shape.kernel_h * ceil_div(shape.kernel_w * shape.group_inputs, target.mac_inputs);
+  return shape.taps() * ceil_div(shape.group_inputs, target.mac_inputs);
+}
+
+// Bytes of one depthwise pass: each new column of the window at every pixel,
+// the rest of the window at the start of every row.
+struct DepthwisePass {
+  uint64_t pixel_bytes, row_bytes;
+};
+
+DepthwisePass depthwise_pass(const npu_command_mac& mac, const npu_target& target) {
+  const uint64_t fresh = std::min(mac.kernel_w, mac.stride_x);
+  return {uint64_t{mac.kernel_h} * fresh * target.mac_outputs,
+          mac.kernel_h * (mac.kernel_w - fresh) * target.mac_outputs};
+}
+
+uint64_t depthwise_cycles(const npu_command_mac& mac, const MacShape& shape,
+                          const npu_target& target) {
+  const DepthwisePass pass = depthwise_pass(mac, target);
+  const uint64_t word = target.sram_word_bytes;
+  return shape.passes(target.mac_outputs) *
+         (shape.pixels * std::max<uint64_t>(1, ceil_div(pass.pixel_bytes, word)) +
+          mac.out_h * ceil_div(pass.row_bytes, word));
+}
+
+uint64_t dense_cycles(const npu_command_mac& mac, const MacShape& shape,
+                      const npu_target& target) {
+  const uint64_t steps_per_pixel = steps(mac, shape, target);
+  const uint64_t load = weight_load_cycles(target);
+  const auto tile = [&](uint64_t pixels) {
+    return std::max(steps_per_pixel * std::max(pixels, load), pixels);
+  };
+  const SubTiles tiles = sub_tiles(shape.pixels, target.accumulator_rows);
+  return shape.passes(target.mac_outputs) *
+         (tiles.longer * tile(tiles.pixels + 1) + (tiles.tiles - tiles.longer) * tile(tiles.pixels));
+}
+
+}  // namespace
+
+uint64_t mac_stage_cycles(const Command& command, const npu_target& target) {
+  const npu_command_mac& mac = command.mac();
+  const MacShape shape = mac_shape(mac);
+  return shape.depthwise ? depthwise_cycles(mac, shape, target) : dense_cycles(mac, shape, target);
+}
+
+uint64_t mac_count(const Command& command) { return mac_shape(command.mac()).macs(); }
+
+CommandCost mac_cost(const Command& command, const npu_target& target) {
+  const npu_command_mac& mac = command.mac();
+  const npu_mac_extension& extension = command.extension();
+  const MacShape shape = mac_shape(mac);
+  const SubTiles tiles = sub_tiles(shape.pixels, target.accumulator_rows);
+
+  // Bytes through each port.
+  uint64_t activations, weights;
+  if (shape.depthwise) {
+    const DepthwisePass pass = depthwise_pass(mac, target);
+    activations = shape.passes(target.mac_outputs) *
+                  (shape.pixels * pass.pixel_bytes + mac.out_h * pass.row_bytes);
+    weights = shape.outputs() * shape.taps();
+  } else {
+    activations =
+        shape.passes(target.mac_outputs) * shape.pixels * shape.taps() * shape.group_inputs;
+    weights = tiles.tiles * shape.outputs() * shape.taps() * shape.group_inputs;
+  }
+  uint64_t channel_tables = 0;
+  if (mac.flags & NPU_MAC_BIAS) channel_tables += 4;
+  if (mac.flags & NPU_MAC_SCALE_PER_CHANNEL) channel_tables += 4;
+  if (extension.flags & NPU_EXT_WEIGHT_ZEROS) channel_tables += 1;
+  weights += tiles.tiles * shape.outputs() * channel_tables;
+  if (extension.flags & NPU_EXT_LUT1) weights += 256;
+  if (extension.flags & NPU_EXT_LUT2) weights += 256;
+
+  uint64_t residual = 0, output = 0;
+  CommandCost cost;
+  if (!(mac.accumulate & NPU_ACCUMULATE_KEEP)) {
+    const uint64_t element = data_type_bits(NPU_TYPE_AT(mac.types, 2)) / 8;
+    output = shape.pixels * shape.outputs() * element;
+    if (extension.pool_kind != NPU_POOL_NONE)
+      output = uint64_t{mac.out_h} / extension.pool_h * (mac.out_w / extension.pool_w) *
+               shape.outputs() * element;
+    if (extension.flags & NPU_EXT_RESIDUAL) residual = shape.pixels * shape.outputs();
+    cost.drain_cycles = tiles.pixels * ceil_div(target.mac_outputs * element,
+                                                std::max<uint64_t>(target.sram_word_bytes,
+                                                                   target.mac_outputs));
+  }
+  cost.stage_cycles = mac_stage_cycles(command, target);
+  const uint64_t busiest = std::max({activations, weights, residual, output});
+  cost.busy_cycles = std::max(cost.stage_cycles, ceil_div(busiest, target.sram_word_bytes));
+  cost.sram_bytes = activations + weights + residual + output;
+  return cost;
+}
+
+}  // namespace npu::arch

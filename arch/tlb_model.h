@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// Page walks of a job in modelled time; internal to arch. Works on offsets in
+// regions, not on addresses, so that modelled time does not depend on where
+// the system put a buffer: every region counts as starting on a translation
+// group of its own.
+#ifndef NPU_ARCH_TLB_MODEL_H_
+#define NPU_ARCH_TLB_MODEL_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "arch/external_block.h"
+#include "npu/target.h"
+
+namespace npu::arch {
+
+class TlbModel {
+ public:
+  explicit TlbModel(const npu_target& target);
+
+  // Bytes that one TLB entry translates: the 4 KiB pages whose entries arrive
+  // with one granule of the page table.
+  uint64_t group_bytes() const { return group_bytes_; }
+
+  // Walks that the block causes.
+  uint64_t walks(uint32_t region, const npu_command_dma& dma);
+  // The same for one byte.
+  uint64_t walks(uint32_t region, uint64_t offset);
+
+ private:
+  struct Entry {
+    uint64_t key = ~uint64_t{0};
+    uint64_t used = 0;
+  };
+  bool miss(uint64_t key);
+
+  uint64_t group_bytes_;
+  std::vector<Entry> entries_;
+  uint64_t clock_ = 0;
+};
+
+}  // namespace npu::arch
+
+#endif  // NPU_ARCH_TLB_MODEL_H_
