@@ -64,7 +64,7 @@ update() {
 	touch "$state/updated"
 }
 # Lists older than a day are refreshed; a download that fails refreshes them too.
-[ -n "$(find "$state/updated" -mtime -1 2>/dev/null)" ] || update
+[ -n "$(find "$state/updated" -mtime -1 2>/dev/null)" ] || update || [ -f "$state/updated" ]
 
 fetch() { # DIR apt-get-words...
 	local dir=$1
@@ -76,7 +76,16 @@ fetch() { # DIR apt-get-words...
 }
 
 case $verb in
-download) dir=$1; shift; fetch "$dir" download "$@" ;;
+download)
+	dir=$1
+	shift
+	mkdir -p "$dir"
+	dir=$(cd "$dir" && pwd)
+	# Only whole files appear in DIR, whatever interrupts this.
+	rm -rf "$state/partial"
+	fetch "$state/partial" download "$@"
+	mv "$state/partial"/*.deb "$dir"
+	;;
 source) dir=$1; shift; fetch "$dir" source "$@" ;;
 versions) apt-cache "${options[@]}" madison "$1" | awk -F' *\\| *' '/Packages/ { print $2 }' ;;
 names) apt-cache "${options[@]}" pkgnames | grep -E -- "$1" || true ;;
