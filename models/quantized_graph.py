@@ -225,13 +225,19 @@ class GraphBuilder:
         return Value(stem, shape, quant)
 
     def add(self, a, b, quant, activation=None):
-        stem = self._unique("add")
+        return self._binary("Add", "QLinearAdd", a, b, quant, activation)
+
+    def multiply(self, a, b, quant):
+        return self._binary("Mul", "QLinearMul", a, b, quant, None)
+
+    def _binary(self, op, quantized_op, a, b, quant, activation):
+        stem = self._unique(op.lower())
         shape = np.broadcast_shapes(a.shape, b.shape)
         if self.qdq:
-            real = self._node("Add", [self._dequantize(a), self._dequantize(b)], stem)
+            real = self._node(op, [self._dequantize(a), self._dequantize(b)], stem)
             return self._quantize(self._activation(real, stem, activation), stem + "_q", shape, quant)
         inputs = [a.name] + self._quant_consts(a.name, a.quant) + [b.name] + self._quant_consts(b.name, b.quant)
-        self._node("QLinearAdd", inputs + self._quant_consts(stem, quant), stem, domain="com.microsoft")
+        self._node(quantized_op, inputs + self._quant_consts(stem, quant), stem, domain="com.microsoft")
         return self._clamp_stored(Value(stem, shape, quant), activation)
 
     def max_pool(self, x, kernel, strides, pads=(0, 0, 0, 0), ceil_mode=False):

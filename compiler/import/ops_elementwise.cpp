@@ -60,8 +60,23 @@ std::optional<Shape> Importer::broadcast(const Shape& a, const Shape& b) {
 
 // ---- two operands -----------------------------------------------------------
 
-ValueId Importer::emit_add(uint32_t source, const RealTensor& a, const RealTensor& b,
+// Whether broadcasting repeats each element of the operand along the innermost
+// dimension that has more than one element: such an operand is the second one of
+// ONNX Runtime's addition, whatever its place (docs/numerics.md).
+static bool repeated_innermost(const Shape& operand, const Shape& result) {
+  for (size_t i = 1; i <= result.size(); ++i) {
+    if (result[result.size() - i] == 1) continue;
+    return i > operand.size() || operand[operand.size() - i] == 1;
+  }
+  return false;
+}
+
+ValueId Importer::emit_add(uint32_t source, const RealTensor& first, const RealTensor& second,
                            const Shape& shape, const OutputQuantization& out, const Clamp& clamp) {
+  const bool swap =
+      repeated_innermost(first.shape, shape) && !repeated_innermost(second.shape, shape);
+  const RealTensor& a = swap ? second : first;
+  const RealTensor& b = swap ? first : second;
   AddOp op;
   op.arithmetic.ra = a.q.scale / out.q.scale;
   op.arithmetic.rb = b.q.scale / out.q.scale;
@@ -317,20 +332,22 @@ void Importer::unary(const onnx::Node& node, RealFunction function) {
   define(node, 0, std::move(result));
 }
 
-void Importer::sigmoid(const onnx::Node& node, Attributes&) { unary(node, logistic); }
+void Importer::sigmoid(const onnx::Node& node, Attributes&) {
+  unary(node, logistic);
+}
 
 void Importer::tanh(const onnx::Node& node, Attributes&) {
   unary(node, [](float v) { return std::tanh(v); });
 }
 
 void Importer::leaky_relu(const onnx::Node& node, Attributes& attributes) {
-  unary(node, [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
+  unary(node,
+        [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
 }
 
 void Importer::hard_sigmoid(const onnx::Node& node, Attributes& attributes) {
-  unary(node, [alpha = attributes.real("alpha", 0.2f), beta = attributes.real("beta", 0.5f)](float v) {
-    return std::min(std::max(alpha * v + beta, 0.0f), 1.0f);
-  });
+  unary(node, [alpha = attributes.real("alpha", 0.2f), beta = attributes.real("beta", 0.5f)](
+                  float v) { return std::min(std::max(alpha * v + beta, 0.0f), 1.0f); });
 }
 
 void Importer::hard_swish(const onnx::Node& node, Attributes&) {
@@ -345,18 +362,19 @@ void Importer::qlinear_unary(const onnx::Node& node, const RealFunction& functio
   if (!x || !xq || !yq) return;
   if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
   const float inf = std::numeric_limits<float>::infinity();
-  const ValueId id = emit_lut(
-      source_, *x, tabulate(xq->q, value(*x).type, *yq, {function}, -inf, inf), *yq);
+  const ValueId id =
+      emit_lut(source_, *x, tabulate(xq->q, value(*x).type, *yq, {function}, -inf, inf), *yq);
   graph_.value(id).name = node.output(0);
   define(node, 0, QuantizedTensor{id});
 }
 
-void Importer::qlinear_sigmoid(const onnx::Node& node, Attributes&) { qlinear_unary(node, logistic); }
+void Importer::qlinear_sigmoid(const onnx::Node& node, Attributes&) {
+  qlinear_unary(node, logistic);
+}
 
 void Importer::qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes) {
-  qlinear_unary(node, [alpha = attributes.real("alpha", 0.01f)](float v) {
-    return v >= 0 ? v : v * alpha;
-  });
+  qlinear_unary(
+      node, [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
 }
 
 }  // namespace npu::compiler

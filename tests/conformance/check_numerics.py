@@ -95,18 +95,42 @@ def matmul(case, dynamic=False):
                      reference.matmul(values, x_quant, w, w_scale, 0, None, quant))
 
 
-def add(case):
-    """Every pair of operands."""
-    rng = case.rng
-    a_quant = rq.quant(rng, case.dtype)
-    b_quant = rq.similar_quant(rng, a_quant, 0.1, 8)
-    quant = Quant(float(np.float32((a_quant.scale + b_quant.scale) * rng.choice([0.5, 1.0, rng.uniform(0.3, 1.5)]))),
-                  rq.zero_point(rng, case.dtype), case.dtype)
+def every_pair(case, a_quant, b_quant, broadcast):
+    """Two operands that have every pair of values, by broadcasting or written out."""
     every = np.arange(a_quant.limits[0], a_quant.limits[1] + 1).astype(case.dtype)
-    shape = (1, 1, 256, 256)
-    a, a_values = case.input(shape, a_quant, "a", np.repeat(every, 256).reshape(shape))
-    b, b_values = case.input(shape, b_quant, "b", np.tile(every, 256).reshape(shape))
+    a_values, b_values = every.reshape(1, 1, 256, 1), every.reshape(1, 1, 1, 256)
+    if broadcast == "b":
+        a_values, b_values = b_values, a_values
+    elif not broadcast:
+        a_values, b_values = (v.copy() for v in np.broadcast_arrays(a_values, b_values))
+    return (*case.input(a_values.shape, a_quant, "a", a_values), *case.input(b_values.shape, b_quant, "b", b_values))
+
+
+def decimal_scale(rng):
+    """A scale as people write them: sums of such are near ties more often than others."""
+    return float(np.float32(rng.integers(1, 100) / 1000))
+
+
+def add(case, broadcast=None):
+    rng = case.rng
+    a_quant, b_quant = rq.quant(rng, case.dtype), rq.quant(rng, case.dtype)
+    if rng.random() < 0.5:
+        a_quant = Quant(decimal_scale(rng), a_quant.zero_point, case.dtype)
+        b_quant = Quant(decimal_scale(rng), b_quant.zero_point, case.dtype)
+    factor = rng.choice([0.5, 1.0, 1.0, rng.uniform(0.3, 1.5)])
+    quant = Quant(float(np.float32((a_quant.scale + b_quant.scale) * factor)), rq.zero_point(rng, case.dtype), case.dtype)
+    a, a_values, b, b_values = every_pair(case, a_quant, b_quant, broadcast)
     return case.done(case.graph.add(a, b, quant), reference.add(a_values, a_quant, b_values, b_quant, quant))
+
+
+def multiply(case, broadcast=None):
+    rng = case.rng
+    a_quant, b_quant = rq.quant(rng, case.dtype), rq.quant(rng, case.dtype)
+    quant = Quant(float(np.float32(a_quant.scale * b_quant.scale * rng.choice([64, rng.uniform(20, 200)]))),
+                  rq.zero_point(rng, case.dtype), case.dtype)
+    a, a_values, b, b_values = every_pair(case, a_quant, b_quant, broadcast)
+    return case.done(case.graph.multiply(a, b, quant),
+                     reference.multiply(a_values, a_quant, b_values, b_quant, quant))
 
 
 def pool_geometry(rng):
@@ -171,6 +195,10 @@ CHECKS = [
     ("MatMul", matmul, {}, 2),
     ("MatMul, both operands inputs", matmul, dict(dynamic=True), 2),
     ("Add", add, {}, 4),
+    ("Add, a repeated", add, dict(broadcast="a"), 3),
+    ("Add, b repeated", add, dict(broadcast="b"), 3),
+    ("Mul", multiply, {}, 2),
+    ("Mul, a repeated", multiply, dict(broadcast="a"), 2),
     ("MaxPool", max_pool, {}, 2),
     ("AveragePool", average_pool, {}, 3),
     ("AveragePool, count_include_pad", average_pool, dict(include_pad=True), 3),

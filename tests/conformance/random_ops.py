@@ -148,6 +148,12 @@ class Model:
         return self._step(self.graph.add(a, b, quant, activation),
                           lambda u, v: self._clamp(reference.add(u, a.quant, v, b.quant, quant), activation, quant), a, b)
 
+    def multiply(self, a, b):
+        scale = a.quant.scale * b.quant.scale * float(self.rng.uniform(20, 200))
+        quant = Quant(float(np.float32(scale)), rq.zero_point(self.rng, self.dtype), self.dtype)
+        return self._step(self.graph.multiply(a, b, quant),
+                          lambda u, v: reference.multiply(u, a.quant, v, b.quant, quant), a, b)
+
     def _window(self, x):
         kernel = tuple(int(self.rng.integers(1, min(5, size) + 1)) for size in x.shape[2:])
         strides = tuple(int(s) for s in self.rng.integers(1, 4, 2))

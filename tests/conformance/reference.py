@@ -76,10 +76,27 @@ def matmul(a, a_quant, b, b_scale, b_zp, bias, quant):
     return requantize(wrap32(acc), requant_scale(a_quant.scale, b_scale, quant.scale), quant)
 
 
+def _repeated_innermost(shape, result):
+    """Whether broadcasting repeats each element of the operand along the innermost dimension there is."""
+    for i, size in enumerate(reversed(result), 1):
+        if size > 1:
+            return i > len(shape) or shape[-i] == 1
+    return False
+
+
 def add(a, a_quant, b, b_quant, quant):
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    if _repeated_innermost(a.shape, shape) and not _repeated_innermost(b.shape, shape):
+        a, a_quant, b, b_quant = b, b_quant, a, a_quant
     ra, rb = F32(a_quant.scale) / F32(quant.scale), F32(b_quant.scale) / F32(quant.scale)
     fix = F32(quant.zero_point) - fma(ra, F32(a_quant.zero_point), rb * F32(b_quant.zero_point))
     return saturate(np.rint(fma(a, ra, fma(b, rb, fix))), quant)
+
+
+def multiply(a, a_quant, b, b_quant, quant):
+    product = (a.astype(np.int32) - a_quant.zero_point) * (b.astype(np.int32) - b_quant.zero_point)
+    scale = requant_scale(a_quant.scale, b_quant.scale, quant.scale)
+    return saturate(np.rint(product.astype(F32) * scale + F32(quant.zero_point)), quant)
 
 
 def max_pool(x, quant, kernel, strides, pads):
