@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+//
+// Compiled with -mavx2 -mfma; see kernels.h about what may be included here.
+#include <immintrin.h>
+
+#include "compute/kernels.h"
+
+namespace npu::model {
+namespace {
+
+// Two partial sums per column: products k, k+1 and k+2, k+3 of each group. The
+// last dimension of an accumulator holds four columns.
+template <int kRows>
+void gemm_tile(const uint8_t* a, size_t lda, const int8_t* b, size_t groups, int32_t* acc,
+               size_t ldacc) {
+  __m256i sum[kRows][4];
+  for (int r = 0; r < kRows; ++r)
+    for (int c = 0; c < 4; ++c) sum[r][c] = _mm256_setzero_si256();
+  for (size_t g = 0; g < groups; ++g) {
+    __m256i x[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      int word;
+      __builtin_memcpy(&word, a + static_cast<size_t>(r) * lda + g * 4, 4);
+      x[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
+    }
+    for (int c = 0; c < 4; ++c) {
+      const __m256i w = _mm256_cvtepi8_epi16(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + g * 64 + c * 16)));
+      for (int r = 0; r < kRows; ++r)
+        sum[r][c] = _mm256_add_epi32(sum[r][c], _mm256_madd_epi16(x[r], w));
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    int32_t* out = acc + static_cast<size_t>(r) * ldacc;
+    for (int c = 0; c < 4; c += 2) {
+      // hadd works per 128-bit half: columns 0 1 | 4 5 | 2 3 | 6 7.
+      const __m256i pairs = _mm256_permute4x64_epi64(
+          _mm256_hadd_epi32(sum[r][c], sum[r][c + 1]), _MM_SHUFFLE(3, 1, 2, 0));
+      auto* at = reinterpret_cast<__m256i*>(out + c * 4);
+      _mm256_storeu_si256(at, _mm256_add_epi32(_mm256_loadu_si256(at), pairs));
+    }
+  }
+}
+
+void gemm(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb, size_t tiles,
+          size_t groups, int32_t* acc, size_t ldacc) {
+  for (size_t t = 0; t < tiles; ++t, b += ldb, acc += kGemmColumns) {
+    size_t r = 0;
+    for (; r + 2 <= rows; r += 2) gemm_tile<2>(a + r * lda, lda, b, groups, acc + r * ldacc, ldacc);
+    if (r < rows) gemm_tile<1>(a + r * lda, lda, b, groups, acc + r * ldacc, ldacc);
+  }
+}
+
+__m256i widen(const uint8_t* x, bool is_signed) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+  return is_signed ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes);
+}
+
+// Low bytes of eight integers.
+void store_bytes(__m256i values, uint8_t* out) {
+  const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                        -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                        -1, -1);
+  const __m256i packed = _mm256_shuffle_epi8(values, pick);
+  const int low = _mm256_extract_epi32(packed, 0);
+  const int high = _mm256_extract_epi32(packed, 4);
+  __builtin_memcpy(out, &low, 4);
+  __builtin_memcpy(out + 4, &high, 4);
+}
+
+void depthwise_tap(const uint8_t* x, bool x_signed, int32_t zero, const int16_t* w, size_t n,
+                   int32_t* acc) {
+  const __m256i zeros = _mm256_set1_epi32(zero);
+  size_t c = 0;
+  for (; c + 8 <= n; c += 8) {
+    const __m256i weight =
+        _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w + c)));
+    const __m256i value = _mm256_sub_epi32(widen(x + c, x_signed), zeros);
+    auto* at = reinterpret_cast<__m256i*>(acc + c);
+    _mm256_storeu_si256(
+        at, _mm256_add_epi32(_mm256_loadu_si256(at), _mm256_mullo_epi32(value, weight)));
+  }
+  if (c < n) kScalarKernels.depthwise_tap(x + c, x_signed, zero, w + c, n - c, acc + c);
+}
+
+__m256 clamp(__m256 v, __m256 low, __m256 high) {
+  return _mm256_min_ps(_mm256_max_ps(v, low), high);
+}
+
+void requantize(const int32_t* acc, const float* scale, size_t n, float low, float high,
+                int32_t zero, uint8_t* out) {
+  const __m256 lows = _mm256_set1_ps(low), highs = _mm256_set1_ps(high);
+  const __m256i zeros = _mm256_set1_epi32(zero);
+  size_t c = 0;
+  for (; c + 8 <= n; c += 8) {
+    const __m256 sum =
+        _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + c)));
+    const __m256 scaled = clamp(_mm256_mul_ps(sum, _mm256_loadu_ps(scale + c)), lows, highs);
+    store_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(scaled), zeros), out + c);
+  }
+  if (c < n) kScalarKernels.requantize(acc + c, scale + c, n - c, low, high, zero, out + c);
+}
+
+void add(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, uint8_t* out) {
+  const __m256 ra = _mm256_set1_ps(p.ra), rb = _mm256_set1_ps(p.rb), fix = _mm256_set1_ps(p.fix);
+  const __m256 lows = _mm256_set1_ps(p.low), highs = _mm256_set1_ps(p.high);
+  size_t c = 0;
+  for (; c + 8 <= n; c += 8) {
+    const __m256 va = _mm256_cvtepi32_ps(widen(a + c, p.a_signed));
+    const __m256 vb = _mm256_cvtepi32_ps(widen(b + c, p.b_signed));
+    const __m256 sum = _mm256_fmadd_ps(va, ra, _mm256_fmadd_ps(vb, rb, fix));
+    store_bytes(_mm256_cvtps_epi32(clamp(_mm256_round_ps(sum, _MM_FROUND_TO_NEAREST_INT |
+                                                                  _MM_FROUND_NO_EXC),
+                                         lows, highs)),
+                out + c);
+  }
+  if (c < n) kScalarKernels.add(a + c, b + c, n - c, p, out + c);
+}
+
+void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
+  size_t c = 0;
+  for (; c + 32 <= n; c += 32) {
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + c));
+    auto* at = reinterpret_cast<__m256i*>(best + c);
+    const __m256i old = _mm256_loadu_si256(at);
+    _mm256_storeu_si256(at, is_signed ? _mm256_max_epi8(v, old) : _mm256_max_epu8(v, old));
+  }
+  if (c < n) kScalarKernels.maximum(x + c, is_signed, n - c, best + c);
+}
+
+}  // namespace
+
+const Kernels kAvx2Kernels = {gemm, depthwise_tap, requantize, add, maximum};
+
+}  // namespace npu::model

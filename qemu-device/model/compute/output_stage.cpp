@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "compute/output_stage.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "arch/numerics.h"
+#include "compute/tensor.h"
+
+namespace npu::model {
+
+void OutputStage::begin(const npu_command_mac& mac, const npu_mac_extension& ext, uint8_t* sram,
+                        Isa isa, const Kernels& kernels) {
+  ext_ = ext;
+  isa_ = isa;
+  kernels_ = &kernels;
+  channels_ = mac.out_c;
+  output_type_ = NPU_TYPE_AT(mac.types, 2);
+  output_signed_ = output_type_ == NPU_TYPE_INT8;
+  residual_signed_ = NPU_TYPE_AT(mac.types, 3) == NPU_TYPE_INT8;
+  zero_ = mac.output_zero;
+  low_ = mac.clamp_low;
+  high_ = mac.clamp_high;
+  scale_.assign(channels_, arch::f32_from_bits(mac.scale_f32));
+  if ((mac.flags & NPU_MAC_SCALE_PER_CHANNEL) != 0)
+    std::memcpy(scale_.data(), sram + mac.scales, channels_ * sizeof(float));
+  if ((ext.flags & NPU_EXT_LUT1) != 0) std::memcpy(lut1_, sram + ext.lut1, sizeof(lut1_));
+  if ((ext.flags & NPU_EXT_LUT2) != 0) std::memcpy(lut2_, sram + ext.lut2, sizeof(lut2_));
+  if (ext.pool_kind == NPU_POOL_MAX) pool_max_.resize(channels_);
+  if (ext.pool_kind == NPU_POOL_AVERAGE) pool_sum_.resize(channels_);
+}
+
+void OutputStage::values(const int32_t* sums, const uint8_t* residual, uint8_t* out) const {
+  if (isa_ == Isa::kReference) {
+    for (unsigned c = 0; c < channels_; ++c)
+      out[c] = static_cast<uint8_t>(arch::requantize(sums[c], scale_[c], zero_, low_, high_));
+  } else {
+    kernels_->requantize(sums, scale_.data(), channels_, static_cast<float>(low_ - zero_),
+                         static_cast<float>(high_ - zero_), zero_, out);
+  }
+  if ((ext_.flags & NPU_EXT_LUT1) != 0)
+    for (unsigned c = 0; c < channels_; ++c) out[c] = lut1_[out[c]];
+  if (residual != nullptr) {
+    const bool first = (ext_.flags & NPU_EXT_RESIDUAL_FIRST) != 0;
+    const AddParameters p{arch::f32_from_bits(ext_.ra_f32),
+                          arch::f32_from_bits(ext_.rb_f32),
+                          arch::f32_from_bits(ext_.fix_f32),
+                          static_cast<float>(ext_.residual_low),
+                          static_cast<float>(ext_.residual_high),
+                          first ? residual_signed_ : output_signed_,
+                          first ? output_signed_ : residual_signed_};
+    const Kernels& kernels = isa_ == Isa::kReference ? kScalarKernels : *kernels_;
+    kernels.add(first ? residual : out, first ? out : residual, channels_, p, out);
+  }
+  if ((ext_.flags & NPU_EXT_LUT2) != 0)
+    for (unsigned c = 0; c < channels_; ++c) out[c] = lut2_[out[c]];
+}
+
+void OutputStage::raw(const int32_t* sums, uint8_t* out) const {
+  if (output_type_ == NPU_TYPE_INT32) {
+    std::memcpy(out, sums, channels_ * sizeof(int32_t));
+    return;
+  }
+  for (unsigned c = 0; c < channels_; ++c) {
+    const float value = static_cast<float>(sums[c]) * scale_[c];
+    std::memcpy(out + c * sizeof(float), &value, sizeof(value));
+  }
+}
+
+void OutputStage::pool_begin() {
+  pool_empty_ = true;
+  std::fill(pool_sum_.begin(), pool_sum_.end(), 0.0f);
+}
+
+void OutputStage::pool_add(const uint8_t* values) {
+  if (ext_.pool_kind == NPU_POOL_AVERAGE) {
+    const float scale = arch::f32_from_bits(ext_.pool_in_scale_f32);
+    for (unsigned c = 0; c < channels_; ++c)
+      pool_sum_[c] +=
+          arch::average_tap(value_of(values[c], output_signed_), ext_.pool_in_zero, scale);
+  } else if (pool_empty_) {
+    std::memcpy(pool_max_.data(), values, channels_);
+  } else {
+    const Kernels& kernels = isa_ == Isa::kReference ? kScalarKernels : *kernels_;
+    kernels.maximum(values, output_signed_, channels_, pool_max_.data());
+  }
+  pool_empty_ = false;
+}
+
+void OutputStage::pool_end(uint8_t* out) {
+  if (ext_.pool_kind == NPU_POOL_MAX) {
+    std::memcpy(out, pool_max_.data(), channels_);
+    return;
+  }
+  const int32_t count = ext_.pool_h * ext_.pool_w;
+  const float scale = arch::f32_from_bits(ext_.pool_out_scale_f32);
+  const int32_t low = output_signed_ ? -128 : 0;
+  for (unsigned c = 0; c < channels_; ++c)
+    out[c] = static_cast<uint8_t>(
+        arch::average(pool_sum_[c], count, scale, ext_.pool_out_zero, low, low + 255));
+}
+
+}  // namespace npu::model

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+//
+// Executes one VEC command. A unit is one output pixel, all channels.
+#ifndef NPU_MODEL_COMPUTE_VEC_H_
+#define NPU_MODEL_COMPUTE_VEC_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "arch/stream.h"
+#include "compute/kernels.h"
+#include "core.h"
+#include "progress.h"
+
+namespace npu::model {
+
+class VecOp {
+ public:
+  // False: a function that this engine does not execute.
+  bool begin(const arch::Command& command, CoreMemory& memory);
+  // Continues at unit `cursor`. True when the command is complete.
+  bool run(uint64_t& cursor, Progress& progress);
+
+ private:
+  void element_wise(uint32_t y, uint32_t x);
+  bool pool(uint32_t y, uint32_t x, Progress& progress);
+  bool global_pool(Progress& progress);
+  int32_t clamp8(float value) const;
+
+  uint8_t* sram_ = nullptr;
+  npu_command_vec vec_;
+  const Kernels* kernels_ = nullptr;
+  bool a_signed_, b_signed_, out_signed_;
+  float p0_, p1_, p2_;
+  uint8_t table_[256];
+  std::vector<uint8_t> best_;
+  std::vector<float> sum_;
+  std::vector<uint32_t> total_;
+  std::vector<uint8_t> result_;
+};
+
+}  // namespace npu::model
+
+#endif  // NPU_MODEL_COMPUTE_VEC_H_

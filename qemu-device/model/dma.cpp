@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+#include "dma.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "npu/mmu.h"
+
+namespace npu::model {
+namespace {
+
+constexpr uint64_t kPage = 1ull << NPU_MMU_PAGE_SHIFT;
+constexpr uint64_t kVaLimit = 1ull << NPU_VA_BITS;
+
+// Fills `count` elements of `element` bytes, `stride` apart.
+void fill_elements(uint8_t* at, uint64_t count, uint64_t stride, uint32_t element,
+                   uint32_t value) {
+  if (element == 1 && stride == 1) {
+    std::memset(at, static_cast<int>(value & 0xff), count);
+    return;
+  }
+  for (uint64_t i = 0; i < count; ++i) std::memcpy(at + i * stride, &value, element);
+}
+
+}  // namespace
+
+void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t asid,
+                  CoreMemory& memory) {
+  dma_ = command.dma();
+  opcode_ = command.opcode();
+  sram_ = memory.sram();
+  asid_ = asid;
+  element_ = 1u << dma_.element_log2;
+  base_ = opcode_ == NPU_OP_SRAM_COPY ? dma_.source_address : region_base + dma_.external_offset;
+  if (region_base >= kVaLimit) base_ = kVaLimit;  // beyond every mapping: faults
+
+  uint64_t padded[4];
+  bool padding = false;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t extra = i < 3 ? dma_.pad_before[i] + dma_.pad_after[i] : 0;
+    padded[i] = uint64_t{dma_.size[i]} + extra;
+    padding = padding || extra != 0;
+  }
+  fill_rows_ = opcode_ == NPU_OP_FILL || (opcode_ == NPU_OP_LOAD && padding)
+                   ? padded[2] * padded[3]
+                   : 0;
+  if (opcode_ != NPU_OP_STORE) {
+    const uint64_t rows = dma_.ring_rows != 0 ? dma_.ring_rows : padded[2];
+    memory.note_sram(dma_.sram_address + (padded[0] - 1) * dma_.sram_stride[0] +
+                     (padded[1] - 1) * dma_.sram_stride[1] + (rows - 1) * dma_.sram_stride[2] +
+                     (padded[3] - 1) * dma_.sram_stride[3] + element_);
+  }
+
+  units_ = fill_rows_;
+  inner_ = {};
+  for (Dimension& d : outer_) d = {};
+  run_bytes_ = element_;
+  window_va_ = ~0ull;
+  if (opcode_ == NPU_OP_FILL) return;
+
+  std::vector<Dimension> dims;
+  for (int i = 3; i >= 0; --i) {
+    const bool row = i == 2 && dma_.ring_rows != 0;
+    if (dma_.size[i] > 1 || row)
+      dims.push_back({dma_.size[i], dma_.external_stride[i], dma_.sram_stride[i], row});
+  }
+  const auto take = [&](auto wanted) {
+    for (size_t i = dims.size(); i-- > 0;) {
+      if (dims[i].row || !wanted(dims[i])) continue;
+      inner_ = dims[i];
+      dims.erase(dims.begin() + static_cast<std::ptrdiff_t>(i));
+      return true;
+    }
+    return false;
+  };
+  while (take([&](const Dimension& d) {
+    return d.external == run_bytes_ && d.sram == run_bytes_;
+  }))
+    run_bytes_ *= inner_.size;
+  inner_ = {};
+  if (!take([&](const Dimension& d) { return d.external == run_bytes_; }) && dims.size() > 0)
+    take([](const Dimension&) { return true; });
+  units_ += 1;
+  uint64_t data_units = 1;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    outer_[3 - dims.size() + i] = dims[i];
+    data_units *= dims[i].size;
+  }
+  units_ = fill_rows_ + data_units;
+}
+
+void DmaOp::fill(uint64_t unit, uint64_t rows) {
+  const uint64_t row = unit % rows;
+  const uint64_t plane = unit / rows;
+  const uint64_t n0 = uint64_t{dma_.size[0]} + dma_.pad_before[0] + dma_.pad_after[0];
+  const uint64_t n1 = uint64_t{dma_.size[1]} + dma_.pad_before[1] + dma_.pad_after[1];
+  const uint64_t at_row =
+      dma_.ring_rows != 0 ? (dma_.ring_first + row) % dma_.ring_rows : row;
+  uint8_t* at = sram_ + dma_.sram_address + at_row * dma_.sram_stride[2] +
+                plane * dma_.sram_stride[3];
+  if (dma_.sram_stride[0] == element_ && (n1 == 1 || dma_.sram_stride[1] == n0 * element_)) {
+    fill_elements(at, n0 * n1, element_, element_, dma_.pad_value);
+    return;
+  }
+  for (uint64_t i = 0; i < n1; ++i)
+    fill_elements(at + i * dma_.sram_stride[1], n0, dma_.sram_stride[0], element_,
+                  dma_.pad_value);
+}
+
+// Reads one run element through a page-sized window, so that a strided read
+// does not cost one bus access per element.
+bool DmaOp::gather(Mmu& mmu, uint64_t va, npu_status_code& status) {
+  const uint64_t page = va & ~(kPage - 1);
+  if (va + run_bytes_ > page + kPage) return false;
+  if (window_va_ != page) {
+    window_.resize(kPage);
+    window_va_ = ~0ull;
+    status = mmu.read(asid_, page, window_.data(), kPage, NPU_ACCESS_READ);
+    if (status != NPU_STATUS_OK) return true;
+    window_va_ = page;
+  }
+  return true;
+}
+
+npu_status_code DmaOp::move(Mmu& mmu, uint64_t va, uint64_t sram) {
+  if (opcode_ == NPU_OP_SRAM_COPY) {
+    for (uint32_t i = 0; i < inner_.size; ++i)
+      std::memmove(sram_ + sram + i * inner_.sram, sram_ + va + i * inner_.external, run_bytes_);
+    return NPU_STATUS_OK;
+  }
+  const bool load = opcode_ == NPU_OP_LOAD;
+  if (inner_.size == 1)
+    return load ? mmu.read(asid_, va, sram_ + sram, run_bytes_, NPU_ACCESS_READ)
+                : mmu.write(asid_, va, sram_ + sram, run_bytes_);
+  if (inner_.external == run_bytes_) {
+    // One access; the elements are apart only in SRAM.
+    staging_.resize(run_bytes_ * inner_.size);
+    if (load) {
+      const npu_status_code status =
+          mmu.read(asid_, va, staging_.data(), staging_.size(), NPU_ACCESS_READ);
+      if (status != NPU_STATUS_OK) return status;
+      for (uint32_t i = 0; i < inner_.size; ++i)
+        std::memcpy(sram_ + sram + i * inner_.sram, staging_.data() + i * run_bytes_, run_bytes_);
+      return NPU_STATUS_OK;
+    }
+    for (uint32_t i = 0; i < inner_.size; ++i)
+      std::memcpy(staging_.data() + i * run_bytes_, sram_ + sram + i * inner_.sram, run_bytes_);
+    return mmu.write(asid_, va, staging_.data(), staging_.size());
+  }
+  for (uint32_t i = 0; i < inner_.size; ++i) {
+    const uint64_t from = va + i * inner_.external;
+    uint8_t* at = sram_ + sram + i * inner_.sram;
+    npu_status_code status = NPU_STATUS_OK;
+    if (!load) {
+      status = mmu.write(asid_, from, at, run_bytes_);
+    } else if (run_bytes_ < 256 && inner_.external < kPage && gather(mmu, from, status)) {
+      if (status == NPU_STATUS_OK)
+        std::memcpy(at, window_.data() + (from - window_va_), run_bytes_);
+    } else {
+      status = mmu.read(asid_, from, at, run_bytes_, NPU_ACCESS_READ);
+    }
+    if (status != NPU_STATUS_OK) return status;
+  }
+  return NPU_STATUS_OK;
+}
+
+bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
+  const uint64_t fill_per_plane =
+      uint64_t{dma_.size[2]} + dma_.pad_before[2] + dma_.pad_after[2];
+  // The origin of the data in the padded block.
+  const uint64_t origin = opcode_ == NPU_OP_FILL
+                              ? 0
+                              : uint64_t{dma_.sram_address} +
+                                    uint64_t{dma_.pad_before[0]} * dma_.sram_stride[0] +
+                                    uint64_t{dma_.pad_before[1]} * dma_.sram_stride[1];
+  window_va_ = ~0ull;  // memory may have changed while the command was paused
+  while (cursor < units_) {
+    if (progress.pause()) return false;
+    if (cursor < fill_rows_) {
+      fill(cursor, fill_per_plane);
+      progress.work(64 + uint64_t{dma_.size[1]} * dma_.size[0] * element_ / 16);
+      ++cursor;
+      continue;
+    }
+    uint64_t rest = cursor - fill_rows_;
+    uint64_t va = base_;
+    uint64_t sram = origin;
+    bool ring = false;
+    for (int i = 2; i >= 0; --i) {
+      const Dimension& d = outer_[i];
+      const uint64_t index = rest % d.size;
+      rest /= d.size;
+      va += index * d.external;
+      if (d.row) {
+        ring = true;
+        sram += (dma_.ring_first + dma_.pad_before[2] + index) % dma_.ring_rows * d.sram;
+      } else {
+        sram += index * d.sram;
+      }
+    }
+    if (!ring) sram += uint64_t{dma_.pad_before[2]} * dma_.sram_stride[2];
+    const npu_status_code status = move(mmu, va, sram);
+    if (status != NPU_STATUS_OK) {
+      fault.status = status;
+      fault.access = opcode_ == NPU_OP_STORE ? NPU_ACCESS_WRITE : NPU_ACCESS_READ;
+      fault.address = mmu.fault_address();
+      return true;
+    }
+    progress.work(100 + uint64_t{inner_.size} * (run_bytes_ / 8 + 20));
+    ++cursor;
+  }
+  return true;
+}
+
+}  // namespace npu::model

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+//
+// Executes LOAD, STORE, FILL and SRAM_COPY. The block is taken apart into
+// runs: dimensions that are contiguous on both sides are merged, and a run
+// along a dimension whose external stride is one element is one access through
+// the address space, whatever its stride in SRAM. A unit is one run.
+#ifndef NPU_MODEL_DMA_H_
+#define NPU_MODEL_DMA_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "arch/stream.h"
+#include "core.h"
+#include "fault.h"
+#include "mmu.h"
+#include "progress.h"
+
+namespace npu::model {
+
+class DmaOp {
+ public:
+  void begin(const arch::Command& command, uint64_t region_base, uint16_t asid,
+             CoreMemory& memory);
+  // Continues at unit `cursor`. Returns true when it ended: complete, or with
+  // `fault` set (status, access and address).
+  bool run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault);
+
+ private:
+  struct Dimension {
+    uint32_t size = 1;
+    uint64_t external = 0;  // strides
+    uint64_t sram = 0;
+    bool row = false;       // the ring's dimension
+  };
+
+  void fill(uint64_t row_begin, uint64_t rows);
+  uint64_t sram_offset(uint64_t row, uint64_t rest) const;
+  npu_status_code move(Mmu& mmu, uint64_t va, uint64_t sram);
+  bool gather(Mmu& mmu, uint64_t va, npu_status_code& status);
+
+  npu_command_dma dma_;
+  npu_opcode opcode_;
+  uint8_t* sram_ = nullptr;
+  uint64_t base_ = 0;
+  uint16_t asid_ = 0;
+  uint32_t element_ = 1;
+  uint64_t fill_rows_ = 0;   // units that write the padded block before the data
+  Dimension inner_;          // the run
+  Dimension outer_[3];       // slowest first
+  uint64_t run_bytes_ = 0;   // per run element: element_, or merged bytes
+  uint64_t units_ = 0;
+  std::vector<uint8_t> staging_;
+  std::vector<uint8_t> window_;  // page of a strided read
+  uint64_t window_va_ = ~0ull;
+};
+
+}  // namespace npu::model
+
+#endif  // NPU_MODEL_DMA_H_

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+#include "mmu.h"
+
+#include <algorithm>
+
+namespace npu::model {
+namespace {
+
+constexpr uint64_t kVaLimit = 1ull << NPU_VA_BITS;
+
+bool allows(const TlbEntry& entry, npu_access access) {
+  return access == NPU_ACCESS_WRITE ? entry.write : entry.read;
+}
+
+bool covers(const TlbEntry& entry, uint16_t asid, uint64_t va) {
+  return entry.valid && entry.asid == asid && entry.page == va >> entry.shift;
+}
+
+Translation resolve(const TlbEntry& entry, uint64_t va) {
+  const uint64_t size = 1ull << entry.shift;
+  const uint64_t offset = va & (size - 1);
+  return {entry.card ? NPU_MEMORY_CARD : NPU_MEMORY_HOST, entry.address + offset, size - offset};
+}
+
+}  // namespace
+
+npu_status_code Mmu::walk(uint16_t asid, uint64_t va, npu_access access, TlbEntry& out) {
+  const Settings settings = shared_.settings_copy();
+  if (va >= kVaLimit || asid >= settings.context_count) return fail(NPU_STATUS_MMU_FAULT, va);
+
+  npu_context context;
+  npu_status_code status =
+      bus_.read(NPU_MEMORY_HOST, settings.context_table + uint64_t{asid} * sizeof(context),
+                &context, sizeof(context));
+  if (status != NPU_STATUS_OK) return fail(status, bus_.fault_address());
+
+  uint64_t entry = context.root;
+  if ((entry & NPU_PTE_LEAF) != 0 || context.reserved != 0) return fail(NPU_STATUS_MMU_FAULT, va);
+  for (int level = NPU_MMU_LEVELS - 1;; --level) {
+    if ((entry & NPU_PTE_VALID) == 0 || (entry & NPU_PTE_RESERVED) != 0)
+      return fail(NPU_STATUS_MMU_FAULT, va);
+    const unsigned shift =
+        NPU_MMU_PAGE_SHIFT + static_cast<unsigned>(level) * NPU_MMU_LEVEL_BITS;
+    const uint64_t index = va >> shift & (NPU_MMU_ENTRIES - 1);
+    const npu_memory memory = (entry & NPU_PTE_CARD) != 0 ? NPU_MEMORY_CARD : NPU_MEMORY_HOST;
+    status = bus_.read(memory, (entry & NPU_PTE_ADDRESS) + index * 8, &entry, 8);
+    if (status != NPU_STATUS_OK) return fail(status, bus_.fault_address());
+    if ((entry & NPU_PTE_VALID) == 0 || (entry & NPU_PTE_RESERVED) != 0)
+      return fail(NPU_STATUS_MMU_FAULT, va);
+    const bool leaf = (entry & NPU_PTE_LEAF) != 0;
+    if (!leaf && level == 0) return fail(NPU_STATUS_MMU_FAULT, va);
+    if (!leaf) continue;
+    // Leaves are 4 KiB or 2 MiB, and aligned.
+    if (level > 1 || (entry & NPU_PTE_ADDRESS & ((1ull << shift) - 1)) != 0)
+      return fail(NPU_STATUS_MMU_FAULT, va);
+    out.valid = true;
+    out.read = (entry & NPU_PTE_READ) != 0;
+    out.write = (entry & NPU_PTE_WRITE) != 0;
+    out.card = (entry & NPU_PTE_CARD) != 0;
+    out.shift = static_cast<uint8_t>(shift);
+    out.asid = asid;
+    out.page = va >> shift;
+    out.address = entry & NPU_PTE_ADDRESS;
+    return allows(out, access) ? NPU_STATUS_OK : fail(NPU_STATUS_MMU_FAULT, va);
+  }
+}
+
+npu_status_code Mmu::translate(uint16_t asid, uint64_t va, npu_access access, Translation& out) {
+  if (covers(tlb_[last_], asid, va) && allows(tlb_[last_], access)) {
+    out = resolve(tlb_[last_], va);
+    return NPU_STATUS_OK;
+  }
+  uint32_t slot = next_;
+  bool replace = false;
+  for (uint32_t i = 0; i < tlb_.size(); ++i) {
+    if (!covers(tlb_[i], asid, va)) continue;
+    if (allows(tlb_[i], access)) {
+      last_ = i;
+      out = resolve(tlb_[i], va);
+      return NPU_STATUS_OK;
+    }
+    // The permission may have been widened since, which needs no invalidation.
+    tlb_[i].valid = false;
+    slot = i;
+    replace = true;
+    break;
+  }
+  TlbEntry entry;
+  const npu_status_code status = walk(asid, va, access, entry);
+  if (status != NPU_STATUS_OK) return status;
+  tlb_[slot] = entry;
+  if (!replace) next_ = (next_ + 1) % static_cast<uint32_t>(tlb_.size());
+  last_ = slot;
+  out = resolve(entry, va);
+  return NPU_STATUS_OK;
+}
+
+bool Mmu::probe(uint16_t asid, uint64_t va, Translation& out) {
+  for (const TlbEntry& entry : tlb_) {
+    if (!covers(entry, asid, va)) continue;
+    out = resolve(entry, va);
+    return true;
+  }
+  const uint32_t client = bus_.client();
+  bus_.set_client(Bus::kDevice);  // an injected fault is not to strike here
+  TlbEntry entry;
+  walk(asid, va, NPU_ACCESS_READ, entry);
+  bus_.set_client(client);
+  if (entry.valid) out = resolve(entry, va);
+  return entry.valid;
+}
+
+template <typename Move>
+npu_status_code Mmu::transfer(uint16_t asid, uint64_t va, size_t bytes, npu_access access,
+                              Move move) {
+  size_t done = 0;
+  while (done < bytes) {
+    Translation first;
+    npu_status_code status = translate(asid, va + done, access, first);
+    if (status != NPU_STATUS_OK) return status;
+    size_t run = static_cast<size_t>(std::min<uint64_t>(first.bytes, bytes - done));
+    // Pages that are neighbours in memory make one bus access. A fault behind
+    // this run is reported after what precedes it has been moved.
+    npu_status_code behind = NPU_STATUS_OK;
+    uint64_t behind_address = 0;
+    while (done + run < bytes && run < Bus::kMaxHostBytes) {
+      Translation next;
+      behind = translate(asid, va + done + run, access, next);
+      behind_address = fault_address_;
+      if (behind != NPU_STATUS_OK) break;
+      if (next.memory != first.memory || next.address != first.address + run) break;
+      run += static_cast<size_t>(std::min<uint64_t>(next.bytes, bytes - done - run));
+    }
+    status = move(first, done, run);
+    if (status != NPU_STATUS_OK) return fail(status, bus_.fault_address());
+    if (behind != NPU_STATUS_OK) return fail(behind, behind_address);
+    done += run;
+  }
+  return NPU_STATUS_OK;
+}
+
+npu_status_code Mmu::read(uint16_t asid, uint64_t va, void* data, size_t bytes,
+                          npu_access access) {
+  auto* out = static_cast<uint8_t*>(data);
+  return transfer(asid, va, bytes, access, [&](const Translation& t, size_t done, size_t run) {
+    return bus_.read(t.memory, t.address, out + done, run);
+  });
+}
+
+npu_status_code Mmu::write(uint16_t asid, uint64_t va, const void* data, size_t bytes) {
+  const auto* in = static_cast<const uint8_t*>(data);
+  return transfer(asid, va, bytes, NPU_ACCESS_WRITE,
+                  [&](const Translation& t, size_t done, size_t run) {
+                    return bus_.write(t.memory, t.address, in + done, run);
+                  });
+}
+
+void Mmu::invalidate(uint16_t asid, uint64_t va, uint64_t bytes) {
+  for (TlbEntry& entry : tlb_) {
+    if (!entry.valid || entry.asid != asid) continue;
+    const uint64_t begin = entry.page << entry.shift;
+    const uint64_t end = begin + (1ull << entry.shift);
+    const bool after = bytes != 0 && begin >= va && begin - va >= bytes;
+    const bool before = bytes != 0 && end <= va;
+    if (!after && !before) entry.valid = false;
+  }
+}
+
+void Mmu::clear() { std::fill(tlb_.begin(), tlb_.end(), TlbEntry{}); }
+
+void Mmu::set_entries(const std::vector<TlbEntry>& entries, uint32_t next) {
+  tlb_ = entries;
+  next_ = next % static_cast<uint32_t>(tlb_.size());
+  last_ = 0;
+}
+
+}  // namespace npu::model

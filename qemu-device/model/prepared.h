@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+//
+// A job's streams, decoded, checked and timed. That work depends on nothing
+// but the bytes of the streams and on which memory the regions lie in, so the
+// results of recent jobs are kept: a model that is run again costs a compare.
+#ifndef NPU_MODEL_PREPARED_H_
+#define NPU_MODEL_PREPARED_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "arch/stream.h"
+#include "arch/timing.h"
+#include "npu/target.h"
+
+namespace npu::model {
+
+// The bytes as fetched from memory: they are read once, here.
+struct JobBytes {
+  std::vector<std::vector<std::byte>> streams;
+  std::vector<arch::External> regions;
+  arch::External commands = arch::External::kCard;
+};
+
+struct Prepared {
+  JobBytes bytes;
+  arch::StreamError error;  // status OK: valid
+  std::vector<arch::Stream> streams;
+  bool timed = false;
+  arch::JobTiming timing;
+  std::vector<npu_profile_command> trace;  // stream order, core by core
+  std::vector<size_t> trace_begin;         // of each core
+
+  // Retirement time of a command, in cycles from job start.
+  uint64_t retired_at(unsigned core, uint32_t command) const;
+};
+
+class PreparedCache {
+ public:
+  PreparedCache(const npu_target& target, bool timed) : target_(target), timed_(timed) {}
+
+  std::shared_ptr<const Prepared> prepare(JobBytes bytes);
+  void clear() { entries_.clear(), bytes_held_ = 0; }
+
+ private:
+  static constexpr size_t kMaxEntries = 16;
+  static constexpr size_t kMaxBytes = 32u << 20;  // of streams; the rest is in proportion
+
+  const npu_target& target_;
+  const bool timed_;
+  std::list<std::shared_ptr<const Prepared>> entries_;  // most recent first
+  size_t bytes_held_ = 0;
+};
+
+}  // namespace npu::model
+
+#endif  // NPU_MODEL_PREPARED_H_
