@@ -20,6 +20,7 @@ case " $* " in
 *" test "*)
 	# Its absence is seen by CMake, and its coming; the tests that need it say so as skips.
 	scripts/fetch-onnxruntime.sh || say "ONNX Runtime cannot be had here; tests that compare with it are skipped"
+	scripts/fetch-onnx-testdata.sh || say "ONNX's operator cases cannot be had here; their tests are skipped"
 	;;
 esac
 if [ ! -f build/build.ninja ]; then

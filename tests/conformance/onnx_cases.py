@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""ONNX's own operator cases as quantized models.
+
+A float case becomes DequantizeLinear -> the node as it is -> QuantizeLinear, with ranges from the case's own data;
+weights become int8, biases int32. A case that is quantized already gets its scales and zero points as
+constants, which the node tests have as graph inputs.
+"""
+
+import os
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from random_quant import Quant  # first: it finds the next one
+from quantized_graph import quant_for_range, quantize, quantize_weights
+
+FLOAT = TensorProto.FLOAT
+# Results that are bytes of the input: they keep its quantization.
+COPIES = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Slice", "Dropout")
+# Operands that are weights, by operator and position; all other float operands are inputs of the graph.
+WEIGHTS = {("Conv", 1): 0, ("Gemm", 1): None}
+BIASES = {("Conv", 2), ("Gemm", 2)}
+CONSTANT_FLOATS = {("Clip", 1), ("Clip", 2)}
+
+
+class Case:
+    def __init__(self, folder):
+        self.model = onnx.load(os.path.join(folder, "model.onnx"))
+        graph = self.model.graph
+        self.node = graph.node[0]
+        self.single = len(graph.node) == 1 and not graph.initializer
+        data = os.path.join(folder, "test_data_set_0")
+        self.inputs = {v.name: self._tensor(data, f"input_{i}.pb") for i, v in enumerate(graph.input)}
+        self.outputs = {v.name: self._tensor(data, f"output_{i}.pb") for i, v in enumerate(graph.output)}
+
+    @staticmethod
+    def _tensor(folder, name):
+        with open(os.path.join(folder, name), "rb") as f:
+            return numpy_helper.to_array(TensorProto.FromString(f.read()))
+
+    def quantized(self):
+        """(model, inputs by name)"""
+        kinds = {a.dtype for a in self.inputs.values()} | {a.dtype for a in self.outputs.values()}
+        if self.node.op_type.startswith("QLinear") or np.dtype(np.float32) not in kinds:
+            return self._bound()
+        return self._wrapped()
+
+    def _finish(self, nodes, inputs, outputs, initializers):
+        graph = helper.make_graph(nodes, "case", inputs, outputs, initializers)
+        model = helper.make_model(graph, opset_imports=list(self.model.opset_import), ir_version=8)
+        # Per-axis quantization needs opset 13; these use one scale per tensor, which 10 has.
+        model.opset_import[0].version = max(model.opset_import[0].version, 10)
+        return model
+
+    def _bound(self):
+        """8-bit tensors of a rank stay inputs; scales, zero points, weights and everything else become constants."""
+        inputs, initializers, values = [], [], {}
+        graph = self.model.graph
+        constant_from = 3 if self.node.op_type == "QLinearConv" else len(graph.input)
+        for i, info in enumerate(graph.input):
+            array = self.inputs[info.name]
+            if array.ndim and array.dtype in (np.uint8, np.int8) and i < constant_from:
+                inputs.append(info)
+                values[info.name] = array
+            else:
+                initializers.append(numpy_helper.from_array(array, info.name))
+        return self._finish([self.node], inputs, list(graph.output), initializers), values
+
+    def _wrapped(self):
+        nodes, inputs, initializers, values = [], [], [], {}
+        node = onnx.NodeProto.FromString(self.node.SerializeToString())
+        node.name = "case"
+        scales = {}
+
+        def constant(name, array):
+            initializers.append(numpy_helper.from_array(np.asarray(array), name))
+            return name
+
+        def dequantized(name, quant, source):
+            arguments = [source, constant(name + "_scale", np.float32(quant.scale)),
+                         constant(name + "_zp", quant.dtype(quant.zero_point))]
+            nodes.append(helper.make_node("DequantizeLinear", arguments, [name + "_f"], name=name + "_dq"))
+            return name + "_f"
+
+        first = None
+        for i, name in enumerate(self.node.input):
+            if not name:
+                continue
+            array, key = self.inputs[name], (self.node.op_type, i)
+            if array.dtype != np.float32 or key in CONSTANT_FLOATS:
+                constant(name, array)
+            elif key in WEIGHTS:
+                stored, scale = quantize_weights(array, 0, per_channel=False)
+                scales[i] = scale
+                constant(name, stored)
+                node.input[i] = dequantized(name, Quant(float(scale), 0, np.int8), name)
+            elif key in BIASES:
+                unit = np.float32(scales[0]) * np.float32(scales[1])
+                constant(name, np.rint(array / np.float64(unit)).astype(np.int32))
+                constant(name + "_scale", unit)
+                nodes.append(helper.make_node("DequantizeLinear", [name, name + "_scale"], [name + "_f"],
+                                              name=name + "_dq"))
+                node.input[i] = name + "_f"
+            else:
+                quant = quant_for_range(array.min(), array.max()) if array.size else Quant(1.0, 0)
+                scales[i] = quant.scale
+                first = first or quant
+                inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, array.shape))
+                values[name] = quantize(array, quant)
+                node.input[i] = dequantized(name, quant, name)
+        nodes.append(node)
+        outputs = []
+        for i, name in enumerate(self.node.output):
+            array = self.outputs[name]
+            if i == 0:
+                quant = first if node.op_type in COPIES else quant_for_range(array.min(), array.max())
+                node.output[0] = name + "_f"
+                arguments = [name + "_f", constant(name + "_scale", np.float32(quant.scale)),
+                             constant(name + "_zp", np.uint8(quant.zero_point))]
+                nodes.append(helper.make_node("QuantizeLinear", arguments, [name], name=name + "_q"))
+                outputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, array.shape))
+            else:
+                outputs.append(helper.make_tensor_value_info(
+                    name, helper.np_dtype_to_tensor_dtype(array.dtype) if hasattr(helper, "np_dtype_to_tensor_dtype")
+                    else onnx.mapping.NP_TYPE_TO_TENSOR_TYPE[array.dtype], array.shape))
+        return self._finish(nodes, inputs, outputs, initializers), values
