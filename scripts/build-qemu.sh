@@ -52,6 +52,12 @@ if ! stamped "$obj/configure.stamp" "$inputs"; then
 	stamp "$obj/configure.stamp" "$inputs"
 fi
 cd "$obj"
+# The linker's view of the model library: its name. ninja does not know it.
+soname=$(readelf -d "$root/build/lib/libnpu-model.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
+if ! stamped "$obj/soname.stamp" "$soname"; then
+	rm -f "$obj/qemu-system-x86_64"
+	stamp "$obj/soname.stamp" "$soname"
+fi
 # ninja's own counter is the progress.
 run_quietly "building QEMU" ninja -j "$JOBS" qemu-system-x86_64
 mkdir -p "$root/build/bin"

@@ -24,6 +24,21 @@ check "a preset sets the card's parameters" sh -c '. ./tap.sh
 check "a property sets one parameter of the other card" sh -c '. ./tap.sh
 	qmp "{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/machine/peripheral/npu1\",\"property\":\"cores\"}}" | grep -q ": 3}"'
 check "an unknown fault is refused" sh -c '. ./tap.sh; ! inject nonsense'
+register() { # CARD OFFSET: a 32-bit register of BAR0
+	base=$(sed -n 's/ .*//;1p' "$1/resource")
+	devmem $((base + $2)) 32
+}
+registers() {
+	echo 1 > "$first/enable" && [ "$(register "$first" 0)" = 0x3155504E ] && [ "$(register "$first" 0x10)" = 0x0000004D ]
+}
+check "the discovery page answers, with the serial number" registers
+gone() {
+	inject gone || return 1
+	[ "$(register "$first" 0)" = 0xFFFFFFFF ] && [ "$(register "$first" 0x1000)" = 0xFFFFFFFF ] || return 1
+	window=$(sed -n '3s/ .*//p' "$first/resource")
+	[ "$(devmem "$window" 32)" = 0xFFFFFFFF ] && [ "$(od -An -tx4 -N4 "$first/config")" = " ffffffff" ]
+}
+check "a card that is gone reads all ones everywhere" gone
 replug() {
 	qmp '{"execute":"device_del","arguments":{"id":"npu1"}}' > /dev/null || return 1
 	for i in $(seq 50); do [ -e "$second" ] || break; sleep 0.1; done
