@@ -165,14 +165,21 @@ bool check_extension(const npu_command_mac& mac, const npu_mac_extension& extens
   return check_residual(mac, extension, v) && check_pool(mac, extension, v);
 }
 
+bool check_types(const npu_command_mac& mac, Violation& v) {
+  if (!v.type8("input", NPU_TYPE_AT(mac.types, kInput)) ||
+      !v.type8("weight", NPU_TYPE_AT(mac.types, kWeight)))
+    return false;
+  const unsigned output = NPU_TYPE_AT(mac.types, kOutput);
+  if (mac.accumulate & NPU_ACCUMULATE_KEEP) return v.type_none("output (with KEEP)", output);
+  return output == NPU_TYPE_INT32 || output == NPU_TYPE_FP32 || v.type8("output", output);
+}
+
 bool check_output(const npu_command_mac& mac, const npu_mac_extension& extension, Violation& v) {
-  const unsigned type = NPU_TYPE_AT(mac.types, kOutput);
-  if (mac.accumulate & NPU_ACCUMULATE_KEEP)
-    return v.type_none("output (with KEEP)", type) && v.unused("output", mac.output);
-  if (type != NPU_TYPE_INT32 && type != NPU_TYPE_FP32 && !v.type8("output", type)) return false;
+  if (mac.accumulate & NPU_ACCUMULATE_KEEP) return v.unused("output", mac.output);
   const bool pooled = extension.pool_kind != NPU_POOL_NONE;
   return v.tensor("output", mac.output, pooled ? mac.out_h / extension.pool_h : mac.out_h,
-                  pooled ? mac.out_w / extension.pool_w : mac.out_w, mac.out_c, type, true);
+                  pooled ? mac.out_w / extension.pool_w : mac.out_w, mac.out_c,
+                  NPU_TYPE_AT(mac.types, kOutput), true);
 }
 
 }  // namespace
@@ -186,9 +193,7 @@ bool check_mac(const npu_command_mac& mac, const npu_mac_extension& extension,
     return v.not_implemented("flags: ACTIVATION_STATIONARY");
   if ((mac.flags & NPU_MAC_WEIGHTS_KN) && mac.header.opcode != NPU_OP_MATMUL)
     return v.fail("flags: WEIGHTS_KN is for MATMUL only");
-  if (!v.type8("input", NPU_TYPE_AT(mac.types, kInput)) ||
-      !v.type8("weight", NPU_TYPE_AT(mac.types, kWeight)) || !check_geometry(mac, v))
-    return false;
+  if (!check_types(mac, v) || !check_geometry(mac, v)) return false;
   const uint64_t macs = mac_shape(mac).macs();
   if (macs > NPU_COMMAND_MAX_MACS)
     return v.fail("the command has %llu multiply-accumulates, more than 2^36",

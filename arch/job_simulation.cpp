@@ -56,7 +56,9 @@ struct Engine {
   uint32_t dispatched = 0;     // of the list
   uint32_t started = 0;
   uint32_t retired = 0;
+  std::vector<uint64_t> dispatched_at;  // of each dispatched command
   uint64_t head_since = 0;
+  uint64_t ready_at = kNever;  // waits of the first command not started were met
   uint64_t started_at = 0;
   uint64_t until = 0;  // end of kPrelude
   uint64_t drain_cycles = 0;
@@ -116,7 +118,7 @@ class Simulation {
   bool step_engine(unsigned core, unsigned engine);
   bool execute_in_sequencer(unsigned core, const Command& command, uint32_t index);
   void start(unsigned core, unsigned engine);
-  void start_dma(Core& core, Engine& engine, const Command& command);
+  void start_dma(Engine& engine, const Command& command, uint64_t ready, uint64_t previous);
   void retire(unsigned core, unsigned engine, uint64_t started_at, uint64_t ideal_cycles);
   bool waits_met(const npu_command_header& header) const;
   uint64_t wait_cost(const npu_command_header& header, unsigned core, unsigned engine) const;
@@ -289,6 +291,7 @@ bool Simulation::step_sequencer(unsigned core) {
     Engine& engine = cores_[core].engines[command.engine()];
     if (engine.dispatched - engine.started >= target_.fifo_depth) return false;
     ++engine.dispatched;
+    engine.dispatched_at.push_back(now_);
   }
   sequencer.dispatching = false;
   sequencer.consumed_bytes += bytes;
@@ -298,7 +301,10 @@ bool Simulation::step_sequencer(unsigned core) {
 
 // ---- Engines ---------------------------------------------------------------
 
-void Simulation::start_dma(Core&, Engine& engine, const Command& command) {
+// `ready`: waits met and paid for; `previous`: start of the engine's command
+// before.
+void Simulation::start_dma(Engine& engine, const Command& command, uint64_t ready,
+                           uint64_t previous) {
   const npu_command_dma& dma = command.dma();
   const CommandCost cost = dma_cost(command, target_);
   timing_.sram_bytes += cost.sram_bytes;
@@ -330,9 +336,14 @@ void Simulation::start_dma(Core&, Engine& engine, const Command& command) {
   engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / units;
   engine.work.begin(units);
 
-  const uint64_t prelude = latency(via) + first_walk;
+  // Translation runs one command ahead and does not wait for the waits. The
+  // requests follow the last ones of the command before, whose data arrived
+  // just now, a latency after they were sent.
+  const uint64_t translated =
+      std::max({engine.dispatched_at[engine.started], previous, tables_ready_}) + first_walk;
+  const uint64_t last_request = now_ - std::min(now_, latency(via));
+  engine.until = std::max({ready, translated, last_request}) + latency(via);
   engine.ideal_cycles = latency(via) + (cost.external_bytes + bandwidth(via) - 1) / bandwidth(via);
-  engine.until = std::max(engine.until, tables_ready_) + prelude;
 }
 
 // The head's waits are met.
@@ -341,7 +352,11 @@ void Simulation::start(unsigned core, unsigned engine_index) {
   const uint32_t index = engine.list[engine.started];
   const Command& command = input_.streams[core][index];
   engine.phase = Phase::kPrelude;
-  engine.started_at = now_ + wait_cost(command.header(), core, engine_index);
+  const uint64_t previous = engine.started_at;
+  const uint64_t ready =
+      std::min(engine.ready_at, now_) + wait_cost(command.header(), core, engine_index);
+  engine.ready_at = kNever;
+  engine.started_at = std::max(now_, ready);
   engine.until = engine.started_at;
   engine.drain_cycles = 0;
   if (engine_index == NPU_ENGINE_MAC || engine_index == NPU_ENGINE_VEC) {
@@ -365,7 +380,7 @@ void Simulation::start(unsigned core, unsigned engine_index) {
     engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / cost.busy_cycles;
     engine.work.begin(cost.busy_cycles);
   } else {
-    start_dma(cores_[core], engine, command);
+    start_dma(engine, command, ready, previous);
   }
   engine.work.active = false;  // until the prelude is over
 
@@ -404,6 +419,11 @@ bool Simulation::step_engine(unsigned core, unsigned engine_index) {
     retire(core, engine_index, engine.drain_started_at, engine.drain_ideal);
     return true;
   }
+  // DMA looks one command ahead.
+  if (engine_index <= NPU_ENGINE_STORE && engine.phase >= Phase::kPrelude &&
+      engine.ready_at == kNever && engine.started < engine.dispatched &&
+      waits_met(input_.streams[core][engine.list[engine.started]].header()))
+    engine.ready_at = now_;
   switch (engine.phase) {
     case Phase::kIdle:
       if (engine.started == engine.dispatched) return false;

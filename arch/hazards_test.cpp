@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: MIT
+#include "arch/hazards.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include "arch/gang_order.h"
+#include "arch/test_commands.h"
+
+namespace npu::arch {
+namespace {
+
+using namespace test;
+
+const npu_target& card() { return *find_target("card"); }
+
+std::vector<Stream> decode_all(const std::vector<StreamBuilder>& builders) {
+  std::vector<Stream> streams(builders.size());
+  StreamError error;
+  for (size_t i = 0; i < builders.size(); ++i)
+    EXPECT_TRUE(decode_stream(builders[i].bytes(), card(), static_cast<unsigned>(i),
+                              static_cast<unsigned>(builders.size()), streams[i], error))
+        << error.text;
+  return streams;
+}
+
+npu_command_dma waiting(npu_command_dma dma, npu_engine engine, uint32_t count,
+                        unsigned core = 0) {
+  EXPECT_TRUE(add_wait(dma.header, engine, count, core));
+  return dma;
+}
+
+bool hazard(const StreamBuilder& builder, StreamError& error) {
+  const std::vector<Stream> streams = decode_all({builder});
+  return !check_hazards(streams, card(), error);
+}
+
+TEST(Hazards, ReadAfterWrite) {
+  StreamBuilder builder;
+  builder.append(transfer(NPU_OP_LOAD, 0, 1024));
+  npu_command_dma store = transfer(NPU_OP_STORE, 512, 64);
+  store.header.source_op = 9;
+  builder.append(store);
+  StreamError error;
+  ASSERT_TRUE(hazard(builder, error));
+  EXPECT_EQ(error.status, NPU_STATUS_HAZARD);
+  EXPECT_EQ(error.command, 1u);
+  EXPECT_EQ(error.engine, NPU_ENGINE_STORE);
+  EXPECT_EQ(error.source_op, 9u);
+  EXPECT_EQ(error.address, 512u);
+  EXPECT_NE(error.text.find("number 1 of LOAD"), std::string::npos) << error.text;
+
+  StreamBuilder ordered;
+  ordered.append(transfer(NPU_OP_LOAD, 0, 1024));
+  ordered.append(waiting(transfer(NPU_OP_STORE, 512, 64), NPU_ENGINE_LOAD, 1));
+  EXPECT_FALSE(hazard(ordered, error)) << error.text;
+}
+
+TEST(Hazards, WriteAfterReadAndWrite) {
+  StreamError error;
+  StreamBuilder after_read;
+  after_read.append(transfer(NPU_OP_STORE, 0, 64));
+  after_read.append(transfer(NPU_OP_LOAD, 0, 64));
+  EXPECT_TRUE(hazard(after_read, error));
+
+  // One engine executes in order: no wait needed.
+  StreamBuilder same_engine;
+  same_engine.append(transfer(NPU_OP_LOAD, 0, 64));
+  same_engine.append(transfer(NPU_OP_FILL, 0, 64));
+  EXPECT_FALSE(hazard(same_engine, error)) << error.text;
+
+  StreamBuilder after_write;
+  after_write.append(transfer(NPU_OP_LOAD, 4096, 64));
+  npu_command_vec lut = elementwise(NPU_VEC_LUT, 1, 1, 64);
+  lut.out.address = 4096 + 32;
+  after_write.append(lut);
+  EXPECT_TRUE(hazard(after_write, error));
+}
+
+TEST(Hazards, TwoReadsAndNeighboursAreFree) {
+  StreamError error;
+  StreamBuilder builder;
+  builder.append(transfer(NPU_OP_STORE, 0, 64));
+  npu_command_vec lut = elementwise(NPU_VEC_LUT, 1, 1, 64);
+  lut.out.address = 8192;
+  builder.append(lut);                                 // reads 0..63 too
+  builder.append(transfer(NPU_OP_LOAD, 64, 64));       // next to it
+  builder.append(transfer(NPU_OP_LOAD, 8192 + 64, 64));  // next to the output
+  EXPECT_FALSE(hazard(builder, error)) << error.text;
+}
+
+TEST(Hazards, OrderIsTransitive) {
+  StreamError error;
+  StreamBuilder builder;
+  builder.append(transfer(NPU_OP_LOAD, 0, 64));
+  npu_command_vec lut = elementwise(NPU_VEC_LUT, 1, 1, 64);
+  lut.a.address = 1 << 16;
+  lut.out.address = 1 << 17;
+  lut.table = 1 << 18;
+  ASSERT_TRUE(add_wait(lut.header, NPU_ENGINE_LOAD, 1));
+  builder.append(lut);
+  // Through VEC the store comes after the load.
+  builder.append(waiting(transfer(NPU_OP_STORE, 0, 64), NPU_ENGINE_VEC, 1));
+  EXPECT_FALSE(hazard(builder, error)) << error.text;
+}
+
+TEST(Hazards, SequencerOrders) {
+  StreamError error;
+  for (const bool yield : {false, true}) {
+    StreamBuilder builder;
+    builder.append(transfer(NPU_OP_LOAD, 0, 64));
+    if (yield) {
+      builder.append(npu_command_yield{});
+    } else {
+      npu_command_header header = {};
+      ASSERT_TRUE(add_wait(header, NPU_ENGINE_LOAD, 1));
+      builder.append_nop(header);
+    }
+    builder.append(transfer(NPU_OP_STORE, 0, 64));
+    EXPECT_FALSE(hazard(builder, error)) << error.text;
+  }
+  StreamBuilder plain_nop;
+  plain_nop.append(transfer(NPU_OP_LOAD, 0, 64));
+  plain_nop.append_nop();
+  plain_nop.append(transfer(NPU_OP_STORE, 0, 64));
+  EXPECT_TRUE(hazard(plain_nop, error));
+}
+
+TEST(Hazards, WithinACommand) {
+  StreamError error;
+  npu_command_vec add = elementwise(NPU_VEC_ADD, 4, 4, 16);
+  StreamBuilder in_place;
+  add.out = add.a;
+  in_place.append(add);
+  EXPECT_FALSE(hazard(in_place, error)) << error.text;
+
+  StreamBuilder shifted;
+  add.out.address += 16;
+  shifted.append(add);
+  EXPECT_TRUE(hazard(shifted, error));
+  EXPECT_NE(error.text.find("also reads"), std::string::npos) << error.text;
+
+  StreamBuilder convolved;
+  npu_command_mac mac = convolution({4, 4, 16, 4, 4, 16});
+  mac.output = mac.input;
+  convolved.append(mac);
+  EXPECT_TRUE(hazard(convolved, error));
+
+  // Channel slices of one tensor, a granule each, do not touch.
+  StreamBuilder slices;
+  npu_command_vec lut = elementwise(NPU_VEC_LUT, 4, 4, 16);
+  lut.a.pixel_stride = 32, lut.a.row_stride = 128;
+  lut.out = lut.a;
+  lut.out.address += 16;
+  lut.table = 4096;
+  slices.append(lut);
+  EXPECT_FALSE(hazard(slices, error)) << error.text;
+}
+
+TEST(Hazards, RingThatWrapsIsNoConflictWithItself) {
+  npu_command_dma load = transfer(NPU_OP_LOAD, 0, 24);  // rows that share granules
+  load.size[2] = 4;
+  load.sram_stride[2] = 24;
+  load.external_stride[2] = 24;
+  load.ring_rows = 4;
+  load.ring_first = 3;
+  StreamBuilder builder;
+  builder.append(load);
+  StreamError error;
+  EXPECT_FALSE(hazard(builder, error)) << error.text;
+}
+
+TEST(Hazards, CoresHaveTheirOwnSram) {
+  std::vector<StreamBuilder> builders(2);
+  builders[0].append(transfer(NPU_OP_LOAD, 0, 64));
+  builders[1].append(transfer(NPU_OP_STORE, 0, 64));
+  StreamError error;
+  EXPECT_TRUE(check_hazards(decode_all(builders), card(), error)) << error.text;
+}
+
+TEST(Hazards, WaitsAcrossCoresOrder) {
+  // core 0: LOAD, STORE after core 1's first LOAD, which comes after LOAD.
+  std::vector<StreamBuilder> builders(2);
+  builders[0].append(transfer(NPU_OP_LOAD, 0, 64));
+  builders[0].append(waiting(transfer(NPU_OP_STORE, 0, 64), NPU_ENGINE_LOAD, 1, 1));
+  builders[1].append(waiting(transfer(NPU_OP_LOAD, 0, 64), NPU_ENGINE_LOAD, 1, 0));
+  StreamError error;
+  EXPECT_TRUE(check_hazards(decode_all(builders), card(), error)) << error.text;
+}
+
+// ---- Deadlock ---------------------------------------------------------------
+
+TEST(Deadlock, CyclesBetweenCores) {
+  std::vector<StreamBuilder> builders(2);
+  builders[0].append(waiting(transfer(NPU_OP_LOAD, 0, 64), NPU_ENGINE_LOAD, 1, 1));
+  builders[1].append(waiting(transfer(NPU_OP_LOAD, 0, 64), NPU_ENGINE_LOAD, 1, 0));
+  StreamError error;
+  EXPECT_FALSE(check_deadlock(decode_all(builders), error));
+  EXPECT_EQ(error.status, NPU_STATUS_DEADLOCK);
+  EXPECT_EQ(error.command, 0u);
+  EXPECT_NE(error.text.find("LOAD on core 1"), std::string::npos) << error.text;
+}
+
+TEST(Deadlock, MoreThanTheOtherCoreHas) {
+  std::vector<StreamBuilder> builders(2);
+  builders[0].append(transfer(NPU_OP_LOAD, 0, 64));
+  builders[1].append(waiting(transfer(NPU_OP_LOAD, 0, 64), NPU_ENGINE_LOAD, 2, 0));
+  StreamError error;
+  EXPECT_FALSE(check_deadlock(decode_all(builders), error));
+  EXPECT_EQ(error.core, 1u);
+}
+
+TEST(Deadlock, PingPongIsFine) {
+  std::vector<StreamBuilder> builders(2);
+  for (uint32_t i = 0; i < 50; ++i) {
+    builders[0].append(waiting(transfer(NPU_OP_LOAD, 0, 64), NPU_ENGINE_LOAD, i, 1));
+    builders[1].append(waiting(transfer(NPU_OP_LOAD, 0, 64), NPU_ENGINE_LOAD, i + 1, 0));
+  }
+  StreamError error;
+  EXPECT_TRUE(check_deadlock(decode_all(builders), error)) << error.text;
+}
+
+// ---- Against a quadratic oracle ---------------------------------------------
+
+// Reachability over "retires before it starts", by brute force, and sets of
+// granules, element by element.
+class Oracle {
+ public:
+  explicit Oracle(const std::vector<Stream>& streams) {
+    GangOrder order(streams);
+    unsigned core;
+    uint32_t index;
+    while (order.next(core, index)) add(streams[core][index], core);
+  }
+
+  bool hazard() const {
+    for (size_t later = 0; later < nodes_.size(); ++later)
+      for (size_t earlier = 0; earlier <= later; ++earlier)
+        if (conflict(earlier, later)) return true;
+    return false;
+  }
+
+ private:
+  struct Node {
+    unsigned core, engine;
+    uint32_t count;
+    std::set<size_t> before;  // all of them, transitively
+    std::set<uint64_t> reads, writes;
+  };
+
+  void add(const Command& command, unsigned core) {
+    Node node = {core, command.engine(), 1, {}, {}, {}};
+    const auto after = [&](size_t other) {
+      node.before.insert(other);
+      node.before.insert(nodes_[other].before.begin(), nodes_[other].before.end());
+    };
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      const Node& other = nodes_[i];
+      if (other.core == core && other.engine == node.engine) {
+        ++node.count;
+        after(i);
+      }
+      if (other.core == core && other.engine == NPU_ENGINE_DISPATCH) after(i);
+      if (other.core == core && command.opcode() == NPU_OP_YIELD) after(i);
+      for (const uint32_t wait : command.header().wait)
+        if (wait != 0 && other.core == (wait >> 24 & 0xf) && other.engine == (wait >> 20 & 0xf) &&
+            other.count <= (wait & 0xfffff))
+          after(i);
+    }
+    if (node.engine != NPU_ENGINE_DISPATCH) touch(command, node);
+    nodes_.push_back(std::move(node));
+  }
+
+  static void touch(const Command& command, Node& node) {
+    const npu_command_dma& dma = command.dma();
+    const auto walk = [&](uint64_t address, const uint32_t* strides, std::set<uint64_t>& out) {
+      for (uint64_t d = 0; d < dma.size[3]; ++d)
+        for (uint64_t c = 0; c < dma.size[2]; ++c)
+          for (uint64_t b = 0; b < dma.size[1]; ++b)
+            for (uint64_t a = 0; a < dma.size[0]; ++a) {
+              const bool ring = dma.ring_rows != 0 && strides == dma.sram_stride;
+              const uint64_t row = ring ? (dma.ring_first + c) % dma.ring_rows : c;
+              const uint64_t first = address + a * strides[0] + b * strides[1] +
+                                     row * strides[2] + d * strides[3];
+              for (uint64_t byte = 0; byte < 1u << dma.element_log2; ++byte)
+                out.insert((first + byte) / kHazardGranule);
+            }
+    };
+    const bool store = command.opcode() == NPU_OP_STORE;
+    walk(dma.sram_address, dma.sram_stride, store ? node.reads : node.writes);
+    if (command.opcode() == NPU_OP_SRAM_COPY)
+      walk(dma.source_address, dma.external_stride, node.reads);
+  }
+
+  static bool intersects(const std::set<uint64_t>& a, const std::set<uint64_t>& b) {
+    return std::any_of(a.begin(), a.end(), [&](uint64_t x) { return b.count(x) != 0; });
+  }
+
+  bool conflict(size_t earlier, size_t later) const {
+    const Node &a = nodes_[earlier], &b = nodes_[later];
+    if (a.core != b.core) return false;
+    if (earlier == later) return intersects(a.reads, a.writes);
+    if (b.before.count(earlier) != 0) return false;
+    return intersects(a.writes, b.writes) || intersects(a.writes, b.reads) ||
+           intersects(a.reads, b.writes);
+  }
+
+  std::vector<Node> nodes_;
+};
+
+// Small blocks in a small part of SRAM, so that they meet often.
+npu_command_dma random_transfer(std::mt19937& random) {
+  static constexpr npu_opcode kOpcodes[] = {NPU_OP_LOAD, NPU_OP_STORE, NPU_OP_FILL,
+                                            NPU_OP_SRAM_COPY};
+  const npu_opcode opcode = kOpcodes[random() % 4];
+  npu_command_dma dma = transfer(opcode, random() % 6000, 1 + random() % 40);
+  if (random() % 8 == 0) dma.size[0] = 1500;  // covers blocks of granules as a whole
+  dma.element_log2 = random() % 3;
+  dma.sram_stride[0] = 1u << dma.element_log2;
+  uint32_t extent = dma.size[0] << dma.element_log2;
+  for (int i = 1; i < 4; ++i) {
+    dma.sram_stride[i] = extent + random() % 60;
+    dma.size[i] = dma.size[0] == 1500 ? 1 : 1 + random() % 3;
+    if (i == 2 && random() % 3 == 0) {
+      dma.ring_rows = static_cast<uint16_t>(dma.size[2] + random() % 3);
+      dma.ring_first = static_cast<uint16_t>(random() % dma.ring_rows);
+      extent = dma.sram_stride[i] * dma.ring_rows;
+    } else {
+      extent += dma.sram_stride[i] * (dma.size[i] - 1);
+    }
+  }
+  if (opcode == NPU_OP_SRAM_COPY) {
+    dma.source_address = random() % 6000;
+    // Dense or nested; interleaved reads count as their whole range.
+    dma.external_stride[0] = dma.sram_stride[0];
+    for (int i = 1; i < 4; ++i)
+      dma.external_stride[i] = dma.external_stride[i - 1] * dma.size[i - 1] + random() % 2 * 40;
+  }
+  return dma;
+}
+
+TEST(Hazards, EqualsTheOracleOnRandomStreams) {
+  std::mt19937 random(3);
+  int hazards = 0, clean = 0;
+  for (int round = 0; round < 4000; ++round) {
+    const unsigned gang = 1 + random() % 3;
+    std::vector<StreamBuilder> builders(gang);
+    const unsigned commands = 2 + random() % 6;
+    for (unsigned i = 0; i < commands; ++i) {
+      const unsigned core = random() % gang;
+      npu_command_dma dma = random_transfer(random);
+      npu_command_header sequencer = {};
+      const unsigned kind = random() % 12;
+      npu_command_header& header = kind == 0 ? sequencer : dma.header;
+      for (unsigned waits = random() % 4; waits != 0; --waits) {
+        const unsigned other = random() % gang;
+        const npu_engine engine = random() % 2 ? NPU_ENGINE_LOAD : NPU_ENGINE_STORE;
+        add_wait(header, engine, builders[other].count(engine), other);
+      }
+      if (kind == 0)
+        builders[core].append_nop(sequencer);
+      else if (kind == 1)
+        builders[core].append(npu_command_yield{});
+      else
+        builders[core].append(dma);
+    }
+    const std::vector<Stream> streams = decode_all(builders);
+    StreamError error;
+    ASSERT_TRUE(check_deadlock(streams, error)) << error.text;
+    const bool expected = Oracle(streams).hazard();
+    EXPECT_EQ(!check_hazards(streams, card(), error), expected) << "round " << round << ": "
+                                                                << error.text;
+    (expected ? hazards : clean) += 1;
+  }
+  EXPECT_GT(hazards, 500);
+  EXPECT_GT(clean, 500);
+}
+
+}  // namespace
+}  // namespace npu::arch
