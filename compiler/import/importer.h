@@ -291,6 +291,8 @@ int quantize_value(float value, const Quantization& q, ByteType type);
 Clamp quantize_clamp(float low, float high, const OutputQuantization& out);
 // The runtime's own approximation of the logistic function.
 float logistic(float x);
+// Likewise of the hyperbolic tangent.
+float hyperbolic_tangent(float x);
 // Tabulates `function` between two quantizations.
 Lut tabulate(const Quantization& from, ByteType from_type, const OutputQuantization& to,
              const std::vector<RealFunction>& functions, float low, float high);

@@ -337,7 +337,7 @@ void Importer::sigmoid(const onnx::Node& node, Attributes&) {
 }
 
 void Importer::tanh(const onnx::Node& node, Attributes&) {
-  unary(node, [](float v) { return std::tanh(v); });
+  unary(node, hyperbolic_tangent);
 }
 
 void Importer::leaky_relu(const onnx::Node& node, Attributes& attributes) {
