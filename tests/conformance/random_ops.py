@@ -267,6 +267,19 @@ def _add(m):
     return m.add(a, m.input(a.shape, rq.similar_quant(m.rng, a.quant, 0.1, 8)))
 
 
+def _broadcast(m):
+    """An operand per channel, first or second, added or multiplied."""
+    x = _image(m)
+    y = m.input((1, x.shape[1], 1, 1), rq.similar_quant(m.rng, x.quant, 0.1, 8))
+    a, b = (x, y) if m.chance(0.5) else (y, x)
+    return m.add(a, b) if m.chance(0.6) else m.multiply(a, b)
+
+
+def _multiply(m):
+    a = _image(m)
+    return m.multiply(a, m.input(a.shape))
+
+
 def _classifier(m):
     """conv, pool, conv, flatten, dense."""
     x = m.conv(_image(m, m.choice((1, 3)), (13, 16, 21, 28)), m.choice((8, 16, 32)), (3, 3), strides=(1, 1))
@@ -320,6 +333,8 @@ KINDS = {
     "average pool": lambda m: m.average_pool(_image(m)),
     "global average pool": lambda m: m.global_average_pool(_image(m)),
     "add": _add,
+    "broadcast": _broadcast,
+    "multiply": _multiply,
     "clip": lambda m: m.flatten(m.clip(_image(m))),
     "sigmoid": lambda m: m.sigmoid(_image(m)),
     "classifier": _classifier,

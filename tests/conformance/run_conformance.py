@@ -9,7 +9,7 @@ target. Models: those of models/, and random ones (random_ops.py).
 Without ONNX Runtime the shipped models are compared with their recorded test vectors, the random ones
 with reference.py, and the missing comparison is counted as skipped.
 
-    run_conformance.py                         shipped models, 76 random ones, card and edge
+    run_conformance.py                         shipped models, 84 random ones, card and edge
     run_conformance.py --random 1000 --seed 5  more of them
     run_conformance.py --only 'max pool'       what matches the regular expression
     run_conformance.py --device 0              on a card instead of the simulator
@@ -238,7 +238,7 @@ def shipped_models():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="ONNX files (default: all of models/)")
-    parser.add_argument("--random", type=int, help="number of random models (default: 76, or 0 when models are named)")
+    parser.add_argument("--random", type=int, help="number of random models (default: 84, or 0 when models are named)")
     parser.add_argument("--seed", type=int, default=0, help="of the first random model")
     parser.add_argument("--target", action="append", choices=TARGETS, help="card, edge; default both")
     parser.add_argument("--device", default="sim")
@@ -261,7 +261,7 @@ def main():
     cases = [Case(os.path.basename(p), shipped_case, p) for p in (args.models or shipped_models())]
     if not args.models:
         cases.append(Case("digits/digits.onnx, held-out images", held_out_case, None))
-    count = args.random if args.random is not None else (0 if args.models else 76)
+    count = args.random if args.random is not None else (0 if args.models else 84)
     cases += [Case(f"random {random_ops.random_name(s)}", random_case, s) for s in range(args.seed, args.seed + count)]
     cases = [c for c in cases if re.search(args.only, c.name)]
     if not cases:
