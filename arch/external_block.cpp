@@ -17,8 +17,7 @@ ExternalRuns external_runs(const npu_command_dma& dma, uint64_t unit) {
   runs.bytes = uint64_t{1} << dma.element_log2;
   for (const auto& [stride, count] : dimensions) {
     if (count == 1) continue;
-    // Joining is only exact while the run is solid, that is while no larger
-    // gap has been left inside; sorted strides make gaps grow.
+    // Only while the run is solid at the grain of units.
     if (runs.dimensions == 0 && stride < runs.bytes + unit) {
       runs.bytes += stride * (count - 1);
     } else {
@@ -30,45 +29,65 @@ ExternalRuns external_runs(const npu_command_dma& dma, uint64_t unit) {
   return runs;
 }
 
+namespace {
+
+// How many blocks start at each offset within a unit.
+using Starts = std::array<uint64_t, 256>;
+
+// Repeats each block n times, `stride` apart. For every offset that is a sum
+// over n values along the cycle r, r - stride, r - 2 * stride, ...: a sliding
+// window on each cycle.
+Starts repeat(const Starts& starts, uint32_t unit, uint64_t stride, uint64_t n) {
+  Starts sums = {};
+  const uint32_t step = static_cast<uint32_t>(stride % unit);
+  if (step == 0) {
+    for (uint32_t r = 0; r < unit; ++r) sums[r] = starts[r] * n;
+    return sums;
+  }
+  const uint32_t cycles = std::gcd(step, unit);
+  const uint32_t length = unit / cycles;
+  const uint64_t whole = n / length, rest = n % length;
+  for (uint32_t first = 0; first < cycles; ++first) {
+    uint64_t cycle_sum = 0, window = 0;
+    for (uint32_t i = 0, at = first; i < length; ++i, at = (at + step) % unit) {
+      cycle_sum += starts[at];
+      if (i < rest) window += starts[at];
+    }
+    // The window holds the `rest` values up to and including `head`.
+    uint32_t tail = first;
+    uint32_t head = static_cast<uint32_t>((first + (rest + length - 1) * step) % unit);
+    for (uint32_t i = 0; i < length; ++i) {
+      sums[head] = whole * cycle_sum + window;
+      head = (head + step) % unit;
+      if (rest != 0) window += starts[head] - starts[tail];
+      tail = (tail + step) % unit;
+    }
+  }
+  return sums;
+}
+
+}  // namespace
+
 uint64_t touched_granules(const ExternalRuns& runs, uint32_t unit) {
-  // How many runs start at each offset within a unit: adding a dimension of n
-  // steps of s is a sum over n values along the cycle r, r - s, r - 2s, ...
-  std::array<uint64_t, 256> starts = {};
-  std::array<uint64_t, 256> sums;
+  uint64_t extent[5] = {runs.bytes};
+  for (unsigned d = 0; d < runs.dimensions; ++d)
+    extent[d + 1] = extent[d] + runs.stride[d] * (runs.count[d] - 1);
+  Starts starts = {};
   starts[runs.start % unit] = 1;
-  for (unsigned d = 0; d < runs.dimensions; ++d) {
-    const uint32_t step = static_cast<uint32_t>(runs.stride[d] % unit);
-    const uint64_t n = runs.count[d];
-    if (step == 0) {
-      for (uint32_t r = 0; r < unit; ++r) starts[r] *= n;
-      continue;
+  uint64_t shared = 0;  // units in which one block ends and the next begins
+  for (unsigned d = runs.dimensions; d-- > 0;) {
+    const uint64_t stride = runs.stride[d];
+    if (stride >= extent[d] && stride < extent[d] + unit) {
+      const Starts with_next = repeat(starts, unit, stride, runs.count[d] - 1);
+      for (uint32_t r = 0; r < unit; ++r)
+        if ((r + extent[d] - 1) / unit == (r + stride) / unit) shared += with_next[r];
     }
-    const uint32_t cycles = std::gcd(step, unit);
-    const uint32_t length = unit / cycles;
-    const uint64_t whole = n / length, rest = n % length;
-    for (uint32_t first = 0; first < cycles; ++first) {
-      uint64_t cycle_sum = 0, window = 0;
-      uint32_t tail = first;  // oldest of the `rest` values in the window
-      uint32_t head = first;
-      for (uint32_t i = 0; i < length; ++i, head = (head + step) % unit) {
-        cycle_sum += starts[head];
-        if (i < rest) window += starts[head];
-      }
-      // The window of `rest` values that ends at the value before `position`.
-      uint32_t position = static_cast<uint32_t>((first + (rest + length - 1) * step) % unit);
-      for (uint32_t i = 0; i < length; ++i) {
-        sums[position] = whole * cycle_sum + window;
-        position = (position + step) % unit;
-        if (rest != 0) window += starts[position] - starts[tail];
-        tail = (tail + step) % unit;
-      }
-    }
-    std::copy_n(sums.begin(), unit, starts.begin());
+    starts = repeat(starts, unit, stride, runs.count[d]);
   }
   uint64_t total = 0;
   for (uint32_t r = 0; r < unit; ++r)
     if (starts[r] != 0) total += starts[r] * ((r + runs.bytes - 1) / unit + 1);
-  return total;
+  return total - shared;
 }
 
 }  // namespace npu::arch

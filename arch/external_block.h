@@ -11,8 +11,8 @@
 
 namespace npu::arch {
 
-// Runs of `bytes` at `start` + multiples of the strides, no two of which touch
-// the same unit: dimensions whose gaps are shorter than a unit are joined.
+// Runs of `bytes` at `start` + multiples of the strides, by growing stride.
+// Runs between which no whole unit lies are joined.
 struct ExternalRuns {
   uint64_t start = 0;
   uint64_t bytes = 0;
@@ -30,10 +30,12 @@ struct ExternalRuns {
 // `unit` is a power of two. Requires a command that passed its checks.
 ExternalRuns external_runs(const npu_command_dma& dma, uint64_t unit);
 
-// Units that the runs touch, each once; unit is at most 256.
+// Units that the runs touch; `unit` is at most 256. Each unit counts once as
+// long as every dimension steps over all of what it repeats; runs of
+// dimensions that interleave count by themselves.
 uint64_t touched_granules(const ExternalRuns& runs, uint32_t unit);
 
-// Calls visit(unit index) in address order of the runs.
+// Calls visit(unit index) run after run.
 template <typename Visit>
 void for_each_unit(const ExternalRuns& runs, uint64_t unit, Visit visit) {
   uint32_t index[4] = {};

@@ -9,7 +9,9 @@ namespace npu::arch {
 namespace {
 
 // Pixels are worked through in `tiles` sub-tiles of at most one accumulator
-// bank, as even as possible: `longer` of them have one pixel more than `pixels`.
+// bank, as even as possible: the last `longer` of them have one pixel more than
+// `pixels`. (Last, because a bank then never drains longer than the next tile
+// takes to fill the other.)
 struct SubTiles {
   uint64_t tiles, pixels, longer;
 };
@@ -110,7 +112,8 @@ CommandCost mac_cost(const Command& command, const npu_target& target) {
       output = uint64_t{mac.out_h} / extension.pool_h * (mac.out_w / extension.pool_w) *
                shape.outputs() * element;
     if (extension.flags & NPU_EXT_RESIDUAL) residual = shape.pixels * shape.outputs();
-    cost.drain_cycles = tiles.pixels * ceil_div(target.mac_outputs * element,
+    cost.drain_cycles = (tiles.pixels + (tiles.longer != 0)) *
+                        ceil_div(target.mac_outputs * element,
                                                 std::max<uint64_t>(target.sram_word_bytes,
                                                                    target.mac_outputs));
   }
