@@ -38,10 +38,13 @@ REFUSED = {
     "test_gemm_alpha": "alpha",
     "test_gemm_beta": "beta",
     "test_gemm_default_matrix_bias": "a bias that differs by row",
+    "test_gemm_default_scalar_bias": "one bias for all columns",
+    "test_gemm_default_single_elem_vector_bias": "one bias for all columns",
     "test_gemm_transposeA": "transA",
     "test_maxpool_2d_dilations": "dilated window",
     "test_maxpool_with_argmax_2d_precomputed_pads": "indices as a second output",
     "test_maxpool_with_argmax_2d_precomputed_strides": "indices as a second output",
+    "test_reshape_allowzero_reordered": "a tensor without elements",
 }
 
 
@@ -55,12 +58,12 @@ def prepare(name, folder, judge):
     return case
 
 
-def check_refused(npu, case, name):
+def check_refused(npu, case):
     try:
         npu.compile(case, "card")
     except Failure as failure:
         text = str(failure)
-        return re.match(r"exit status (\d+)", text) is not None and ("case" in text or name in text), text
+        return re.match(r"exit status (\d+)", text) is not None and "node '" in text, text
     return False, "it compiles: take it off the list"
 
 
@@ -82,7 +85,7 @@ def main():
             os.makedirs(folder)
             case = prepare(name, folder, judge)
             if name in REFUSED:
-                passed, detail = check_refused(npu, case, name)
+                passed, detail = check_refused(npu, case)
                 tap.result(passed, f"{name}: refused ({REFUSED[name]})", detail)
             else:
                 for target in TARGETS:

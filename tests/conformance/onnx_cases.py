@@ -21,6 +21,8 @@ COPIES = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", 
 # Operands that are weights, by operator and position; all other float operands are inputs of the graph.
 WEIGHTS = {("Conv", 1): 0, ("Gemm", 1): None}
 BIASES = {("Conv", 2), ("Gemm", 2)}
+# Positions of the inputs of a case that is quantized already; None: all.
+QUANTIZED_INPUTS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3)}
 CONSTANT_FLOATS = {("Clip", 1), ("Clip", 2)}
 
 
@@ -29,7 +31,6 @@ class Case:
         self.model = onnx.load(os.path.join(folder, "model.onnx"))
         graph = self.model.graph
         self.node = graph.node[0]
-        self.single = len(graph.node) == 1 and not graph.initializer
         data = os.path.join(folder, "test_data_set_0")
         self.inputs = {v.name: self._tensor(data, f"input_{i}.pb") for i, v in enumerate(graph.input)}
         self.outputs = {v.name: self._tensor(data, f"output_{i}.pb") for i, v in enumerate(graph.output)}
@@ -54,13 +55,13 @@ class Case:
         return model
 
     def _bound(self):
-        """8-bit tensors of a rank stay inputs; scales, zero points, weights and everything else become constants."""
+        """Scales, zero points, weights and everything but the activations become constants."""
         inputs, initializers, values = [], [], {}
         graph = self.model.graph
-        constant_from = 3 if self.node.op_type == "QLinearConv" else len(graph.input)
+        positions = QUANTIZED_INPUTS.get(self.node.op_type)
         for i, info in enumerate(graph.input):
             array = self.inputs[info.name]
-            if array.ndim and array.dtype in (np.uint8, np.int8) and i < constant_from:
+            if array.dtype in (np.uint8, np.int8) and (positions is None or i in positions):
                 inputs.append(info)
                 values[info.name] = array
             else:
