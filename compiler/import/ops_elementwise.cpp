@@ -187,8 +187,10 @@ void Importer::qlinear_add(const onnx::Node& node, Attributes&) {
   const std::optional<Shape> shape = broadcast(value(*av).shape, value(*bv).shape);
   if (!shape) return;
   a.value = *av;
+  a.shape = value(*av).shape;
   a.q = aq->q;
   b.value = *bv;
+  b.shape = value(*bv).shape;
   b.q = bq->q;
   if (value(*av).quantization.scale == 0) graph_.value(*av).quantization = a.q;
   if (value(*bv).quantization.scale == 0) graph_.value(*bv).quantization = b.q;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// libnpuc: a quantized ONNX model in, a compiled model out.
+#ifndef NPU_COMPILER_COMPILE_H_
+#define NPU_COMPILER_COMPILE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "compiler/diagnostics.h"
+#include "compiler/import/import.h"
+#include "compiler/ir/graph.h"
+#include "npu/target.h"
+
+namespace npu::compiler {
+
+struct CompileOptions {
+  npu_target target = {};
+  bool fuse = true;  // output chains; off for comparison
+};
+
+// What one operator of the compiled network costs, by the card's own model of
+// time.
+struct LayerReport {
+  std::string name;  // of the ONNX node
+  std::string type;  // what it became, with what was fused: "Conv+Add+MaxPool"
+  std::string tiling;
+  uint64_t macs = 0;
+  uint32_t commands = 0;
+  uint64_t first_cycle = 0, last_cycle = 0;  // of its commands, from job start
+  uint64_t cycles = 0;          // by which the job ends later because of it
+  uint64_t mac_cycles = 0;      // array busy
+  uint64_t external_bytes = 0;  // loaded and stored
+};
+
+struct CompileReport {
+  std::vector<LayerReport> layers;
+  uint64_t cycles = 0;
+  uint64_t macs = 0;
+  uint64_t external_bytes = 0;
+  uint64_t energy_pj = 0;
+  uint32_t sram_peak_bytes = 0;
+  uint64_t constant_bytes = 0, scratch_bytes = 0, command_bytes = 0;
+  uint32_t commands = 0, jobs = 0;
+  double utilization = 0;  // of one core's array
+};
+
+struct CompiledModel {
+  std::vector<std::byte> file;
+  CompileReport report;
+};
+
+// Compiles an imported graph. Deterministic: same graph, options and program
+// give the same bytes.
+std::optional<CompiledModel> compile_graph(const Graph& graph, const CompileOptions& options,
+                                           Diagnostics& diagnostics);
+
+// The report as JSON and as a table for people.
+std::string report_json(const CompileReport& report, const Graph& graph, const npu_target& target);
+std::string report_table(const CompileReport& report);
+
+}  // namespace npu::compiler
+
+#endif  // NPU_COMPILER_COMPILE_H_

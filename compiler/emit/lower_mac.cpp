@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: MIT
+//
+// Convolutions and products. For each output tile: LOADs of what its slots do
+// not hold, one MAC command per piece of the sum, a STORE. Slots decide what
+// overlaps; the emitter finds the waits.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <map>
+
+#include "arch/numerics.h"
+#include "compiler/emit/lower.h"
+#include "compiler/emit/slots.h"
+#include "npu/compiled_model.h"
+
+namespace npu::compiler {
+namespace {
+
+// Input rows (or columns) that a range of outputs and kernel taps needs.
+struct Reach {
+  int64_t begin, end;  // inside the input; empty if begin >= end
+  int64_t pad;         // taps before `begin`
+};
+
+Reach reach(const Window& w, int i, int64_t size, int64_t out0, int64_t out1, int64_t tap0,
+            int64_t tap1) {
+  const int64_t first = out0 * w.stride[i] - w.pad_before[i] + tap0 * w.dilation[i];
+  const int64_t last = (out1 - 1) * w.stride[i] - w.pad_before[i] + (tap1 - 1) * w.dilation[i];
+  Reach r;
+  r.begin = std::max<int64_t>(0, first);
+  r.end = std::min(size, last + 1);
+  r.pad = r.begin - first;
+  return r;
+}
+
+class MacLowering {
+ public:
+  MacLowering(const MacLayer& layer, const MacPlan& plan, const npu_target& target,
+              Constants& constants, Emitter& emitter)
+      : layer_(layer), op_(*layer.op), plan_(plan), target_(target), constants_(constants),
+        emitter_(emitter), split_(plan.splits_sum(layer)),
+        tables_(0),
+        inputs_(table_bytes(), plan.input_bytes, plan.input_slots),
+        weights_(input_end(), plan.weight_bytes, plan.weight_slots),
+        parameters_(weight_end(), plan.parameter_bytes, 2),
+        outputs_(parameter_end(), plan.output_bytes, plan.output_slots),
+        residuals_(output_end(), plan.residual_bytes, plan.output_slots) {}
+
+  void run() {
+    channels_ = channel_tiles(layer_, plan_);
+    steps_ = sum_steps(layer_, plan_);
+    generation_ = emitter_.generation();
+    load_tables();
+    for_each_outer(layer_.outer, [&](int64_t number, const OuterDim& shift) {
+      repeat_ = number;
+      shift_ = shift;
+      if (plan_.channels_outer) {
+        for (size_t c = 0; c < channels_.size(); ++c) {
+          for_each_space([&](int64_t h, int64_t w) { tile(c, h, w); });
+        }
+      } else {
+        for_each_space([&](int64_t h, int64_t w) {
+          for (size_t c = 0; c < channels_.size(); ++c) tile(c, h, w);
+        });
+      }
+    });
+  }
+
+ private:
+  uint32_t table_bytes() const { return 256 * ((op_.chain.lut1 ? 1 : 0) + (op_.chain.lut2 ? 1 : 0)); }
+  uint32_t input_end() const { return table_bytes() + plan_.input_bytes * plan_.input_slots; }
+  uint32_t weight_end() const { return input_end() + plan_.weight_bytes * plan_.weight_slots; }
+  uint32_t parameter_end() const { return weight_end() + 2 * plan_.parameter_bytes; }
+  uint32_t output_end() const { return parameter_end() + plan_.output_bytes * plan_.output_slots; }
+
+  template <typename Body>
+  void for_each_space(Body&& body) {
+    for (int64_t h = 0; h < layer_.used_h(); h += plan_.tile_h) {
+      for (int64_t w = 0; w < layer_.used_w(); w += plan_.tile_w) body(h, w);
+    }
+  }
+
+  void load_tables() {
+    if (table_bytes() == 0) return;
+    if (table_offset_ == ~uint64_t{0}) {
+      std::vector<uint8_t> bytes;
+      if (op_.chain.lut1) bytes.insert(bytes.end(), op_.chain.lut1->begin(), op_.chain.lut1->end());
+      if (op_.chain.lut2) bytes.insert(bytes.end(), op_.chain.lut2->begin(), op_.chain.lut2->end());
+      table_offset_ = constants_.add(bytes);
+    }
+    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, table_offset_, table_bytes(), tables_));
+  }
+
+  // Everything in SRAM was lost: another job has begun.
+  void after_checkpoint() {
+    if (emitter_.generation() == generation_) return;
+    generation_ = emitter_.generation();
+    load_tables();
+  }
+
+  void tile(size_t channel, int64_t h, int64_t w) {
+    emitter_.checkpoint();
+    after_checkpoint();
+    const ChannelTile& channels = channels_[channel];
+    const int64_t h_end = std::min(layer_.used_h(), h + plan_.tile_h);
+    const int64_t w_end = std::min(layer_.used_w(), w + plan_.tile_w);
+    const int64_t width = channels.end - channels.begin;
+
+    std::vector<size_t> active;
+    for (size_t s = 0; s < steps_.size(); ++s) {
+      const Reach rows = reach(op_.window, 0, layer_.in_h, h, h_end, steps_[s].ky0, steps_[s].ky1);
+      const Reach columns = reach(op_.window, 1, layer_.in_w, w, w_end, steps_[s].kx0, steps_[s].kx1);
+      // A piece of the sum that sees only padding adds nothing.
+      if (rows.begin < rows.end && columns.begin < columns.end) active.push_back(s);
+    }
+    if (active.empty()) active.push_back(0);
+
+    uint32_t parameters = 0;
+    if (split_ && plan_.parameter_bytes > 0) parameters = parameter_slot(channel);
+    uint32_t residual = 0;
+    if (op_.chain.residual) {
+      residual = residuals_.next();
+      emitter_.emit(box_transfer(NPU_OP_LOAD, shifted(layer_.residual, shift_.residual),
+                                 {h, w, channels.begin}, {h_end - h, w_end - w, width}, residual));
+    }
+    const uint32_t output = outputs_.next();
+    for (size_t i = 0; i < active.size(); ++i) {
+      step(channel, active[i], h, h_end, w, w_end, i == 0, i + 1 == active.size(), parameters,
+           residual, output);
+    }
+    bank_ = 1 - bank_;
+    const int64_t ph = layer_.pool(0), pw = layer_.pool(1);
+    emitter_.emit(box_transfer(NPU_OP_STORE, shifted(layer_.output, shift_.output),
+                               {h / ph, w / pw, channels.begin},
+                               {(h_end - h) / ph, (w_end - w) / pw, width}, output));
+  }
+
+  void step(size_t channel, size_t index, int64_t h, int64_t h_end, int64_t w, int64_t w_end,
+            bool first, bool last, uint32_t parameters, uint32_t residual, uint32_t output) {
+    const ChannelTile& channels = channels_[channel];
+    const SumStep& step = steps_[index];
+    const int64_t width = channels.end - channels.begin;
+    Reach rows = reach(op_.window, 0, layer_.in_h, h, h_end, step.ky0, step.ky1);
+    Reach columns = reach(op_.window, 1, layer_.in_w, w, w_end, step.kx0, step.kx1);
+    // Input channels of this piece.
+    int64_t c0 = channels.in_begin, c1 = channels.in_end;
+    if (!layer_.depthwise && channels.groups == 1) {
+      c1 = c0 + step.c1;
+      c0 += step.c0;
+    }
+    const bool empty = rows.begin >= rows.end || columns.begin >= columns.end;
+    uint32_t input;
+    if (empty) {
+      // Only padding: one pixel of zero points, which adds nothing wherever it is read.
+      rows = {0, 1, 0};
+      columns = {0, 1, 0};
+      input = inputs_.next();
+      npu_command_dma fill = linear_load(0, 0, static_cast<uint32_t>(c1 - c0), input);
+      fill.header.opcode = NPU_OP_FILL;
+      std::fill(std::begin(fill.external_stride), std::end(fill.external_stride), 0);
+      fill.pad_value = static_cast<uint8_t>(op_.input_zero);
+      emitter_.emit(fill);
+    } else {
+      const SlotPool::Place place = inputs_.acquire(
+          {repeat_ * 2, h * layer_.out_w + w, c0, static_cast<int64_t>(index)}, generation_);
+      input = place.address;
+      if (!place.present) {
+        emitter_.emit(box_transfer(
+            NPU_OP_LOAD, shifted(layer_.input, shift_.input), {rows.begin, columns.begin, c0},
+            {rows.end - rows.begin, columns.end - columns.begin, c1 - c0}, input));
+      }
+    }
+    const uint32_t weights = weight_slot(channel, index);
+
+    npu_command_mac mac = {};
+    npu_mac_extension extension = {};
+    bool extended = false;
+    mac.header.opcode = op_.matmul ? NPU_OP_MATMUL : layer_.depthwise ? NPU_OP_DEPTHWISE : NPU_OP_CONV;
+    const uint32_t in_h = static_cast<uint32_t>(rows.end - rows.begin);
+    const uint32_t in_w = static_cast<uint32_t>(columns.end - columns.begin);
+    const uint32_t in_c = static_cast<uint32_t>(c1 - c0);
+    mac.input = {input, in_w * in_c, in_c, 0, 0};
+    mac.in_h = static_cast<uint16_t>(in_h);
+    mac.in_w = static_cast<uint16_t>(in_w);
+    mac.in_c = static_cast<uint16_t>(in_c);
+    mac.out_h = static_cast<uint16_t>(h_end - h);
+    mac.out_w = static_cast<uint16_t>(w_end - w);
+    mac.out_c = static_cast<uint16_t>(width);
+    if (!op_.matmul) {
+      mac.kernel_h = static_cast<uint8_t>(step.ky1 - step.ky0);
+      mac.kernel_w = static_cast<uint8_t>(step.kx1 - step.kx0);
+      mac.stride_y = static_cast<uint8_t>(op_.window.stride[0]);
+      mac.stride_x = static_cast<uint8_t>(op_.window.stride[1]);
+      mac.dilation_y = static_cast<uint8_t>(op_.window.dilation[0]);
+      mac.dilation_x = static_cast<uint8_t>(op_.window.dilation[1]);
+      mac.pad_top = static_cast<uint8_t>(rows.pad);
+      mac.pad_left = static_cast<uint8_t>(columns.pad);
+      mac.groups = static_cast<uint16_t>(layer_.depthwise ? width : channels.groups);
+    }
+    mac.input_zero = static_cast<int16_t>(op_.input_zero);
+
+    // Weights, and in front of them the parameters if the sum is not split.
+    const int64_t parameter_size = parameter_bytes(layer_, width);
+    const uint32_t in_front = split_ || layer_.dynamic ? 0 : slot_size(parameter_size);
+    if (!split_) parameters = weights;
+    mac.weights = weights + in_front;
+    const int64_t depth = layer_.depthwise ? 1 : step.c1 - step.c0;
+    const int64_t row = (step.ky1 - step.ky0) * (step.kx1 - step.kx0) * depth;
+    mac.weight_bytes = static_cast<uint32_t>(row * width);
+    mac.weight_stride = static_cast<uint32_t>(row);
+    if (layer_.dynamic) {
+      mac.flags |= NPU_MAC_WEIGHTS_KN;
+      mac.weight_stride = static_cast<uint32_t>(width);
+    }
+    uint32_t parameter = parameters;
+    if (!op_.bias.empty()) {
+      if (first) {
+        mac.flags |= NPU_MAC_BIAS;
+        mac.bias = parameter;
+      }
+      parameter += static_cast<uint32_t>(4 * width);
+    }
+    if (layer_.per_channel_scales()) {
+      if (last) {
+        mac.flags |= NPU_MAC_SCALE_PER_CHANNEL;
+        mac.scales = parameter;
+      }
+      parameter += static_cast<uint32_t>(4 * width);
+    } else if (last) {
+      mac.scale_f32 = arch::f32_bits(op_.scales[0]);
+    }
+    if (layer_.per_channel_zeros()) {
+      extension.flags |= NPU_EXT_WEIGHT_ZEROS;
+      extension.weight_zeros = parameter;
+      extended = true;
+    } else {
+      mac.weight_zero = static_cast<int16_t>(op_.weight_zeros[0]);
+    }
+
+    if (!first) mac.accumulate |= NPU_ACCUMULATE_ADD;
+    if (!last) mac.accumulate |= NPU_ACCUMULATE_KEEP;
+    if (mac.accumulate != 0) {
+      mac.accumulator_base = static_cast<uint16_t>(bank_ == 0 ? 0 : target_.accumulator_rows);
+    }
+    const npu_data_type out_type = last ? command_type(op_.mac_type) : NPU_TYPE_NONE;
+    npu_data_type residual_type = NPU_TYPE_NONE;
+    if (last) {
+      const uint32_t out_w = static_cast<uint32_t>((w_end - w) / layer_.pool(1));
+      mac.output = {output, out_w * mac.out_c, mac.out_c, 0, 0};
+      mac.output_zero = static_cast<int16_t>(op_.output_zero);
+      mac.clamp_low = static_cast<int16_t>(op_.clamp.low);
+      mac.clamp_high = static_cast<int16_t>(op_.clamp.high);
+      if (chain(extension, mac, residual)) extended = true;
+      if (op_.chain.residual) residual_type = command_type(layer_.residual_type);
+    }
+    mac.types = NPU_TYPES(command_type(layer_.input_type), command_type(op_.weight_type), out_type,
+                          residual_type);
+    emitter_.emit(mac, extended ? &extension : nullptr);
+  }
+
+  // The output chain; true if there is one.
+  bool chain(npu_mac_extension& extension, const npu_command_mac& mac, uint32_t residual) const {
+    const OutputChain& chain = op_.chain;
+    uint32_t table = tables_;
+    if (chain.lut1) {
+      extension.flags |= NPU_EXT_LUT1;
+      extension.lut1 = table;
+      table += 256;
+    }
+    if (chain.residual) {
+      extension.flags |= NPU_EXT_RESIDUAL;
+      if (chain.residual->first) extension.flags |= NPU_EXT_RESIDUAL_FIRST;
+      extension.residual = {residual, uint32_t{mac.out_w} * mac.out_c, mac.out_c, 0, 0};
+      extension.ra_f32 = arch::f32_bits(chain.residual->add.ra);
+      extension.rb_f32 = arch::f32_bits(chain.residual->add.rb);
+      extension.fix_f32 = arch::f32_bits(chain.residual->add.fix);
+      extension.residual_low = static_cast<int16_t>(chain.residual->add.clamp.low);
+      extension.residual_high = static_cast<int16_t>(chain.residual->add.clamp.high);
+    }
+    if (chain.lut2) {
+      extension.flags |= NPU_EXT_LUT2;
+      extension.lut2 = table;
+    }
+    if (chain.pool) {
+      const PoolArithmetic& pool = chain.pool->arithmetic;
+      extension.pool_kind = pool.kind == PoolKind::kMax ? NPU_POOL_MAX : NPU_POOL_AVERAGE;
+      extension.pool_h = static_cast<uint8_t>(chain.pool->window[0]);
+      extension.pool_w = static_cast<uint8_t>(chain.pool->window[1]);
+      if (pool.kind == PoolKind::kAverage) {
+        extension.pool_in_scale_f32 = arch::f32_bits(pool.in_scale);
+        extension.pool_out_scale_f32 = arch::f32_bits(pool.out_scale);
+        extension.pool_in_zero = static_cast<int16_t>(pool.in_zero);
+        extension.pool_out_zero = static_cast<int16_t>(pool.out_zero);
+      }
+    }
+    return chain.lut1 || chain.residual || chain.lut2 || chain.pool;
+  }
+
+  // ---- weights and parameters -----------------------------------------------
+
+  static void append32(std::vector<uint8_t>& out, uint32_t value) {
+    for (int i = 0; i < 4; ++i) out.push_back(static_cast<uint8_t>(value >> (8 * i)));
+  }
+
+  std::vector<uint8_t> parameter_blob(const ChannelTile& channels) const {
+    std::vector<uint8_t> out;
+    for (int64_t c = channels.begin; c < channels.end && !op_.bias.empty(); ++c) {
+      append32(out, static_cast<uint32_t>(op_.bias[static_cast<size_t>(c)]));
+    }
+    for (int64_t c = channels.begin; c < channels.end && layer_.per_channel_scales(); ++c) {
+      append32(out, arch::f32_bits(op_.scales[static_cast<size_t>(c)]));
+    }
+    for (int64_t c = channels.begin; c < channels.end && layer_.per_channel_zeros(); ++c) {
+      out.push_back(static_cast<uint8_t>(op_.weight_zeros[static_cast<size_t>(c)]));
+    }
+    return out;
+  }
+
+  std::vector<uint8_t> weight_blob(const ChannelTile& channels, const SumStep& step) const {
+    std::vector<uint8_t> out;
+    if (!split_) {
+      out = parameter_blob(channels);
+      out.resize(slot_size(static_cast<int64_t>(out.size())));
+    }
+    const int64_t depth = layer_.depthwise ? 1 : layer_.group_inputs();
+    const int64_t kernel_h = op_.window.kernel[0], kernel_w = op_.window.kernel[1];
+    for (int64_t o = channels.begin; o < channels.end; ++o) {
+      for (int64_t y = step.ky0; y < step.ky1; ++y) {
+        for (int64_t x = step.kx0; x < step.kx1; ++x) {
+          const size_t at = static_cast<size_t>(((o * kernel_h + y) * kernel_w + x) * depth);
+          out.insert(out.end(), op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c0)),
+                     op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c1)));
+        }
+      }
+    }
+    return out;
+  }
+
+  uint32_t weight_slot(size_t channel, size_t index) {
+    const int64_t repeat = layer_.dynamic ? repeat_ : 0;
+    const SlotPool::Place place = weights_.acquire(
+        {static_cast<int64_t>(channel), static_cast<int64_t>(index), repeat, 0}, generation_);
+    if (place.present) return place.address;
+    const ChannelTile& channels = channels_[channel];
+    const SumStep& step = steps_[index];
+    if (layer_.dynamic) {
+      // Rows are k, columns n: one row of the box per k.
+      emitter_.emit(box_transfer(NPU_OP_LOAD, shifted(layer_.weights, shift_.weights),
+                                 {0, step.c0, channels.begin},
+                                 {1, step.c1 - step.c0, channels.end - channels.begin},
+                                 place.address));
+      return place.address;
+    }
+    const auto [it, fresh] = weight_offsets_.try_emplace({channel, index}, Blob{});
+    if (fresh) {
+      const std::vector<uint8_t> blob = weight_blob(channels, step);
+      it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
+    }
+    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
+    return place.address;
+  }
+
+  uint32_t parameter_slot(size_t channel) {
+    const SlotPool::Place place = parameters_.acquire({static_cast<int64_t>(channel), 0, 0, 0}, generation_);
+    if (place.present) return place.address;
+    const auto [it, fresh] = parameter_offsets_.try_emplace(channel, Blob{});
+    if (fresh) {
+      const std::vector<uint8_t> blob = parameter_blob(channels_[channel]);
+      it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
+    }
+    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
+    return place.address;
+  }
+
+  struct Blob {
+    uint64_t offset = 0;
+    uint32_t bytes = 0;
+  };
+
+  const MacLayer& layer_;
+  const MacOp& op_;
+  const MacPlan& plan_;
+  const npu_target& target_;
+  Constants& constants_;
+  Emitter& emitter_;
+  const bool split_;
+  const uint32_t tables_;
+  SlotPool inputs_, weights_, parameters_, outputs_, residuals_;
+  std::vector<ChannelTile> channels_;
+  std::vector<SumStep> steps_;
+  std::map<std::pair<size_t, size_t>, Blob> weight_offsets_;
+  std::map<size_t, Blob> parameter_offsets_;
+  uint64_t table_offset_ = ~uint64_t{0};
+  uint32_t generation_ = 0;
+  int bank_ = 0;
+  int64_t repeat_ = 0;
+  OuterDim shift_;
+};
+
+}  // namespace
+
+uint64_t Constants::add(const std::vector<uint8_t>& bytes) {
+  const uint64_t offset = (bytes_.size() + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+  bytes_.resize(offset);
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  return offset;
+}
+
+void lower_mac(const MacLayer& layer, const MacPlan& plan, const npu_target& target,
+               Constants& constants, Emitter& emitter) {
+  MacLowering(layer, plan, target, constants, emitter).run();
+}
+
+}  // namespace npu::compiler

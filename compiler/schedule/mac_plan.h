@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+//
+// One convolution or product with its output chain as the card will run it:
+// its tiling, what is kept in SRAM, and what that costs.
+#ifndef NPU_COMPILER_SCHEDULE_MAC_PLAN_H_
+#define NPU_COMPILER_SCHEDULE_MAC_PLAN_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compiler/emit/transfer.h"
+#include "compiler/ir/graph.h"
+#include "npu/target.h"
+
+namespace npu::compiler {
+
+// Repeats a layer; the strides apply to each operand's offset.
+struct OuterDim {
+  int64_t extent = 1;
+  int64_t input = 0, weights = 0, output = 0, residual = 0;
+};
+
+struct MacLayer {
+  const MacOp* op = nullptr;
+  uint32_t source = 0;
+  ByteType input_type = ByteType::kUint8;
+  ByteType residual_type = ByteType::kUint8;
+  bool depthwise = false;
+  int64_t in_h = 1, in_w = 1, out_h = 1, out_w = 1;  // a product's rows are columns
+  External input, output, residual;
+  // The second operand, if it is computed: rows are its k, columns its n.
+  bool dynamic = false;
+  External weights;
+  std::vector<OuterDim> outer;
+
+  int64_t group_inputs() const { return op->in_channels / op->groups; }
+  int64_t group_outputs() const { return op->out_channels / op->groups; }
+  int64_t pool(int i) const { return op->chain.pool ? op->chain.pool->window[i] : 1; }
+  // Output rows and columns that count: whole pooling windows.
+  int64_t used_h() const { return out_h / pool(0) * pool(0); }
+  int64_t used_w() const { return out_w / pool(1) * pool(1); }
+  bool per_channel_scales() const { return op->scales.size() > 1; }
+  bool per_channel_zeros() const { return op->weight_zeros.size() > 1; }
+};
+
+// A range of output channels with the input channels it needs.
+struct ChannelTile {
+  int64_t begin, end;        // output channels
+  int64_t in_begin, in_end;  // input channels
+  int64_t groups;            // of the command
+};
+
+// A piece of the sum: kernel rows, kernel columns, input channels (relative to
+// the tile's first).
+struct SumStep {
+  int64_t ky0, ky1, kx0, kx1, c0, c1;
+};
+
+struct MacPlan {
+  int64_t tile_h = 1, tile_w = 1, tile_c = 1;     // output tile, before pooling
+  int64_t step_h = 1, step_w = 1, step_c = 1;     // extents of a piece of the sum
+  bool channels_outer = true;                     // channel tiles outside, pixels inside
+  uint32_t input_slots = 1, weight_slots = 1, output_slots = 1;
+  // SRAM of one slot of each kind.
+  uint32_t input_bytes = 0, weight_bytes = 0, parameter_bytes = 0, output_bytes = 0,
+           residual_bytes = 0;
+  uint64_t cost = 0;  // estimated cycles
+  uint32_t sram_bytes = 0;
+
+  bool splits_sum(const MacLayer& layer) const {
+    return step_h < layer.op->window.kernel[0] || step_w < layer.op->window.kernel[1] ||
+           step_c < (layer.depthwise ? 1 : layer.group_inputs());
+  }
+};
+
+std::vector<ChannelTile> channel_tiles(const MacLayer& layer, const MacPlan& plan);
+std::vector<SumStep> sum_steps(const MacLayer& layer, const MacPlan& plan);
+
+// Bytes of weights of `channels` output channels for one piece of the sum.
+int64_t step_weight_bytes(const MacLayer& layer, int64_t channels, int64_t kh, int64_t kw,
+                          int64_t c);
+// Bias, scales and zero points of `channels` output channels.
+int64_t parameter_bytes(const MacLayer& layer, int64_t channels);
+
+// The cheapest tiling that fits the target's SRAM; nullopt and the smallest
+// need in `error` if there is none.
+std::optional<MacPlan> plan_mac(const MacLayer& layer, const npu_target& target,
+                                std::string& error);
+
+inline constexpr uint32_t kSlotAlignment = 64;
+inline uint32_t slot_size(int64_t bytes) {
+  return static_cast<uint32_t>((bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment);
+}
+
+}  // namespace npu::compiler
+
+#endif  // NPU_COMPILER_SCHEDULE_MAC_PLAN_H_
