@@ -165,15 +165,19 @@ def run_tap(tally, patterns):
         judge_tap(tally, name, text, status, seconds)
 
 
-def vm_options(script):
-    """Options of vm-run from the lines "# vm: ..." of a test."""
-    options, timeout = [], 120
+def vm_options(script, work):
+    """(options of vm-run, timeout, commands for the host) from the lines "# vm: ..." of a test."""
+    options, timeout, prepare = [], 120, []
     with open(script) as lines:
         for line in lines:
             match = re.match(r"# vm: *([\w-]+)(?:=(.*\S))?\s*$", line)
             if not match:
                 continue
             name, value = match.groups()
+            value = value and value.replace("$WORK", work)
+            if name == "prepare":
+                prepare.append(value)
+                continue
             if name not in VM_OPTIONS:
                 sys.exit("%s: no option '%s' of vm-run" % (script, name))
             if name == "timeout":
@@ -181,7 +185,7 @@ def vm_options(script):
             if name == "file":
                 value = os.path.join(ROOT, value)
             options.append("--" + name if value is None else "--%s=%s" % (name, value))
-    return options, timeout
+    return options, timeout, prepare
 
 
 def run_vm(tally, patterns):
@@ -194,8 +198,16 @@ def run_vm(tally, patterns):
         if patterns and not any(pattern in name for pattern in patterns):
             continue
         path = os.path.join(folder, script)
-        options, timeout = vm_options(path)
+        work = os.path.join(RESULTS, "vm-" + script[:-3])
+        os.makedirs(work, exist_ok=True)
+        options, timeout, prepare = vm_options(path, work)
         say("-- %s" % name)
+        if prepare:
+            text, status, seconds = run_command(
+                name, ["sh", "-e", "-c", "\n".join(prepare)], 300, ROOT)
+            if status != 0:
+                judge_tap(tally, name, text + "not ok 1 - preparation on the host\n", status, seconds)
+                continue
         text, status, seconds = run_command(
             name, [run, "--file", os.path.join(folder, "tap.sh"), "--file", path] + options +
             ["--", "sh", "/root/" + script], timeout + 60)
