@@ -1,0 +1,636 @@
+// SPDX-License-Identifier: MIT
+//
+// Every command against a naive oracle written from command.h alone, on random
+// shapes, with every instruction set that this processor has.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cfenv>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "arch/stream.h"
+#include "compute/kernels.h"
+#include "compute/mac.h"
+#include "compute/vec.h"
+#include "core.h"
+#include "arch/target.h"
+#include "progress.h"
+
+namespace npu::model {
+namespace {
+
+constexpr uint32_t kSram = 1 << 20;
+constexpr uint32_t kArea = 192 * 1024;  // what random commands use of it
+
+npu_target test_target() {
+  npu_target target = *arch::find_target("card");
+  target.sram_bytes = kSram;
+  return target;
+}
+
+float as_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+uint32_t as_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return bits;
+}
+
+// ---- the oracle -----------------------------------------------------------
+
+using Memory = std::vector<uint8_t>;
+
+int read8(const Memory& m, uint64_t at, unsigned type) {
+  return type == NPU_TYPE_INT8 ? static_cast<int8_t>(m.at(at)) : m.at(at);
+}
+uint64_t place(const npu_sram_tensor& t, int y, int x) {
+  if (t.ring_rows != 0) y = (t.ring_first + y) % t.ring_rows;
+  return uint64_t{t.address} + uint64_t(y) * t.row_stride + uint64_t(x) * t.pixel_stride;
+}
+float read_float(const Memory& m, uint64_t at) {
+  uint32_t bits;
+  std::memcpy(&bits, m.data() + at, 4);
+  return as_float(bits);
+}
+int32_t read32(const Memory& m, uint64_t at) {
+  int32_t v;
+  std::memcpy(&v, m.data() + at, 4);
+  return v;
+}
+double clip(double v, double low, double high) { return v < low ? low : v > high ? high : v; }
+uint8_t byte_of(double v) { return static_cast<uint8_t>(static_cast<int>(v)); }
+int typed(uint8_t byte, unsigned type) {
+  return type == NPU_TYPE_INT8 ? static_cast<int8_t>(byte) : byte;
+}
+float rounded(float v) { return static_cast<float>(std::rint(static_cast<double>(v))); }
+
+struct Oracle {
+  Memory memory;
+  std::vector<int32_t> kept;
+
+  void mac(const npu_command_mac& c, const npu_mac_extension& e) {
+    const unsigned ti = NPU_TYPE_AT(c.types, 0), tw = NPU_TYPE_AT(c.types, 1),
+                   to = NPU_TYPE_AT(c.types, 2), tr = NPU_TYPE_AT(c.types, 3);
+    const bool matmul = c.header.opcode == NPU_OP_MATMUL;
+    const int kh = matmul ? 1 : c.kernel_h, kw = matmul ? 1 : c.kernel_w;
+    const int groups = matmul ? 1 : c.groups;
+    const int icg = c.in_c / groups, ocg = c.out_c / groups;
+    std::vector<int32_t> sums(size_t{c.out_h} * c.out_w * c.out_c);
+    for (int y = 0; y < c.out_h; ++y)
+      for (int x = 0; x < c.out_w; ++x)
+        for (int o = 0; o < c.out_c; ++o) {
+          const size_t at = (size_t(y) * c.out_w + x) * c.out_c + o;
+          int64_t sum = 0;
+          if (c.flags & NPU_MAC_BIAS) sum = read32(memory, c.bias + 4 * o);
+          if (c.accumulate & NPU_ACCUMULATE_ADD) sum = kept.at(at);
+          const int zw = e.flags & NPU_EXT_WEIGHT_ZEROS ? read8(memory, e.weight_zeros + o, tw)
+                                                        : c.weight_zero;
+          for (int ky = 0; ky < kh; ++ky)
+            for (int kx = 0; kx < kw; ++kx) {
+              const int iy = matmul ? 0 : y * c.stride_y - c.pad_top + ky * c.dilation_y;
+              const int ix = matmul ? x : x * c.stride_x - c.pad_left + kx * c.dilation_x;
+              if (iy < 0 || ix < 0 || iy >= c.in_h || ix >= c.in_w) continue;
+              for (int i = 0; i < icg; ++i) {
+                const uint64_t w = c.flags & NPU_MAC_WEIGHTS_KN
+                                       ? c.weights + uint64_t(i) * c.weight_stride + o
+                                       : c.weights + uint64_t(o) * c.weight_stride +
+                                             (ky * kw + kx) * icg + i;
+                sum += int64_t(read8(memory, place(c.input, iy, ix) + o / ocg * icg + i, ti) -
+                               c.input_zero) *
+                       (read8(memory, w, tw) - zw);
+              }
+            }
+          sums[at] = static_cast<int32_t>(static_cast<uint64_t>(sum));
+        }
+    if (c.accumulate & NPU_ACCUMULATE_KEEP) {
+      kept = sums;
+      return;
+    }
+    std::vector<uint8_t> bytes(sums.size());
+    for (int y = 0; y < c.out_h; ++y)
+      for (int x = 0; x < c.out_w; ++x)
+        for (int o = 0; o < c.out_c; ++o) {
+          const size_t at = (size_t(y) * c.out_w + x) * c.out_c + o;
+          const float scale = c.flags & NPU_MAC_SCALE_PER_CHANNEL
+                                  ? read_float(memory, c.scales + 4 * o)
+                                  : as_float(c.scale_f32);
+          const float scaled = float(sums[at]) * scale;
+          if (to == NPU_TYPE_INT32)
+            std::memcpy(memory.data() + place(c.output, y, x) + 4 * o, &sums[at], 4);
+          if (to == NPU_TYPE_FP32)
+            std::memcpy(memory.data() + place(c.output, y, x) + 4 * o, &scaled, 4);
+          if (to == NPU_TYPE_INT32 || to == NPU_TYPE_FP32) continue;
+          uint8_t b = byte_of(std::rint(clip(scaled, c.clamp_low - c.output_zero,
+                                             c.clamp_high - c.output_zero)) +
+                              c.output_zero);
+          if (e.flags & NPU_EXT_LUT1) b = memory.at(e.lut1 + b);
+          if (e.flags & NPU_EXT_RESIDUAL) {
+            float va = float(typed(b, to));
+            float vb = float(read8(memory, place(e.residual, y, x) + o, tr));
+            if (e.flags & NPU_EXT_RESIDUAL_FIRST) std::swap(va, vb);
+            const float sum = std::fma(va, as_float(e.ra_f32),
+                                       std::fma(vb, as_float(e.rb_f32), as_float(e.fix_f32)));
+            b = byte_of(clip(rounded(sum), e.residual_low, e.residual_high));
+          }
+          if (e.flags & NPU_EXT_LUT2) b = memory.at(e.lut2 + b);
+          bytes[at] = b;
+        }
+    if (to == NPU_TYPE_INT32 || to == NPU_TYPE_FP32) return;
+    const bool pools = e.pool_kind != NPU_POOL_NONE;
+    const int ph = pools ? e.pool_h : 1, pw = pools ? e.pool_w : 1;
+    for (int y = 0; y < c.out_h / ph; ++y)
+      for (int x = 0; x < c.out_w / pw; ++x)
+        for (int o = 0; o < c.out_c; ++o) {
+          int best = -1000;
+          float sum = 0;
+          for (int py = 0; py < ph; ++py)
+            for (int px = 0; px < pw; ++px) {
+              const int v =
+                  typed(bytes[(size_t(y * ph + py) * c.out_w + x * pw + px) * c.out_c + o], to);
+              best = std::max(best, v);
+              sum += float(v - e.pool_in_zero) * as_float(e.pool_in_scale_f32);
+            }
+          if (e.pool_kind == NPU_POOL_AVERAGE) {
+            const float mean = sum / float(ph * pw);
+            const float q = mean / as_float(e.pool_out_scale_f32) + float(e.pool_out_zero);
+            best = int(clip(rounded(q), to == NPU_TYPE_INT8 ? -128 : 0,
+                            to == NPU_TYPE_INT8 ? 127 : 255));
+          }
+          memory.at(place(c.output, y, x) + o) = byte_of(best);
+        }
+  }
+
+  void vec(const npu_command_vec& v) {
+    const unsigned ta = NPU_TYPE_AT(v.types, 0), tb = NPU_TYPE_AT(v.types, 1);
+    const float p0 = as_float(v.p0_f32), p1 = as_float(v.p1_f32), p2 = as_float(v.p2_f32);
+    const Memory in = memory;
+    for (int y = 0; y < v.out_h; ++y)
+      for (int x = 0; x < v.out_w; ++x)
+        for (int c = 0; c < v.channels; ++c) {
+          const uint64_t out = place(v.out, y, x) + c;
+          const bool broadcast = v.flags & NPU_VEC_BROADCAST_B;
+          const auto a = [&] { return read8(in, place(v.a, y, x) + c, ta); };
+          const auto b = [&] {
+            return read8(in, place(v.b, broadcast ? 0 : y, broadcast ? 0 : x) + c, tb);
+          };
+          switch (v.function) {
+            case NPU_VEC_ADD: {
+              const float sum = std::fma(float(a()), p0, std::fma(float(b()), p1, p2));
+              memory.at(out) = byte_of(clip(rounded(sum), v.low, v.high));
+              break;
+            }
+            case NPU_VEC_MUL: {
+              const float product = float((a() - v.a_zero) * (b() - v.b_zero)) * p0;
+              memory.at(out) = byte_of(clip(rounded(product + float(v.out_zero)), v.low, v.high));
+              break;
+            }
+            case NPU_VEC_LUT: memory.at(out) = in.at(v.table + in.at(place(v.a, y, x) + c)); break;
+            case NPU_VEC_CAST: {
+              const uint64_t at = place(v.a, y, x) + 4 * c;
+              const float value = ta == NPU_TYPE_FP32 ? read_float(in, at) : float(read32(in, at));
+              memory.at(out) =
+                  byte_of(clip(double(rounded(value * p0) + float(v.out_zero)), v.low, v.high));
+              break;
+            }
+            case NPU_VEC_POOL_GLOBAL: {
+              int32_t sum = 0;
+              for (int iy = 0; iy < v.in_h; ++iy)
+                for (int ix = 0; ix < v.in_w; ++ix) sum += read8(in, place(v.a, iy, ix) + c, ta);
+              sum -= v.in_h * v.in_w * v.a_zero;
+              memory.at(out) =
+                  byte_of(clip(double(rounded(float(sum) * p0) + float(v.out_zero)), v.low, v.high));
+              break;
+            }
+            default: {
+              int best = -1000, count = 0;
+              float sum = 0;
+              for (int ky = 0; ky < v.kernel_h; ++ky)
+                for (int kx = 0; kx < v.kernel_w; ++kx) {
+                  const int iy = y * v.stride_y - v.pad_top + ky;
+                  const int ix = x * v.stride_x - v.pad_left + kx;
+                  if (iy < 0 || ix < 0 || iy >= v.in_h || ix >= v.in_w) continue;
+                  const int value = read8(in, place(v.a, iy, ix) + c, ta);
+                  best = std::max(best, value);
+                  sum += float(value - v.a_zero) * p0;
+                  ++count;
+                }
+              if (v.flags & NPU_VEC_COUNT_PAD) count = v.kernel_h * v.kernel_w;
+              if (v.function == NPU_VEC_POOL_AVERAGE)
+                best = int(clip(rounded(sum / float(count) / p1 + float(v.out_zero)), v.low,
+                                v.high));
+              memory.at(out) = byte_of(best);
+            }
+          }
+        }
+  }
+};
+
+// ---- random commands ------------------------------------------------------
+
+class Random {
+ public:
+  explicit Random(uint32_t seed) : engine_(seed) {}
+  int in(int low, int high) {  // inclusive
+    return low + static_cast<int>(engine_() % static_cast<uint32_t>(high - low + 1));
+  }
+  bool one_in(int n) { return in(1, n) == 1; }
+  float real(float low, float high) {
+    return low + (high - low) * static_cast<float>(engine_() >> 8) / 16777216.0f;
+  }
+  unsigned type8() { return one_in(2) ? NPU_TYPE_INT8 : NPU_TYPE_UINT8; }
+  int16_t zero(unsigned type) {
+    if (one_in(3)) return 0;
+    return static_cast<int16_t>(type == NPU_TYPE_INT8 ? in(-128, 127) : in(0, 255));
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+class Layout {
+ public:
+  explicit Layout(Random& random) : random_(random) {}
+  uint32_t take(uint64_t bytes, uint32_t alignment = 1) {
+    at_ += static_cast<uint64_t>(random_.in(0, 9));
+    at_ = (at_ + alignment - 1) / alignment * alignment;
+    const uint64_t address = at_;
+    at_ += bytes;
+    return static_cast<uint32_t>(address);
+  }
+  npu_sram_tensor tensor(int rows, int columns, int pixel_bytes, uint32_t alignment = 1) {
+    npu_sram_tensor t = {};
+    const auto gap = [&] {
+      return random_.one_in(3) ? alignment * static_cast<uint32_t>(random_.in(0, 5)) : 0;
+    };
+    t.pixel_stride = static_cast<uint32_t>(pixel_bytes) + gap();
+    t.row_stride = t.pixel_stride * static_cast<uint32_t>(columns) + gap();
+    uint32_t held = static_cast<uint32_t>(rows);
+    if (random_.one_in(3)) {
+      held += static_cast<uint32_t>(random_.in(0, 3));
+      t.ring_rows = static_cast<uint16_t>(held);
+      t.ring_first = static_cast<uint16_t>(random_.in(0, static_cast<int>(held) - 1));
+    }
+    t.address = take(uint64_t{held} * t.row_stride, alignment);
+    return t;
+  }
+  bool fits() const { return at_ <= kArea; }
+
+ private:
+  Random& random_;
+  uint64_t at_ = 0;
+};
+
+void clamp_range(Random& r, unsigned type, int16_t& low, int16_t& high) {
+  const int bottom = type == NPU_TYPE_INT8 ? -128 : 0;
+  low = static_cast<int16_t>(r.one_in(2) ? bottom : bottom + r.in(0, 60));
+  high = static_cast<int16_t>(r.one_in(2) ? bottom + 255 : bottom + 255 - r.in(0, 60));
+}
+
+struct Case {
+  std::vector<std::byte> stream;  // one or, for split sums, several MAC commands
+  bool good = false;
+};
+
+Case random_mac(Random& r) {
+  Layout layout(r);
+  npu_command_mac c = {};
+  npu_mac_extension e = {};
+  const int kind = r.in(0, 9);
+  const bool matmul = kind < 3, depthwise = kind >= 3 && kind < 5;
+  c.header.opcode = matmul ? NPU_OP_MATMUL : depthwise ? NPU_OP_DEPTHWISE : NPU_OP_CONV;
+  const unsigned ti = r.type8(), tw = r.type8();
+  unsigned to = r.type8();
+  if (r.one_in(6)) to = NPU_TYPE_INT32;
+  if (r.one_in(8)) to = NPU_TYPE_FP32;
+  const bool out8 = to == NPU_TYPE_INT8 || to == NPU_TYPE_UINT8;
+  const int split = !depthwise && r.one_in(4) ? r.in(2, 3) : 1;  // commands per sum
+
+  c.groups = 1;
+  if (matmul) {
+    c.in_h = c.out_h = 1;
+    c.in_w = c.out_w = static_cast<uint16_t>(r.in(1, 70));
+    c.in_c = static_cast<uint16_t>(r.in(1, r.one_in(4) ? 300 : 40));
+    c.out_c = static_cast<uint16_t>(r.in(1, 150));
+    c.kernel_h = c.kernel_w = c.stride_y = c.stride_x = c.dilation_y = c.dilation_x = 1;
+    if (r.one_in(3)) c.flags |= NPU_MAC_WEIGHTS_KN;
+  } else {
+    c.kernel_h = static_cast<uint8_t>(r.in(1, 4));
+    c.kernel_w = static_cast<uint8_t>(r.in(1, 4));
+    c.stride_y = static_cast<uint8_t>(r.in(1, 3));
+    c.stride_x = static_cast<uint8_t>(r.in(1, 3));
+    c.dilation_y = static_cast<uint8_t>(r.one_in(3) ? r.in(1, 3) : 1);
+    c.dilation_x = static_cast<uint8_t>(r.one_in(3) ? r.in(1, 3) : 1);
+    c.pad_top = static_cast<uint8_t>(r.in(0, c.kernel_h));
+    c.pad_left = static_cast<uint8_t>(r.in(0, c.kernel_w));
+    c.in_h = static_cast<uint16_t>(r.in(1, 14));
+    c.in_w = static_cast<uint16_t>(r.in(1, 14));
+    if (depthwise) {
+      c.in_c = c.out_c = c.groups = static_cast<uint16_t>(r.in(1, 80));
+    } else {
+      c.groups = static_cast<uint16_t>(r.one_in(3) ? r.in(1, 5) : 1);
+      c.in_c = static_cast<uint16_t>(c.groups * r.in(1, 20));
+      c.out_c = static_cast<uint16_t>(c.groups * r.in(1, 40));
+    }
+    // Any size will do: the pads at the bottom and right follow from it.
+    c.out_h = static_cast<uint16_t>(r.in(1, 12));
+    c.out_w = static_cast<uint16_t>(r.in(1, 12));
+  }
+  c.types = NPU_TYPES(ti, tw, to, 0);
+  c.input_zero = r.zero(ti);
+  c.weight_zero = r.zero(tw);
+  c.input = layout.tensor(c.in_h, c.in_w, c.in_c);
+  const uint32_t taps = uint32_t{c.kernel_h} * c.kernel_w;
+  uint32_t rows = c.out_c, row = taps * c.in_c / c.groups;
+  if (c.flags & NPU_MAC_WEIGHTS_KN) std::swap(rows, row);
+  c.weight_stride = row + static_cast<uint32_t>(r.one_in(2) ? 0 : r.in(0, 9));
+  c.weight_bytes = (rows - 1) * c.weight_stride + row;
+  c.weights = layout.take(c.weight_bytes);
+  if (r.one_in(2)) {
+    c.flags |= NPU_MAC_BIAS;
+    c.bias = layout.take(4 * c.out_c, 4);
+  }
+  if (out8 && r.one_in(2)) {
+    e.flags |= NPU_EXT_WEIGHT_ZEROS;
+    e.weight_zeros = layout.take(c.out_c);
+    c.weight_zero = 0;
+  }
+  if (to != NPU_TYPE_INT32) {
+    if (r.one_in(2)) {
+      c.flags |= NPU_MAC_SCALE_PER_CHANNEL;
+      c.scales = layout.take(4 * c.out_c, 4);
+    } else {
+      c.scale_f32 = as_bits(r.real(0.0001f, 0.02f));
+    }
+  }
+  if (out8) {
+    c.output_zero = r.zero(to);
+    clamp_range(r, to, c.clamp_low, c.clamp_high);
+    if (r.one_in(3)) e.flags |= NPU_EXT_LUT1, e.lut1 = layout.take(256);
+    if (r.one_in(3)) e.flags |= NPU_EXT_LUT2, e.lut2 = layout.take(256);
+    if (r.one_in(3)) {
+      const unsigned tr = r.type8();
+      c.types = NPU_TYPES(ti, tw, to, tr);
+      e.flags |= NPU_EXT_RESIDUAL;
+      if (r.one_in(2)) e.flags |= NPU_EXT_RESIDUAL_FIRST;
+      e.residual = layout.tensor(c.out_h, c.out_w, c.out_c);
+      e.ra_f32 = as_bits(r.real(-1, 2));
+      e.rb_f32 = as_bits(r.one_in(4) ? 0.5f : r.real(-1, 2));
+      e.fix_f32 = as_bits(r.real(-20, 20));
+      clamp_range(r, to, e.residual_low, e.residual_high);
+    }
+    if (!matmul && r.one_in(3)) {
+      e.pool_kind = static_cast<uint8_t>(r.in(1, 2));
+      e.pool_h = static_cast<uint8_t>(r.in(1, std::min<int>(c.out_h, 4)));
+      e.pool_w = static_cast<uint8_t>(r.in(1, std::min<int>(c.out_w, 4)));
+      if (e.pool_kind == NPU_POOL_AVERAGE) {
+        e.pool_in_scale_f32 = as_bits(r.real(0.01f, 0.1f));
+        e.pool_out_scale_f32 = as_bits(r.real(0.01f, 0.1f));
+        e.pool_in_zero = r.zero(to);
+        e.pool_out_zero = r.zero(to);
+      }
+    }
+  }
+  const bool pools = e.pool_kind != NPU_POOL_NONE;
+  c.output = layout.tensor(pools ? c.out_h / e.pool_h : c.out_h,
+                           pools ? c.out_w / e.pool_w : c.out_w, c.out_c * (out8 ? 1 : 4),
+                           out8 ? 1 : 4);
+
+  arch::StreamBuilder builder;
+  const npu_mac_extension none = {};
+  const auto append = [&](const npu_command_mac& mac, const npu_mac_extension& ext) {
+    if (std::memcmp(&ext, &none, sizeof(ext)) != 0) builder.append(mac, ext);
+    else builder.append(mac);
+  };
+  for (int part = 0; part < split; ++part) {
+    npu_command_mac mac = c;
+    npu_mac_extension ext = e;
+    if (split > 1) mac.accumulate = static_cast<uint8_t>(part > 0 ? NPU_ACCUMULATE_ADD : 0);
+    if (part > 0) mac.flags &= ~NPU_MAC_BIAS, mac.bias = 0;
+    if (part + 1 < split) {
+      mac.accumulate |= NPU_ACCUMULATE_KEEP;
+      mac.types = NPU_TYPES(ti, tw, 0, 0);
+      mac.output = {};
+      mac.flags &= ~NPU_MAC_SCALE_PER_CHANNEL;
+      mac.scales = mac.scale_f32 = 0;
+      mac.output_zero = mac.clamp_low = mac.clamp_high = 0;
+      ext = {};
+      if ((e.flags & NPU_EXT_WEIGHT_ZEROS) != 0)
+        ext.flags = NPU_EXT_WEIGHT_ZEROS, ext.weight_zeros = e.weight_zeros;
+    }
+    append(mac, ext);
+  }
+  return {builder.bytes(), layout.fits()};
+}
+
+Case random_vec(Random& r) {
+  Layout layout(r);
+  npu_command_vec v = {};
+  constexpr npu_vec_function kFunctions[] = {
+      NPU_VEC_ADD,          NPU_VEC_MUL,         NPU_VEC_LUT, NPU_VEC_POOL_MAX,
+      NPU_VEC_POOL_AVERAGE, NPU_VEC_POOL_GLOBAL, NPU_VEC_CAST};
+  v.function = kFunctions[r.in(0, 6)];
+  const bool binary = v.function == NPU_VEC_ADD || v.function == NPU_VEC_MUL;
+  const bool cast = v.function == NPU_VEC_CAST;
+  const bool window = v.function == NPU_VEC_POOL_MAX || v.function == NPU_VEC_POOL_AVERAGE;
+  unsigned ta = r.type8();
+  if (cast) ta = r.one_in(2) ? NPU_TYPE_INT32 : NPU_TYPE_FP32;
+  const unsigned tb = binary ? r.type8() : unsigned{NPU_TYPE_NONE};
+  const unsigned to = v.function == NPU_VEC_POOL_MAX ? ta : r.type8();
+  v.types = NPU_TYPES(ta, tb, to, 0);
+  v.in_h = static_cast<uint16_t>(r.in(1, 12));
+  v.in_w = static_cast<uint16_t>(r.in(1, 12));
+  v.channels = static_cast<uint16_t>(r.in(1, 100));
+  v.out_h = v.in_h, v.out_w = v.in_w;
+  if (window) {
+    v.kernel_h = static_cast<uint8_t>(r.in(1, 4));
+    v.kernel_w = static_cast<uint8_t>(r.in(1, 4));
+    v.stride_y = static_cast<uint8_t>(r.in(1, 3));
+    v.stride_x = static_cast<uint8_t>(r.in(1, 3));
+    v.pad_top = static_cast<uint8_t>(r.in(0, v.kernel_h - 1));
+    v.pad_left = static_cast<uint8_t>(r.in(0, v.kernel_w - 1));
+    v.out_h = static_cast<uint16_t>(1 + r.in(0, (v.in_h + v.pad_top - 1) / v.stride_y));
+    v.out_w = static_cast<uint16_t>(1 + r.in(0, (v.in_w + v.pad_left - 1) / v.stride_x));
+    if (v.function == NPU_VEC_POOL_AVERAGE && r.one_in(2)) v.flags |= NPU_VEC_COUNT_PAD;
+  }
+  if (v.function == NPU_VEC_POOL_GLOBAL) v.out_h = v.out_w = 1;
+  if (binary && r.one_in(3)) v.flags |= NPU_VEC_BROADCAST_B;
+  v.a = layout.tensor(v.in_h, v.in_w, v.channels * (cast ? 4 : 1), cast ? 4 : 1);
+  if (binary) {
+    const bool broadcast = v.flags & NPU_VEC_BROADCAST_B;
+    v.b = layout.tensor(broadcast ? 1 : v.in_h, broadcast ? 1 : v.in_w, v.channels);
+  }
+  // Sometimes in place.
+  const bool same_size = !window && !cast && v.function != NPU_VEC_POOL_GLOBAL;
+  v.out = same_size && r.one_in(4) ? v.a : layout.tensor(v.out_h, v.out_w, v.channels);
+  if (v.function == NPU_VEC_LUT) {
+    v.table = layout.take(256);
+  } else if (v.function != NPU_VEC_POOL_MAX) {
+    clamp_range(r, to, v.low, v.high);
+    const bool scaled_sum = v.function == NPU_VEC_ADD;
+    v.p0_f32 = as_bits(cast ? r.real(0.001f, 0.01f)
+                            : scaled_sum ? r.real(-1, 2) : r.real(0.001f, 0.02f));
+    if (scaled_sum) v.p1_f32 = as_bits(r.real(-1, 2)), v.p2_f32 = as_bits(r.real(-30, 30));
+    if (v.function == NPU_VEC_POOL_AVERAGE) v.p1_f32 = as_bits(r.real(0.001f, 0.02f));
+    if (!scaled_sum) v.out_zero = r.zero(to);
+    if (!scaled_sum && !cast) v.a_zero = r.zero(ta);
+    if (v.function == NPU_VEC_MUL) v.b_zero = r.zero(tb);
+  }
+  arch::StreamBuilder builder;
+  builder.append(v);
+  return {builder.bytes(), layout.fits()};
+}
+
+// Random bytes; at float tables positive finite numbers.
+void fill_memory(Memory& memory, Random& r, const arch::Stream& stream) {
+  std::generate_n(memory.begin(), kArea, [&r] { return static_cast<uint8_t>(r.in(0, 255)); });
+  for (const arch::Command& command : stream) {
+    if (command.engine() == NPU_ENGINE_MAC) {
+      const npu_command_mac& mac = command.mac();
+      for (unsigned o = 0; (mac.flags & NPU_MAC_SCALE_PER_CHANNEL) != 0 && o < mac.out_c; ++o) {
+        const float s = r.real(0.0001f, 0.02f);
+        std::memcpy(memory.data() + mac.scales + 4 * o, &s, 4);
+      }
+    } else if (NPU_TYPE_AT(command.vec().types, 0) == NPU_TYPE_FP32) {
+      for (size_t at = 0; at < kArea; at += 4) {
+        const float v = r.real(-70000, 70000);
+        std::memcpy(memory.data() + at, &v, 4);
+      }
+    }
+  }
+}
+
+template <typename Op>
+bool run_slice(Op& op, uint64_t& cursor, Progress& progress) {
+  progress.begin_slice(0, 0);
+  return op.run(cursor, progress);
+}
+
+class ComputeTest : public ::testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    if (!isa_available(GetParam())) GTEST_SKIP() << "this processor does not have it";
+    before_ = current_isa();
+    force_isa_for_test(GetParam());
+  }
+  void TearDown() override { force_isa_for_test(before_); }
+
+  void check(Case (*generate)(Random&), int rounds, uint32_t seed) {
+    const npu_target target = test_target();
+    npu_model_host host = {};
+    host.cancelled = [](void*) { return false; };
+    Shared shared(target);
+    Progress progress(host, shared);
+    Random r(seed);
+    int done = 0;
+    for (int round = 0; done < rounds; ++round) {
+      ASSERT_LT(round, 3 * rounds) << "the generator makes mostly what does not fit";
+      const Case c = generate(r);
+      if (!c.good) continue;
+      arch::Stream stream;
+      arch::StreamError error;
+      if (!arch::decode_stream(c.stream, target, 0, 1, stream, error)) {
+        // Only the accumulators' size is left to chance.
+        ASSERT_NE(error.text.find("accumulate"), std::string::npos) << error.text;
+        continue;
+      }
+      ++done;
+      CoreMemory core(target);
+      Oracle oracle;
+      oracle.memory.resize(kSram);
+      fill_memory(oracle.memory, r, stream);
+      std::memcpy(core.sram(), oracle.memory.data(), kSram);
+      for (const arch::Command& command : stream) {
+        uint64_t cursor = 0;
+        if (command.engine() == NPU_ENGINE_MAC) {
+          oracle.mac(command.mac(), command.extension());
+          MacOp op;
+          ASSERT_TRUE(op.begin(command, core));
+          while (!run_slice(op, cursor, progress)) {
+          }
+        } else {
+          oracle.vec(command.vec());
+          VecOp op;
+          ASSERT_TRUE(op.begin(command, core));
+          while (!run_slice(op, cursor, progress)) {
+          }
+        }
+      }
+      for (uint32_t i = 0; i < kSram; ++i)
+        ASSERT_EQ(core.sram()[i], oracle.memory[i])
+            << "round " << round << ", SRAM " << i << ": " << arch::disassemble(stream.back());
+    }
+  }
+
+ private:
+  Isa before_ = Isa::kReference;
+};
+
+std::string isa_name(const ::testing::TestParamInfo<Isa>& info) {
+  constexpr const char* kNames[] = {"Reference", "Scalar", "Avx2", "Avx512Vnni"};
+  return kNames[static_cast<int>(info.param)];
+}
+INSTANTIATE_TEST_SUITE_P(Isa, ComputeTest,
+                         ::testing::Values(Isa::kReference, Isa::kScalar, Isa::kAvx2,
+                                           Isa::kAvx512Vnni),
+                         isa_name);
+
+TEST_P(ComputeTest, MacAgainstOracle) { check(random_mac, 250, 1); }
+TEST_P(ComputeTest, VecAgainstOracle) { check(random_vec, 250, 2); }
+
+// Extreme values: sums that wrap, factors that saturate.
+TEST_P(ComputeTest, WrapsAndSaturates) {
+  const npu_target target = test_target();
+  npu_model_host host = {};
+  host.cancelled = [](void*) { return false; };
+  Shared shared(target);
+  Progress progress(host, shared);
+  CoreMemory core(target);
+  npu_command_mac c = {};
+  c.header.opcode = NPU_OP_MATMUL;
+  c.types = NPU_TYPES(NPU_TYPE_UINT8, NPU_TYPE_INT8, NPU_TYPE_INT32, 0);
+  c.in_h = c.out_h = 1;
+  c.in_w = c.out_w = 7;
+  c.in_c = 40000;
+  c.out_c = 18;
+  c.weight_stride = 0;
+  c.input.row_stride = 0;
+  c.input.pixel_stride = 0;  // every row the same
+  c.weights = 40000;
+  c.weight_stride = 40000;
+  c.weight_bytes = 18 * 40000;
+  c.bias = 770000;
+  c.flags = NPU_MAC_BIAS;
+  c.output.address = 780000;
+  c.output.pixel_stride = 72;
+  c.output.row_stride = 7 * 72;
+  std::memset(core.sram(), 255, 40000);
+  std::memset(core.sram() + 40000, 0x80, 18 * 40000);
+  const int32_t bias = -2000000000;
+  for (int o = 0; o < 18; ++o) std::memcpy(core.sram() + c.bias + 4 * o, &bias, 4);
+  arch::StreamBuilder builder;
+  builder.append(c);
+  arch::Stream stream;
+  arch::StreamError error;
+  ASSERT_TRUE(arch::decode_stream(builder.bytes(), target, 0, 1, stream, error)) << error.text;
+  MacOp op;
+  uint64_t cursor = 0;
+  ASSERT_TRUE(op.begin(stream[0], core));
+  while (!run_slice(op, cursor, progress)) {
+  }
+  const auto expected = static_cast<int32_t>(
+      static_cast<uint64_t>(int64_t{bias} + int64_t{40000} * 255 * -128));
+  for (int i = 0; i < 7 * 18; ++i) {
+    int32_t got;
+    std::memcpy(&got, core.sram() + 780000 + 4 * i, 4);
+    ASSERT_EQ(got, expected) << i;
+  }
+}
+
+}  // namespace
+}  // namespace npu::model
