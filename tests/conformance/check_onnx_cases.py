@@ -33,7 +33,6 @@ WANTED = re.compile(
 # Refused, and why. Everything else that is wanted must work.
 REFUSED = {
     "test_averagepool_3d_default": "three spatial dimensions",
-    "test_clip_default_int8_inbounds": "an int8 tensor without a quantization",
     "test_gemm_all_attributes": "alpha, beta and transA",
     "test_gemm_alpha": "alpha",
     "test_gemm_beta": "beta",

@@ -9,7 +9,7 @@ target. Models: those of models/, and random ones (random_ops.py).
 Without ONNX Runtime the shipped models are compared with their recorded test vectors, the random ones
 with reference.py, and the missing comparison is counted as skipped.
 
-    run_conformance.py                         shipped models, 84 random ones, card and edge
+    run_conformance.py                         shipped models, 84 random ones, card, edge and tiny
     run_conformance.py --random 1000 --seed 5  more of them
     run_conformance.py --only 'max pool'       what matches the regular expression
     run_conformance.py --device 0              on a card instead of the simulator
@@ -37,7 +37,8 @@ from onnx import numpy_helper  # noqa: E402
 import random_ops  # noqa: E402
 from judge import ROOT, Judge, file_name  # noqa: E402
 
-TARGETS = ("card", "edge")
+# What npu-compile and npu-run get as --target, by name. tiny has so little SRAM that nearly everything is tiled.
+TARGETS = {"card": "card", "edge": "edge", "tiny": os.path.join(ROOT, "tests", "conformance", "tiny.json")}
 VECTORS = 4  # random, alternating extremes, all lowest, all highest
 TIMEOUT_SECONDS = 600
 NUMPY_TYPE = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.FLOAT: np.float32}
@@ -157,8 +158,8 @@ class Npu:
             raise Failure(f"exit status {done.returncode}: {shlex.join(command)}\n{text}")
 
     def compile(self, case, target):
-        out = os.path.join(case.folder, f"{target}.npu")
-        self._run([self.compiler, case.path, "-o", out, "--target", target])
+        out = os.path.join(case.folder, os.path.basename(target) + ".npu")
+        self._run([self.compiler, case.path, "-o", out, "--target", TARGETS.get(target, target)])
         return out
 
     def run(self, case, target, compiled):
@@ -168,7 +169,7 @@ class Npu:
         os.makedirs(folder, exist_ok=True)
         command = [self.runner, compiled, "--device", self.device]
         if self.device == "sim":
-            command += ["--target", target]
+            command += ["--target", TARGETS.get(target, target)]
         for name, stack in case.inputs.items():
             path = os.path.join(folder, "input_" + file_name(name))
             np.save(path, stack)
@@ -240,7 +241,7 @@ def main():
     parser.add_argument("models", nargs="*", help="ONNX files (default: all of models/)")
     parser.add_argument("--random", type=int, help="number of random models (default: 84, or 0 when models are named)")
     parser.add_argument("--seed", type=int, default=0, help="of the first random model")
-    parser.add_argument("--target", action="append", choices=TARGETS, help="card, edge; default both")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="default: all of them")
     parser.add_argument("--device", default="sim")
     parser.add_argument("--only", default="", help="regular expression on the names of cases")
     parser.add_argument("--keep", help="folder that keeps the files of failed cases")

@@ -8,6 +8,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 cases=$(mktemp -d)
 trap 'rm -rf "$cases"' EXIT
 
-"$root/tests/conformance/export_cases.py" "$cases/conformance" "$@"
+"$root/tests/conformance/export_cases.py" "$cases/conformance" \
+	--target "$root/build/generated/target.json" "$@"
 "$root/scripts/vm-run" --timeout 600 --file "$cases/conformance:/root/conformance" -- \
 	sh /root/conformance/run.sh
