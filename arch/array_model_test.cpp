@@ -22,10 +22,10 @@ using namespace test;
 // One stay of a set of weights in the array.
 struct Pass {
   unsigned pixels;
-  unsigned products;   // per pixel and output; at most NK
-  unsigned outputs;    // at most NO
-  bool opens_bank;     // first pass of a block of output channels
-  bool closes_bank;    // last one: the bank may drain
+  unsigned products;  // per pixel and output; at most NK
+  unsigned outputs;   // at most NO
+  bool opens_bank;    // first pass of a block of output channels
+  bool closes_bank;   // last one: the bank may drain
 };
 
 class SteppedArray {
@@ -124,8 +124,7 @@ std::vector<Pass> schedule(const npu_command_mac& mac, const npu_target& target)
 
 // Depthwise: one filter per lane; what takes time is bringing the window's
 // columns in, a word a cycle, each column once as the window moves.
-uint64_t step_depthwise(const npu_command_mac& mac, const npu_target& target,
-                        uint64_t& products) {
+uint64_t step_depthwise(const npu_command_mac& mac, const npu_target& target, uint64_t& products) {
   uint64_t cycles = 0;
   const auto fetch_columns = [&](unsigned columns) {
     unsigned bytes = columns * mac.kernel_h * target.mac_outputs;

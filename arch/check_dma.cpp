@@ -98,9 +98,12 @@ bool check_dma(const npu_command_dma& dma, const npu_target& target, Violation& 
   if (!pads && !v.zero("pad_value", dma.pad_value)) return false;
   switch (opcode) {
     case NPU_OP_LOAD:
-    case NPU_OP_STORE: return check_external(dma, v);
-    case NPU_OP_FILL: return no_external(dma, false, v);
-    default: return no_external(dma, true, v);
+    case NPU_OP_STORE:
+      return check_external(dma, v);
+    case NPU_OP_FILL:
+      return no_external(dma, false, v);
+    default:
+      return no_external(dma, true, v);
   }
 }
 

@@ -10,7 +10,9 @@ namespace {
 // Operand positions in npu_command_mac.types.
 enum { kInput = 0, kWeight = 1, kOutput = 2, kResidual = 3 };
 
-bool is8(unsigned type) { return type == NPU_TYPE_INT8 || type == NPU_TYPE_UINT8; }
+bool is8(unsigned type) {
+  return type == NPU_TYPE_INT8 || type == NPU_TYPE_UINT8;
+}
 
 bool check_geometry(const npu_command_mac& mac, Violation& v) {
   if (!v.range("in_h", mac.in_h, 1, 65535) || !v.range("in_w", mac.in_w, 1, 65535) ||
@@ -86,8 +88,7 @@ bool check_requantization(const npu_command_mac& mac, Violation& v) {
   const unsigned output = NPU_TYPE_AT(mac.types, kOutput);
   const bool scaled = output != NPU_TYPE_INT32 && output != NPU_TYPE_NONE;
   const bool table = mac.flags & NPU_MAC_SCALE_PER_CHANNEL;
-  if (table && !scaled)
-    return v.fail("flags: SCALE_PER_CHANNEL without a scaled output");
+  if (table && !scaled) return v.fail("flags: SCALE_PER_CHANNEL without a scaled output");
   if (table ? !v.aligned("scales", mac.scales, 4) : !v.zero("scales", mac.scales)) return false;
   if (scaled && !table ? !v.finite_positive("scale_f32", mac.scale_f32)
                        : !v.zero("scale_f32", mac.scale_f32))
@@ -139,8 +140,7 @@ bool check_pool(const npu_command_mac& mac, const npu_mac_extension& extension, 
          v.zero_point("pool_out_zero", extension.pool_out_zero, output);
 }
 
-bool check_extension(const npu_command_mac& mac, const npu_mac_extension& extension,
-                     Violation& v) {
+bool check_extension(const npu_command_mac& mac, const npu_mac_extension& extension, Violation& v) {
   constexpr unsigned kChain =
       NPU_EXT_LUT1 | NPU_EXT_RESIDUAL | NPU_EXT_RESIDUAL_FIRST | NPU_EXT_LUT2;
   if (!v.flags("extension flags", extension.flags, kChain | NPU_EXT_WEIGHT_ZEROS) ||
@@ -159,8 +159,7 @@ bool check_extension(const npu_command_mac& mac, const npu_mac_extension& extens
                   data_type_name(NPU_TYPE_AT(mac.types, kOutput)));
   if (!(extension.flags & NPU_EXT_LUT1) && !v.zero("lut1", extension.lut1)) return false;
   if (!(extension.flags & NPU_EXT_LUT2) && !v.zero("lut2", extension.lut2)) return false;
-  if (!(extension.flags & NPU_EXT_WEIGHT_ZEROS) &&
-      !v.zero("weight_zeros", extension.weight_zeros))
+  if (!(extension.flags & NPU_EXT_WEIGHT_ZEROS) && !v.zero("weight_zeros", extension.weight_zeros))
     return false;
   return check_residual(mac, extension, v) && check_pool(mac, extension, v);
 }
@@ -186,8 +185,8 @@ bool check_output(const npu_command_mac& mac, const npu_mac_extension& extension
 
 bool check_mac(const npu_command_mac& mac, const npu_mac_extension& extension,
                const npu_target& target, Violation& v) {
-  constexpr unsigned kFlags = NPU_MAC_SCALE_PER_CHANNEL | NPU_MAC_BIAS | NPU_MAC_WEIGHTS_KN |
-                              NPU_MAC_ACTIVATION_STATIONARY;
+  constexpr unsigned kFlags =
+      NPU_MAC_SCALE_PER_CHANNEL | NPU_MAC_BIAS | NPU_MAC_WEIGHTS_KN | NPU_MAC_ACTIVATION_STATIONARY;
   if (!v.flags("flags", mac.flags, kFlags) || !v.reserved("reserved", mac.reserved)) return false;
   if (mac.flags & NPU_MAC_ACTIVATION_STATIONARY)
     return v.not_implemented("flags: ACTIVATION_STATIONARY");
@@ -202,8 +201,8 @@ bool check_mac(const npu_command_mac& mac, const npu_mac_extension& extension,
     return false;
   return check_accumulate(mac, target, v) && check_weights(mac, extension, v) &&
          v.zero_point("input_zero", mac.input_zero, NPU_TYPE_AT(mac.types, kInput)) &&
-         v.tensor("input", mac.input, mac.in_h, mac.in_w, mac.in_c,
-                  NPU_TYPE_AT(mac.types, kInput), false) &&
+         v.tensor("input", mac.input, mac.in_h, mac.in_w, mac.in_c, NPU_TYPE_AT(mac.types, kInput),
+                  false) &&
          check_requantization(mac, v) && check_extension(mac, extension, v) &&
          check_output(mac, extension, v);
 }

@@ -20,25 +20,44 @@ struct Uses {
 bool uses_of(unsigned function, Uses& uses) {
   switch (function) {
     case NPU_VEC_ADD:
-      uses = {.b = true, .p0 = true, .p1 = true, .p2 = true, .clamp = true,
+      uses = {.b = true,
+              .p0 = true,
+              .p1 = true,
+              .p2 = true,
+              .clamp = true,
               .flags = NPU_VEC_BROADCAST_B};
       return true;
     case NPU_VEC_MUL:
-      uses = {.b = true, .p0 = true, .a_zero = true, .b_zero = true, .out_zero = true,
-              .clamp = true, .flags = NPU_VEC_BROADCAST_B};
+      uses = {.b = true,
+              .p0 = true,
+              .a_zero = true,
+              .b_zero = true,
+              .out_zero = true,
+              .clamp = true,
+              .flags = NPU_VEC_BROADCAST_B};
       return true;
-    case NPU_VEC_LUT: uses = {.table = true}; return true;
-    case NPU_VEC_POOL_MAX: uses = {.window = true}; return true;
+    case NPU_VEC_LUT:
+      uses = {.table = true};
+      return true;
+    case NPU_VEC_POOL_MAX:
+      uses = {.window = true};
+      return true;
     case NPU_VEC_POOL_AVERAGE:
-      uses = {.window = true, .p0 = true, .p1 = true, .a_zero = true, .out_zero = true,
-              .clamp = true, .flags = NPU_VEC_COUNT_PAD};
+      uses = {.window = true,
+              .p0 = true,
+              .p1 = true,
+              .a_zero = true,
+              .out_zero = true,
+              .clamp = true,
+              .flags = NPU_VEC_COUNT_PAD};
       return true;
     case NPU_VEC_POOL_GLOBAL:
     case NPU_VEC_CAST:
-      uses = {.p0 = true, .a_zero = function == NPU_VEC_POOL_GLOBAL, .out_zero = true,
-              .clamp = true};
+      uses = {
+          .p0 = true, .a_zero = function == NPU_VEC_POOL_GLOBAL, .out_zero = true, .clamp = true};
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -79,9 +98,8 @@ bool check_shape(const npu_command_vec& vec, bool window, Violation& v) {
     return false;
   const uint64_t taps =
       saturating_product({vec.out_h, vec.out_w, vec.channels, vec.kernel_h, vec.kernel_w});
-  return taps <= NPU_COMMAND_MAX_MACS ||
-         v.fail("the pool reads %llu elements, more than 2^36",
-                static_cast<unsigned long long>(taps));
+  return taps <= NPU_COMMAND_MAX_MACS || v.fail("the pool reads %llu elements, more than 2^36",
+                                                static_cast<unsigned long long>(taps));
 }
 
 bool check_types(const npu_command_vec& vec, const Uses& uses, Violation& v) {

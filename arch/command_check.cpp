@@ -44,9 +44,8 @@ bool Violation::finite_positive(const char* field, uint32_t bits) {
 }
 
 bool Violation::aligned(const char* field, uint64_t value, uint32_t alignment) {
-  return value % alignment == 0 ||
-         fail("%s is %#llx, must be a multiple of %u", field,
-              static_cast<unsigned long long>(value), alignment);
+  return value % alignment == 0 || fail("%s is %#llx, must be a multiple of %u", field,
+                                        static_cast<unsigned long long>(value), alignment);
 }
 
 bool Violation::unused(const char* field, const npu_sram_tensor& tensor) {
@@ -73,8 +72,8 @@ bool Violation::tensor(const char* field, const npu_sram_tensor& tensor, uint32_
       return fail("%s.ring_first is %u, must be 0 without a ring", field, tensor.ring_first);
   } else {
     if (tensor.ring_first >= tensor.ring_rows)
-      return fail("%s.ring_first is %u, must be less than ring_rows, %u", field,
-                  tensor.ring_first, tensor.ring_rows);
+      return fail("%s.ring_first is %u, must be less than ring_rows, %u", field, tensor.ring_first,
+                  tensor.ring_rows);
     if (rows > tensor.ring_rows)
       return fail("%s has %u rows, more than its ring_rows, %u", field, rows, tensor.ring_rows);
   }
@@ -89,10 +88,11 @@ bool Violation::tensor(const char* field, const npu_sram_tensor& tensor, uint32_
   access.count[1] = rows;
   access.stride[1] = tensor.row_stride;
   if (write && !access.disjoint())
-    return fail("%s overlaps itself: %u rows of %u pixels of %llu bytes, row_stride %u, "
-                "pixel_stride %u",
-                field, rows, columns, static_cast<unsigned long long>(access.bytes),
-                tensor.row_stride, tensor.pixel_stride);
+    return fail(
+        "%s overlaps itself: %u rows of %u pixels of %llu bytes, row_stride %u, "
+        "pixel_stride %u",
+        field, rows, columns, static_cast<unsigned long long>(access.bytes), tensor.row_stride,
+        tensor.pixel_stride);
   return true;
 }
 
@@ -111,8 +111,12 @@ bool Violation::type_none(const char* field, unsigned type) {
 namespace {
 
 // Of int8 or uint8.
-int lowest(unsigned type) { return type == NPU_TYPE_INT8 ? -128 : 0; }
-int highest(unsigned type) { return type == NPU_TYPE_INT8 ? 127 : 255; }
+int lowest(unsigned type) {
+  return type == NPU_TYPE_INT8 ? -128 : 0;
+}
+int highest(unsigned type) {
+  return type == NPU_TYPE_INT8 ? 127 : 255;
+}
 
 }  // namespace
 

@@ -11,8 +11,7 @@ void append_tensor(std::string& line, const char* name, const npu_sram_tensor& t
                    unsigned type) {
   line += format_text(" %s=%s@%#x+%u,%u", name, data_type_name(type), tensor.address,
                       tensor.row_stride, tensor.pixel_stride);
-  if (tensor.ring_rows != 0)
-    line += format_text("~%u/%u", tensor.ring_first, tensor.ring_rows);
+  if (tensor.ring_rows != 0) line += format_text("~%u/%u", tensor.ring_first, tensor.ring_rows);
 }
 
 void append_dma(std::string& line, const npu_command_dma& dma) {
@@ -77,8 +76,7 @@ void append_mac(std::string& line, const Command& command) {
   if (mac.flags & NPU_MAC_BIAS) line += format_text(" bias@%#x", mac.bias);
   if (mac.accumulate != 0)
     line += format_text(" acc%s%s@%u", mac.accumulate & NPU_ACCUMULATE_ADD ? "+add" : "",
-                        mac.accumulate & NPU_ACCUMULATE_KEEP ? "+keep" : "",
-                        mac.accumulator_base);
+                        mac.accumulate & NPU_ACCUMULATE_KEEP ? "+keep" : "", mac.accumulator_base);
   if (!(mac.accumulate & NPU_ACCUMULATE_KEEP)) {
     append_tensor(line, "out", mac.output, NPU_TYPE_AT(mac.types, 2));
     if (mac.flags & NPU_MAC_SCALE_PER_CHANNEL)
@@ -117,9 +115,15 @@ std::string disassemble(const Command& command) {
   std::string line = opcode_name(header.opcode);
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
-    case NPU_ENGINE_STORE: append_dma(line, command.dma()); break;
-    case NPU_ENGINE_MAC: append_mac(line, command); break;
-    case NPU_ENGINE_VEC: append_vec(line, command.vec()); break;
+    case NPU_ENGINE_STORE:
+      append_dma(line, command.dma());
+      break;
+    case NPU_ENGINE_MAC:
+      append_mac(line, command);
+      break;
+    case NPU_ENGINE_VEC:
+      append_vec(line, command.vec());
+      break;
     default:
       if (command.opcode() == NPU_OP_YIELD)
         for (uint32_t i = 0; i < command.yield().range_count && i < NPU_YIELD_RANGES; ++i)
@@ -129,9 +133,9 @@ std::string disassemble(const Command& command) {
   }
   for (const uint32_t wait : header.wait)
     if (wait != 0)
-      line += format_text(" wait(core%u.%s>=%u)", wait >> NPU_WAIT_CORE_SHIFT & 0xf,
-                          engine_name(wait >> NPU_WAIT_ENGINE_SHIFT & 0xf),
-                          wait & NPU_WAIT_COUNT_MASK);
+      line +=
+          format_text(" wait(core%u.%s>=%u)", wait >> NPU_WAIT_CORE_SHIFT & 0xf,
+                      engine_name(wait >> NPU_WAIT_ENGINE_SHIFT & 0xf), wait & NPU_WAIT_COUNT_MASK);
   return line;
 }
 

@@ -32,7 +32,7 @@ class GangOrder {
   bool ready(const Command& command) const;
 
   std::span<const Stream> streams_;
-  std::vector<uint32_t> next_;                    // per core: index of its next command
+  std::vector<uint32_t> next_;  // per core: index of its next command
   uint32_t counts_[NPU_MAX_CORES][NPU_ENGINE_COUNT + 1] = {};
   unsigned core_ = 0;
 };

@@ -107,8 +107,8 @@ void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& c
 }
 
 // Granules first..last.
-void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last,
-                               const SramAccess& access, unsigned slot, Conflict& conflict) {
+void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access,
+                               unsigned slot, Conflict& conflict) {
   while (first <= last) {
     const uint64_t block = first / kBlockGranules;
     const uint64_t block_first = block * kBlockGranules;
@@ -198,14 +198,14 @@ void HazardDetector::report(const Command& command, unsigned core, uint32_t inde
   error.core = static_cast<uint8_t>(core);
   error.source_op = header.source_op;
   error.address = conflict.address;
-  const unsigned other_core = conflict.slot < NPU_ENGINE_COUNT ? access.core
-                                                               : conflict.slot - NPU_ENGINE_COUNT;
+  const unsigned other_core =
+      conflict.slot < NPU_ENGINE_COUNT ? access.core : conflict.slot - NPU_ENGINE_COUNT;
   const unsigned other_engine =
       conflict.slot < NPU_ENGINE_COUNT ? conflict.slot : unsigned{NPU_ENGINE_LOAD};
-  error.text = format_text("core %u, command %u (%s, operator %u) %s SRAM %#llx", core, index,
-                           opcode_name(header.opcode), header.source_op,
-                           access.write ? "writes" : "reads",
-                           static_cast<unsigned long long>(error.address));
+  error.text =
+      format_text("core %u, command %u (%s, operator %u) %s SRAM %#llx", core, index,
+                  opcode_name(header.opcode), header.source_op, access.write ? "writes" : "reads",
+                  static_cast<unsigned long long>(error.address));
   if (other_core == core && other_engine == header.engine && conflict.count == own_count_)
     error.text += ", which it also reads";
   else
@@ -214,8 +214,7 @@ void HazardDetector::report(const Command& command, unsigned core, uint32_t inde
                               conflict.other_writes ? "writes" : "reads");
 }
 
-bool check_hazards(std::span<const Stream> streams, const npu_target& target,
-                   StreamError& error) {
+bool check_hazards(std::span<const Stream> streams, const npu_target& target, StreamError& error) {
   HazardDetector detector(static_cast<unsigned>(streams.size()), target);
   GangOrder order(streams);
   unsigned core;

@@ -55,8 +55,8 @@ class HazardDetector {
   void join_command(Clock& clock, unsigned core, unsigned engine, uint32_t count) const;
   void start_clock(const Command& command, unsigned core);
   void access(const SramAccess& access, unsigned slot, Conflict& conflict);
-  void touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access,
-                 unsigned slot, Conflict& conflict);
+  void touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access, unsigned slot,
+                 Conflict& conflict);
   bool ordered(unsigned sram_core, unsigned slot, uint32_t count) const;
   bool update(Cell& cell, const SramAccess& access, unsigned slot, Conflict& conflict) const;
   Cell* split(Sram& sram, uint64_t block);

@@ -15,7 +15,9 @@ namespace {
 
 using namespace test;
 
-const npu_target& card() { return *find_target("card"); }
+const npu_target& card() {
+  return *find_target("card");
+}
 
 std::vector<Stream> decode_all(const std::vector<StreamBuilder>& builders) {
   std::vector<Stream> streams(builders.size());
@@ -27,8 +29,7 @@ std::vector<Stream> decode_all(const std::vector<StreamBuilder>& builders) {
   return streams;
 }
 
-npu_command_dma waiting(npu_command_dma dma, npu_engine engine, uint32_t count,
-                        unsigned core = 0) {
+npu_command_dma waiting(npu_command_dma dma, npu_engine engine, uint32_t count, unsigned core = 0) {
   EXPECT_TRUE(add_wait(dma.header, engine, count, core));
   return dma;
 }
@@ -86,8 +87,8 @@ TEST(Hazards, TwoReadsAndNeighboursAreFree) {
   builder.append(transfer(NPU_OP_STORE, 0, 64));
   npu_command_vec lut = elementwise(NPU_VEC_LUT, 1, 1, 64);
   lut.out.address = 8192;
-  builder.append(lut);                                 // reads 0..63 too
-  builder.append(transfer(NPU_OP_LOAD, 64, 64));       // next to it
+  builder.append(lut);                                   // reads 0..63 too
+  builder.append(transfer(NPU_OP_LOAD, 64, 64));         // next to it
   builder.append(transfer(NPU_OP_LOAD, 8192 + 64, 64));  // next to the output
   EXPECT_FALSE(hazard(builder, error)) << error.text;
 }
@@ -283,8 +284,8 @@ class Oracle {
             for (uint64_t a = 0; a < dma.size[0]; ++a) {
               const bool ring = dma.ring_rows != 0 && strides == dma.sram_stride;
               const uint64_t row = ring ? (dma.ring_first + c) % dma.ring_rows : c;
-              const uint64_t first = address + a * strides[0] + b * strides[1] +
-                                     row * strides[2] + d * strides[3];
+              const uint64_t first =
+                  address + a * strides[0] + b * strides[1] + row * strides[2] + d * strides[3];
               for (uint64_t byte = 0; byte < 1u << dma.element_log2; ++byte)
                 out.insert((first + byte) / kHazardGranule);
             }
@@ -371,8 +372,8 @@ TEST(Hazards, EqualsTheOracleOnRandomStreams) {
     StreamError error;
     ASSERT_TRUE(check_deadlock(streams, error)) << error.text;
     const bool expected = Oracle(streams).hazard();
-    EXPECT_EQ(!check_hazards(streams, card(), error), expected) << "round " << round << ": "
-                                                                << error.text;
+    EXPECT_EQ(!check_hazards(streams, card(), error), expected)
+        << "round " << round << ": " << error.text;
     (expected ? hazards : clean) += 1;
   }
   EXPECT_GT(hazards, 500);

@@ -146,7 +146,11 @@ class Simulation {
 
 Simulation::Simulation(const TimingInput& input, const npu_target& target,
                        std::vector<npu_profile_command>* trace)
-    : input_(input), target_(target), trace_(trace), cores_(input.streams.size()), tlb_(target),
+    : input_(input),
+      target_(target),
+      trace_(trace),
+      cores_(input.streams.size()),
+      tlb_(target),
       tables_(memory_of(kRegionCommands)) {
   size_t commands = 0;
   for (size_t c = 0; c < cores_.size(); ++c) {
@@ -214,8 +218,8 @@ bool Simulation::step_fetcher(Core& core) {
     return false;
   // Read-ahead hides the latency of every chunk but the first, and of no walk.
   const uint64_t offset = fetcher.fetched_bytes;
-  const uint64_t walk = walk_cycles(tlb_.walks(
-      kCommandsKey + static_cast<uint32_t>(&core - cores_.data()), offset));
+  const uint64_t walk =
+      walk_cycles(tlb_.walks(kCommandsKey + static_cast<uint32_t>(&core - cores_.data()), offset));
   const uint64_t delay = walk + (offset == 0 ? latency(tables_) : 0);
   if (delay == 0) {
     begin_fetch_chunk(fetcher);
@@ -231,8 +235,8 @@ bool Simulation::step_fetcher(Core& core) {
 bool Simulation::waits_met(const npu_command_header& header) const {
   for (const uint32_t wait : header.wait) {
     if (wait == 0) continue;
-    const Engine& engine = cores_[wait >> NPU_WAIT_CORE_SHIFT & 0xf]
-                               .engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0x3];
+    const Engine& engine =
+        cores_[wait >> NPU_WAIT_CORE_SHIFT & 0xf].engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0x3];
     if (engine.retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
   }
   return true;
@@ -261,11 +265,16 @@ bool Simulation::execute_in_sequencer(unsigned core, const Command& command, uin
   Sequencer& sequencer = cores_[core].sequencer;
   const uint64_t cost = wait_cost(command.header(), core, NPU_ENGINE_DISPATCH);
   if (npu_profile_command* out = record(core, index)) {
-    *out = {.command = index, .core = static_cast<uint8_t>(core), .engine = NPU_ENGINE_DISPATCH,
-            .opcode = command.header().opcode, .reserved = 0,
+    *out = {.command = index,
+            .core = static_cast<uint8_t>(core),
+            .engine = NPU_ENGINE_DISPATCH,
+            .opcode = command.header().opcode,
+            .reserved = 0,
             .source_op = command.header().source_op,
             .wait_cycles = saturated(now_ - sequencer.head_since + cost),
-            .start_cycle = now_ + cost, .execute_cycles = 0, .stall_cycles = 0};
+            .start_cycle = now_ + cost,
+            .execute_cycles = 0,
+            .stall_cycles = 0};
   }
   // The next dispatch begins once the waits' cost is paid.
   sequencer.until = now_ + cost;
@@ -390,11 +399,16 @@ void Simulation::start(unsigned core, unsigned engine_index) {
     timing_.sram_peak_bytes =
         std::max(timing_.sram_peak_bytes, static_cast<uint32_t>(access.end()));
   if (npu_profile_command* out = record(core, index)) {
-    *out = {.command = index, .core = static_cast<uint8_t>(core),
-            .engine = static_cast<uint8_t>(engine_index), .opcode = command.header().opcode,
-            .reserved = 0, .source_op = command.header().source_op,
+    *out = {.command = index,
+            .core = static_cast<uint8_t>(core),
+            .engine = static_cast<uint8_t>(engine_index),
+            .opcode = command.header().opcode,
+            .reserved = 0,
+            .source_op = command.header().source_op,
             .wait_cycles = saturated(engine.started_at - engine.head_since),
-            .start_cycle = engine.started_at, .execute_cycles = 0, .stall_cycles = 0};
+            .start_cycle = engine.started_at,
+            .execute_cycles = 0,
+            .stall_cycles = 0};
   }
   ++engine.started;
 }
@@ -579,9 +593,9 @@ JobTiming Simulation::run() {
   }
 
   count_external(Via::kHost, sizeof(npu_completion));
-  timing_.cycles = std::max(now_, tables_ready_) +
-                   (sizeof(npu_completion) + target_.pcie_bytes_per_cycle - 1) /
-                       target_.pcie_bytes_per_cycle;
+  timing_.cycles =
+      std::max(now_, tables_ready_) +
+      (sizeof(npu_completion) + target_.pcie_bytes_per_cycle - 1) / target_.pcie_bytes_per_cycle;
   timing_.energy_pj = job_energy_pj(timing_, target_);
   return timing_;
 }

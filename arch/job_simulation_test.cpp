@@ -13,7 +13,9 @@ namespace {
 
 using namespace test;
 
-const npu_target& card() { return *find_target("card"); }
+const npu_target& card() {
+  return *find_target("card");
+}
 
 std::vector<Stream> decode_all(const std::vector<StreamBuilder>& builders) {
   std::vector<Stream> streams(builders.size());
@@ -32,8 +34,8 @@ struct Simulated {
   std::vector<npu_profile_command> trace;
 };
 
-Simulated simulate(const std::vector<StreamBuilder>& builders,
-                   const npu_target& target = card(), bool host = false) {
+Simulated simulate(const std::vector<StreamBuilder>& builders, const npu_target& target = card(),
+                   bool host = false) {
   const std::vector<Stream> streams = decode_all(builders);
   TimingInput input;
   input.streams = streams;
@@ -51,8 +53,8 @@ Simulated simulate(const StreamBuilder& builder, const npu_target& target = card
   return simulate(std::vector<StreamBuilder>{builder}, target, host);
 }
 
-constexpr uint64_t kPacket = 600 + 64 / 16;      // fetched from host memory
-constexpr uint64_t kWalk = 4 * 120;              // four dependent reads of card memory
+constexpr uint64_t kPacket = 600 + 64 / 16;  // fetched from host memory
+constexpr uint64_t kWalk = 4 * 120;          // four dependent reads of card memory
 constexpr uint64_t kTables = kPacket + kWalk + 120;
 constexpr uint64_t kCompletion = 128 / 16;
 // One record: two granules; then dispatch.
@@ -74,7 +76,7 @@ TEST(JobSimulation, OneLoad) {
   // walks' reads, 8 granules, go through the same channel.
   const uint64_t execute = kWalk + 120 + (65536 + 8 * 64) / 64;
   EXPECT_EQ(result.timing.cycles, kFirstCommand + execute + kCompletion);
-  EXPECT_EQ(result.timing.card_bytes, 4u * 64 + 64      // region table
+  EXPECT_EQ(result.timing.card_bytes, 4u * 64 + 64        // region table
                                           + 4 * 64 + 128  // command
                                           + 8 * 64 + 65536);
   EXPECT_EQ(result.timing.dma_cycles, execute);
@@ -114,8 +116,7 @@ TEST(JobSimulation, MacCommandAlone) {
   const uint64_t stage = 9 * 256;
   EXPECT_EQ(result.timing.mac_cycles, stage);
   EXPECT_EQ(result.trace[0].execute_cycles, 16 + 64 + 24 + stage + 256);  // and the drain
-  EXPECT_EQ(result.timing.cycles,
-            kFirstCommand + result.trace[0].execute_cycles + kCompletion);
+  EXPECT_EQ(result.timing.cycles, kFirstCommand + result.trace[0].execute_cycles + kCompletion);
   EXPECT_EQ(result.timing.macs, 256u * 9 * 64 * 64);
 }
 
@@ -271,11 +272,11 @@ TEST(JobSimulation, CountersAddUpAndRepeat) {
   }
   EXPECT_EQ(dma, first.timing.dma_cycles);
   const npu_target& t = card();
-  const uint64_t femtojoules =
-      first.timing.macs * t.energy_mac_fj + first.timing.sram_bytes * t.energy_sram_byte_fj +
-      first.timing.card_bytes * t.energy_card_byte_fj +
-      first.timing.pcie_bytes * t.energy_pcie_byte_fj +
-      first.timing.cycles * t.energy_static_cycle_fj;
+  const uint64_t femtojoules = first.timing.macs * t.energy_mac_fj +
+                               first.timing.sram_bytes * t.energy_sram_byte_fj +
+                               first.timing.card_bytes * t.energy_card_byte_fj +
+                               first.timing.pcie_bytes * t.energy_pcie_byte_fj +
+                               first.timing.cycles * t.energy_static_cycle_fj;
   EXPECT_EQ(first.timing.energy_pj, femtojoules / 1000);
 }
 

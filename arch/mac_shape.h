@@ -11,7 +11,9 @@
 
 namespace npu::arch {
 
-constexpr uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+constexpr uint64_t ceil_div(uint64_t a, uint64_t b) {
+  return (a + b - 1) / b;
+}
 
 // Product that stays at the maximum instead of wrapping.
 constexpr uint64_t saturating_product(std::initializer_list<uint64_t> factors) {

@@ -55,16 +55,15 @@ uint64_t depthwise_cycles(const npu_command_mac& mac, const MacShape& shape,
           mac.out_h * ceil_div(pass.row_bytes, word));
 }
 
-uint64_t dense_cycles(const npu_command_mac& mac, const MacShape& shape,
-                      const npu_target& target) {
+uint64_t dense_cycles(const npu_command_mac& mac, const MacShape& shape, const npu_target& target) {
   const uint64_t steps_per_pixel = steps(mac, shape, target);
   const uint64_t load = weight_load_cycles(target);
   const auto tile = [&](uint64_t pixels) {
     return std::max(steps_per_pixel * std::max(pixels, load), pixels);
   };
   const SubTiles tiles = sub_tiles(shape.pixels, target.accumulator_rows);
-  return shape.passes(target.mac_outputs) *
-         (tiles.longer * tile(tiles.pixels + 1) + (tiles.tiles - tiles.longer) * tile(tiles.pixels));
+  return shape.passes(target.mac_outputs) * (tiles.longer * tile(tiles.pixels + 1) +
+                                             (tiles.tiles - tiles.longer) * tile(tiles.pixels));
 }
 
 }  // namespace
@@ -75,7 +74,9 @@ uint64_t mac_stage_cycles(const Command& command, const npu_target& target) {
   return shape.depthwise ? depthwise_cycles(mac, shape, target) : dense_cycles(mac, shape, target);
 }
 
-uint64_t mac_count(const Command& command) { return mac_shape(command.mac()).macs(); }
+uint64_t mac_count(const Command& command) {
+  return mac_shape(command.mac()).macs();
+}
 
 CommandCost mac_cost(const Command& command, const npu_target& target) {
   const npu_command_mac& mac = command.mac();
@@ -114,8 +115,7 @@ CommandCost mac_cost(const Command& command, const npu_target& target) {
     if (extension.flags & NPU_EXT_RESIDUAL) residual = shape.pixels * shape.outputs();
     cost.drain_cycles = (tiles.pixels + (tiles.longer != 0)) *
                         ceil_div(target.mac_outputs * element,
-                                                std::max<uint64_t>(target.sram_word_bytes,
-                                                                   target.mac_outputs));
+                                 std::max<uint64_t>(target.sram_word_bytes, target.mac_outputs));
   }
   cost.stage_cycles = mac_stage_cycles(command, target);
   const uint64_t busiest = std::max({activations, weights, residual, output});

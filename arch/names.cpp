@@ -22,25 +22,37 @@ const char* engine_name(unsigned engine) {
 
 const char* opcode_name(unsigned opcode) {
   switch (opcode) {
-    case NPU_OP_NOP: return "NOP";
-    case NPU_OP_YIELD: return "YIELD";
-    case NPU_OP_LOAD: return "LOAD";
-    case NPU_OP_FILL: return "FILL";
-    case NPU_OP_SRAM_COPY: return "SRAM_COPY";
-    case NPU_OP_PEER_LOAD: return "PEER_LOAD";
-    case NPU_OP_STORE: return "STORE";
-    case NPU_OP_CONV: return "CONV";
-    case NPU_OP_DEPTHWISE: return "DEPTHWISE";
-    case NPU_OP_MATMUL: return "MATMUL";
-    case NPU_OP_VEC: return "VEC";
-    default: return "?";
+    case NPU_OP_NOP:
+      return "NOP";
+    case NPU_OP_YIELD:
+      return "YIELD";
+    case NPU_OP_LOAD:
+      return "LOAD";
+    case NPU_OP_FILL:
+      return "FILL";
+    case NPU_OP_SRAM_COPY:
+      return "SRAM_COPY";
+    case NPU_OP_PEER_LOAD:
+      return "PEER_LOAD";
+    case NPU_OP_STORE:
+      return "STORE";
+    case NPU_OP_CONV:
+      return "CONV";
+    case NPU_OP_DEPTHWISE:
+      return "DEPTHWISE";
+    case NPU_OP_MATMUL:
+      return "MATMUL";
+    case NPU_OP_VEC:
+      return "VEC";
+    default:
+      return "?";
   }
 }
 
 const char* status_name(unsigned status) {
-  static constexpr const char* kNames[] = {
-      "OK",     "BAD_COMMAND", "MMU_FAULT", "SRAM_RANGE", "HAZARD",  "DEADLOCK",
-      "BUDGET", "HANG",        "ECC",       "DMA_ERROR",  "ABORTED", "VICTIM"};
+  static constexpr const char* kNames[] = {"OK",     "BAD_COMMAND", "MMU_FAULT", "SRAM_RANGE",
+                                           "HAZARD", "DEADLOCK",    "BUDGET",    "HANG",
+                                           "ECC",    "DMA_ERROR",   "ABORTED",   "VICTIM"};
   static_assert(std::size(kNames) == NPU_STATUS_COUNT);
   return at(kNames, status);
 }
@@ -57,26 +69,37 @@ unsigned data_type_bits(unsigned type) {
 }
 
 const char* vec_function_name(unsigned function) {
-  static constexpr const char* kNames[] = {"ADD",         "MUL",    "LUT",     "POOL_MAX",
+  static constexpr const char* kNames[] = {"ADD",          "MUL",         "LUT",    "POOL_MAX",
                                            "POOL_AVERAGE", "POOL_GLOBAL", "REDUCE", "SOFTMAX",
-                                           "LAYER_NORM",  "RESIZE", "CAST"};
+                                           "LAYER_NORM",   "RESIZE",      "CAST"};
   return at(kNames, function);
 }
 
 bool opcode_engine(unsigned opcode, npu_engine& engine) {
   switch (opcode) {
     case NPU_OP_NOP:
-    case NPU_OP_YIELD: engine = NPU_ENGINE_DISPATCH; return true;
+    case NPU_OP_YIELD:
+      engine = NPU_ENGINE_DISPATCH;
+      return true;
     case NPU_OP_LOAD:
     case NPU_OP_FILL:
     case NPU_OP_SRAM_COPY:
-    case NPU_OP_PEER_LOAD: engine = NPU_ENGINE_LOAD; return true;
-    case NPU_OP_STORE: engine = NPU_ENGINE_STORE; return true;
+    case NPU_OP_PEER_LOAD:
+      engine = NPU_ENGINE_LOAD;
+      return true;
+    case NPU_OP_STORE:
+      engine = NPU_ENGINE_STORE;
+      return true;
     case NPU_OP_CONV:
     case NPU_OP_DEPTHWISE:
-    case NPU_OP_MATMUL: engine = NPU_ENGINE_MAC; return true;
-    case NPU_OP_VEC: engine = NPU_ENGINE_VEC; return true;
-    default: return false;
+    case NPU_OP_MATMUL:
+      engine = NPU_ENGINE_MAC;
+      return true;
+    case NPU_OP_VEC:
+      engine = NPU_ENGINE_VEC;
+      return true;
+    default:
+      return false;
   }
 }
 

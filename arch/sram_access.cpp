@@ -92,8 +92,8 @@ class Appender {
     }
   }
 
-  void tensor(const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns,
-              uint64_t pixel_bytes, bool write, bool in_place = false) {
+  void tensor(const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns, uint64_t pixel_bytes,
+              bool write, bool in_place = false) {
     SramAccess access;
     access.address = tensor.address;
     access.bytes = pixel_bytes;
@@ -155,8 +155,7 @@ void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, 
   out.block(weights, 4, 0, 0);
 
   if (mac.flags & NPU_MAC_BIAS) out.bytes(mac.bias, uint64_t{4} * mac.out_c, false);
-  if (mac.flags & NPU_MAC_SCALE_PER_CHANNEL)
-    out.bytes(mac.scales, uint64_t{4} * mac.out_c, false);
+  if (mac.flags & NPU_MAC_SCALE_PER_CHANNEL) out.bytes(mac.scales, uint64_t{4} * mac.out_c, false);
   if (extension.flags & NPU_EXT_WEIGHT_ZEROS) out.bytes(extension.weight_zeros, mac.out_c, false);
   if (extension.flags & NPU_EXT_LUT1) out.bytes(extension.lut1, 256, false);
   if (extension.flags & NPU_EXT_LUT2) out.bytes(extension.lut2, 256, false);
@@ -173,8 +172,8 @@ void append_vec(const npu_command_vec& vec, Appender& out) {
   const auto pixel_bytes = [&](unsigned operand) {
     return uint64_t{vec.channels} * (data_type_bits(NPU_TYPE_AT(vec.types, operand)) / 8);
   };
-  const bool elementwise = vec.function == NPU_VEC_ADD || vec.function == NPU_VEC_MUL ||
-                           vec.function == NPU_VEC_LUT;
+  const bool elementwise =
+      vec.function == NPU_VEC_ADD || vec.function == NPU_VEC_MUL || vec.function == NPU_VEC_LUT;
   out.tensor(vec.a, vec.in_h, vec.in_w, pixel_bytes(0), false,
              elementwise && same_tensor(vec.a, vec.out));
   if (NPU_TYPE_AT(vec.types, 1) != NPU_TYPE_NONE) {
@@ -192,10 +191,17 @@ void append_sram_accesses(const Command& command, unsigned core, std::vector<Sra
   Appender appender(core, out);
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
-    case NPU_ENGINE_STORE: append_dma(command.dma(), appender); break;
-    case NPU_ENGINE_MAC: append_mac(command.mac(), command.extension(), appender); break;
-    case NPU_ENGINE_VEC: append_vec(command.vec(), appender); break;
-    default: break;
+    case NPU_ENGINE_STORE:
+      append_dma(command.dma(), appender);
+      break;
+    case NPU_ENGINE_MAC:
+      append_mac(command.mac(), command.extension(), appender);
+      break;
+    case NPU_ENGINE_VEC:
+      append_vec(command.vec(), appender);
+      break;
+    default:
+      break;
   }
 }
 

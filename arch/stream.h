@@ -113,12 +113,12 @@ class StreamBuilder {
 // One line of text: opcode, operands, waits; for objdump, dumps and messages.
 std::string disassemble(const Command& command);
 
-const char* engine_name(unsigned engine);    // "LOAD", ..., "?" beyond the last
-const char* opcode_name(unsigned opcode);    // "CONV", ..., "?"
-const char* status_name(unsigned status);    // "OK", "MMU_FAULT", ..., "?"
-const char* data_type_name(unsigned type);   // "uint8", ..., "?"
-unsigned data_type_bits(unsigned type);      // 0 if unknown
-const char* vec_function_name(unsigned function);  // "ADD", ..., "?"
+const char* engine_name(unsigned engine);                 // "LOAD", ..., "?" beyond the last
+const char* opcode_name(unsigned opcode);                 // "CONV", ..., "?"
+const char* status_name(unsigned status);                 // "OK", "MMU_FAULT", ..., "?"
+const char* data_type_name(unsigned type);                // "uint8", ..., "?"
+unsigned data_type_bits(unsigned type);                   // 0 if unknown
+const char* vec_function_name(unsigned function);         // "ADD", ..., "?"
 bool opcode_engine(unsigned opcode, npu_engine& engine);  // false if unknown
 
 }  // namespace npu::arch

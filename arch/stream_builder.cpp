@@ -49,8 +49,7 @@ uint32_t StreamBuilder::append(const npu_command_mac& command) {
   return append_records(&command, nullptr, command.header.opcode);
 }
 
-uint32_t StreamBuilder::append(const npu_command_mac& command,
-                               const npu_mac_extension& extension) {
+uint32_t StreamBuilder::append(const npu_command_mac& command, const npu_mac_extension& extension) {
   return append_records(&command, &extension, command.header.opcode);
 }
 

@@ -47,8 +47,8 @@ bool Decoder::refuse(npu_status_code status, uint32_t index, const npu_command_h
                      uint64_t address, const std::string& text) {
   error_.status = status;
   error_.command = index;
-  error_.engine = header.engine <= NPU_ENGINE_DISPATCH ? header.engine
-                                                       : uint8_t{NPU_ENGINE_DISPATCH};
+  error_.engine =
+      header.engine <= NPU_ENGINE_DISPATCH ? header.engine : uint8_t{NPU_ENGINE_DISPATCH};
   error_.core = static_cast<uint8_t>(core_);
   error_.source_op = header.source_op;
   error_.address = address;
@@ -78,8 +78,7 @@ bool Decoder::decode(std::span<const std::byte> bytes, Stream& stream) {
     const uint32_t index = static_cast<uint32_t>(stream.size());
     const npu_command_header& header = command.header();
     violation_ = {};
-    if (!check_header(header))
-      return refuse(violation_.status, index, header, 0, violation_.text);
+    if (!check_header(header)) return refuse(violation_.status, index, header, 0, violation_.text);
     if (header.records == 2) {
       if (bytes.size() - at < 2 * NPU_RECORD_BYTES)
         return refuse(NPU_STATUS_BAD_COMMAND, index, header, 0,
@@ -139,11 +138,14 @@ bool Decoder::check_waits(const npu_command_header& header) {
 bool Decoder::check_operands(const Command& command) {
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
-    case NPU_ENGINE_STORE: return check_dma(command.dma(), target_, violation_);
+    case NPU_ENGINE_STORE:
+      return check_dma(command.dma(), target_, violation_);
     case NPU_ENGINE_MAC:
       return check_mac(command.mac(), command.extension(), target_, violation_);
-    case NPU_ENGINE_VEC: return check_vec(command.vec(), violation_);
-    default: return check_sequencer(command);
+    case NPU_ENGINE_VEC:
+      return check_vec(command.vec(), violation_);
+    default:
+      return check_sequencer(command);
   }
 }
 

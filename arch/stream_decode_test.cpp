@@ -10,7 +10,9 @@ namespace {
 
 using namespace test;
 
-const npu_target& card() { return *find_target("card"); }
+const npu_target& card() {
+  return *find_target("card");
+}
 
 struct Decoded {
   bool ok;
@@ -26,7 +28,9 @@ Decoded decode(const Bytes& bytes) {
   return result;
 }
 
-Decoded decode(const StreamBuilder& builder) { return decode(builder.bytes()); }
+Decoded decode(const StreamBuilder& builder) {
+  return decode(builder.bytes());
+}
 
 template <typename T>
 Decoded decode_one(const T& command) {
@@ -186,7 +190,8 @@ TEST(StreamDecode, BadSequencerCommands) {
       {"live[0] ends", yield([](auto& y) {
          y.range_count = 1;
          y.live[0] = {0xfffffff0u, 0x20};
-       }), NPU_STATUS_SRAM_RANGE},
+       }),
+       NPU_STATUS_SRAM_RANGE},
   });
 }
 
@@ -212,9 +217,8 @@ TEST(StreamDecode, BadDma) {
       {"size[3] is 0", load([](auto& d) { d.size[3] = 0; })},
       {"more than the SRAM", load([](auto& d) { d.size[1] = d.size[2] = d.size[3] = ~0u; })},
       {"more than the SRAM", load([](auto& d) { d.size[1] = 32769; })},
-      {"more than the SRAM", load([](auto& d) {
-         d.size[1] = 1024, d.pad_before[1] = 65535, d.pad_after[2] = 1;
-       })},
+      {"more than the SRAM",
+       load([](auto& d) { d.size[1] = 1024, d.pad_before[1] = 65535, d.pad_after[2] = 1; })},
       {"pad_value is 0x100", load([](auto& d) { d.pad_value = 0x100, d.pad_after[0] = 1; })},
       {"pad_value", load([](auto& d) { d.pad_value = 1; })},
       {"pad_value", store([](auto& d) { d.pad_value = 1; })},
@@ -241,12 +245,11 @@ TEST(StreamDecode, BadDma) {
       {"source_address", load([](auto& d) { d.source_address = 1; })},
       {"written operand", load([](auto& d) { d.sram_address = (2u << 20) - 63; }),
        NPU_STATUS_SRAM_RANGE},
-      {"read operand", store([](auto& d) { d.sram_address = 0xffffffff; }),
-       NPU_STATUS_SRAM_RANGE},
+      {"read operand", store([](auto& d) { d.sram_address = 0xffffffff; }), NPU_STATUS_SRAM_RANGE},
       {"read operand", copy([](auto& d) { d.source_address = 2u << 20; }), NPU_STATUS_SRAM_RANGE},
-      {"written operand", load([](auto& d) {
-         d.ring_rows = 65535, d.ring_first = 65534, d.sram_stride[2] = 64;
-       }), NPU_STATUS_SRAM_RANGE},
+      {"written operand",
+       load([](auto& d) { d.ring_rows = 65535, d.ring_first = 65534, d.sram_stride[2] = 64; }),
+       NPU_STATUS_SRAM_RANGE},
   });
 }
 
@@ -303,15 +306,12 @@ TEST(StreamDecode, BadMac) {
       {"bias", conv([](auto& m) { m.flags = NPU_MAC_BIAS, m.bias = 66; })},
       {"accumulate", conv([](auto& m) { m.accumulate = 4; })},
       {"accumulator_base", conv([](auto& m) { m.accumulator_base = 512; })},
-      {"accumulator_base", conv([](auto& m) {
-         m.accumulate = NPU_ACCUMULATE_ADD, m.accumulator_base = 1;
-       })},
-      {"a bank has 512", spoiled(convolution({16, 16, 4, 16, 16, 192}), [](auto& m) {
-         m.accumulate = NPU_ACCUMULATE_ADD;
-       })},
-      {"BIAS with ADD", conv([](auto& m) {
-         m.accumulate = NPU_ACCUMULATE_ADD, m.flags = NPU_MAC_BIAS;
-       })},
+      {"accumulator_base",
+       conv([](auto& m) { m.accumulate = NPU_ACCUMULATE_ADD, m.accumulator_base = 1; })},
+      {"a bank has 512", spoiled(convolution({16, 16, 4, 16, 16, 192}),
+                                 [](auto& m) { m.accumulate = NPU_ACCUMULATE_ADD; })},
+      {"BIAS with ADD",
+       conv([](auto& m) { m.accumulate = NPU_ACCUMULATE_ADD, m.flags = NPU_MAC_BIAS; })},
       {"holds no sums", conv([](auto& m) { m.accumulate = NPU_ACCUMULATE_ADD; })},
       {"output (with KEEP)", conv([](auto& m) { m.accumulate = NPU_ACCUMULATE_KEEP; })},
       {"compressed is not implemented",
@@ -328,9 +328,8 @@ TEST(StreamDecode, BadMac) {
       {"scale_f32", conv([](auto& m) { m.scale_f32 = 0x7fc00000; })},
       {"scale_f32", conv([](auto& m) { m.flags = NPU_MAC_SCALE_PER_CHANNEL; })},
       {"scales", conv([](auto& m) { m.scales = 64; })},
-      {"scales", conv([](auto& m) {
-         m.flags = NPU_MAC_SCALE_PER_CHANNEL, m.scales = 2, m.scale_f32 = 0;
-       })},
+      {"scales",
+       conv([](auto& m) { m.flags = NPU_MAC_SCALE_PER_CHANNEL, m.scales = 2, m.scale_f32 = 0; })},
       {"output_zero", conv([](auto& m) { m.output_zero = 200; })},
       {"clamp_low", conv([](auto& m) { m.clamp_low = -129; })},
       {"clamp_high", conv([](auto& m) { m.clamp_high = 128; })},
@@ -381,8 +380,7 @@ TEST(StreamDecode, BadExtensions) {
     return spoiled_extension([&](auto&, auto& e) { spoil(e); }, mac, average);
   };
   // The unspoiled ones are good.
-  for (const Bytes& good : {plain([](auto&) {}), adding([](auto&) {}),
-                                    pooling([](auto&) {})}) {
+  for (const Bytes& good : {plain([](auto&) {}), adding([](auto&) {}), pooling([](auto&) {})}) {
     const Decoded result = decode(good);
     EXPECT_TRUE(result.ok) << result.error.text;
   }
@@ -398,9 +396,9 @@ TEST(StreamDecode, BadExtensions) {
       {"lut1", plain([](auto& e) { e.lut1 = 1; })},
       {"lut2", plain([](auto& e) { e.lut2 = 1; })},
       {"weight_zeros", plain([](auto& e) { e.weight_zeros = 1; })},
-      {"weight_zero (", spoiled_extension([](auto& m, auto& e) {
-         m.weight_zero = 1, e.flags = NPU_EXT_WEIGHT_ZEROS;
-       }, mac, {})},
+      {"weight_zero (",
+       spoiled_extension(
+           [](auto& m, auto& e) { m.weight_zero = 1, e.flags = NPU_EXT_WEIGHT_ZEROS; }, mac, {})},
       {"RESIDUAL_FIRST", plain([](auto& e) { e.flags = NPU_EXT_RESIDUAL_FIRST; })},
       {"residual", plain([](auto& e) { e.residual.address = 1; })},
       {"ra_f32", plain([](auto& e) { e.ra_f32 = 1; })},
@@ -408,9 +406,11 @@ TEST(StreamDecode, BadExtensions) {
       {"fix_f32", plain([](auto& e) { e.fix_f32 = 1; })},
       {"residual_low", plain([](auto& e) { e.residual_low = 1; })},
       {"residual_high", plain([](auto& e) { e.residual_high = 1; })},
-      {"residual is 0", spoiled_extension([](auto& m, auto&) {
-         m.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, NPU_TYPE_INT8, 0);
-       }, with_residual, residual)},
+      {"residual is 0", spoiled_extension(
+                            [](auto& m, auto&) {
+                              m.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, NPU_TYPE_INT8, 0);
+                            },
+                            with_residual, residual)},
       {"ra_f32", adding([](auto& e) { e.ra_f32 = 0x7f800000; })},
       {"rb_f32", adding([](auto& e) { e.rb_f32 = 0xffc00000; })},
       {"fix_f32", adding([](auto& e) { e.fix_f32 = 0xff800000; })},
@@ -428,14 +428,18 @@ TEST(StreamDecode, BadExtensions) {
       {"pool_out_scale_f32", pooling([](auto& e) { e.pool_out_scale_f32 = 0x7fc00000; })},
       {"pool_in_zero", pooling([](auto& e) { e.pool_in_zero = 128; })},
       {"pool_out_zero", pooling([](auto& e) { e.pool_out_zero = -129; })},
-      {"8-bit output", spoiled_extension([](auto& m, auto& e) {
-         m.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, NPU_TYPE_INT32, 0);
-         m.scale_f32 = 0, m.clamp_low = m.clamp_high = 0, m.output = dense(65536, 8, 128);
-         e.flags = NPU_EXT_LUT1;
-       }, mac, {})},
-      {"read operand", spoiled_extension([](auto&, auto& e) {
-         e.flags = NPU_EXT_LUT2, e.lut2 = (2u << 20) - 255;
-       }, mac, {}), NPU_STATUS_SRAM_RANGE},
+      {"8-bit output", spoiled_extension(
+                           [](auto& m, auto& e) {
+                             m.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, NPU_TYPE_INT32, 0);
+                             m.scale_f32 = 0, m.clamp_low = m.clamp_high = 0,
+                             m.output = dense(65536, 8, 128);
+                             e.flags = NPU_EXT_LUT1;
+                           },
+                           mac, {})},
+      {"read operand",
+       spoiled_extension([](auto&, auto& e) { e.flags = NPU_EXT_LUT2, e.lut2 = (2u << 20) - 255; },
+                         mac, {}),
+       NPU_STATUS_SRAM_RANGE},
   });
 }
 
@@ -554,11 +558,11 @@ TEST(StreamDecode, SumsThatAreGone) {
     EXPECT_EQ(result.error.command, sizeof...(commands) - 1);
     EXPECT_NE(result.error.text.find("accumulate"), std::string::npos) << result.error.text;
   };
-  refused(partial(kKeep, 512), partial(kAdd, 0));                       // other bank
-  refused(partial(kKeep, 0), partial(kAdd, 0), partial(kAdd, 0));       // drained
-  refused(partial(kKeep, 0), partial(0, 0), partial(kAdd, 0));          // overwritten
-  refused(partial(kKeep, 0), npu_command_yield{}, partial(kAdd, 0));    // not saved
-  refused(partial(kKeep, 0), partial(kAdd, 0, 16));                     // other shape
+  refused(partial(kKeep, 512), partial(kAdd, 0));                     // other bank
+  refused(partial(kKeep, 0), partial(kAdd, 0), partial(kAdd, 0));     // drained
+  refused(partial(kKeep, 0), partial(0, 0), partial(kAdd, 0));        // overwritten
+  refused(partial(kKeep, 0), npu_command_yield{}, partial(kAdd, 0));  // not saved
+  refused(partial(kKeep, 0), partial(kAdd, 0, 16));                   // other shape
 }
 
 }  // namespace

@@ -14,7 +14,9 @@ namespace {
 
 using namespace test;
 
-const npu_target& card() { return *find_target("card"); }
+const npu_target& card() {
+  return *find_target("card");
+}
 
 TEST(StreamDecode, RandomBytesNeverCrash) {
   std::mt19937 random(1);
@@ -24,7 +26,8 @@ TEST(StreamDecode, RandomBytesNeverCrash) {
     std::vector<std::byte> bytes(NPU_RECORD_BYTES * (1 + random() % 4));
     for (std::byte& byte : bytes) byte = std::byte(random());
     // Most random opcodes are unknown; give the operand checks work too.
-    static constexpr uint8_t kOpcodes[] = {0, 1, 0x10, 0x11, 0x12, 0x13, 0x18, 0x20, 0x21, 0x22, 0x30};
+    static constexpr uint8_t kOpcodes[] = {0,    1,    0x10, 0x11, 0x12, 0x13,
+                                           0x18, 0x20, 0x21, 0x22, 0x30};
     npu_engine engine;
     const uint8_t opcode = kOpcodes[random() % std::size(kOpcodes)];
     ASSERT_TRUE(opcode_engine(opcode, engine));
@@ -79,8 +82,8 @@ TEST(Disassemble, NamesWhatMatters) {
   mac.header.engine = NPU_ENGINE_MAC;
   std::memcpy(command.records, &mac, sizeof(mac));
   const std::string line = disassemble(command);
-  for (const char* part : {"CONV", "8x8x16->4x4x32", "k3x3", "s2,2", "p1,1", "in=int8@0",
-                           "wait(core1.LOAD>=3)"})
+  for (const char* part :
+       {"CONV", "8x8x16->4x4x32", "k3x3", "s2,2", "p1,1", "in=int8@0", "wait(core1.LOAD>=3)"})
     EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
 }
 

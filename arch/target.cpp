@@ -73,9 +73,13 @@ const npu_target* find_target(std::string_view name) {
   return nullptr;
 }
 
-std::span<const npu_target> all_targets() { return npu_target_presets; }
+std::span<const npu_target> all_targets() {
+  return npu_target_presets;
+}
 
-const npu_target& configured_target() { return npu_target_configured; }
+const npu_target& configured_target() {
+  return npu_target_configured;
+}
 
 std::string validate_target(const npu_target& target) {
   if (target.name[0] == '\0' || std::memchr(target.name, '\0', sizeof(target.name)) == nullptr)

@@ -14,8 +14,11 @@
 namespace npu::arch::test {
 
 inline npu_sram_tensor dense(uint32_t address, uint32_t columns, uint32_t pixel_bytes) {
-  return {.address = address, .row_stride = columns * pixel_bytes, .pixel_stride = pixel_bytes,
-          .ring_rows = 0, .ring_first = 0};
+  return {.address = address,
+          .row_stride = columns * pixel_bytes,
+          .pixel_stride = pixel_bytes,
+          .ring_rows = 0,
+          .ring_first = 0};
 }
 
 // `bytes` contiguous bytes between external `offset` and SRAM `address`.

@@ -41,11 +41,11 @@ struct TimingInput {
 inline constexpr unsigned kRegionCommands = ~0u;
 
 struct JobTiming {
-  uint64_t cycles = 0;       // from packet fetch to completion: cycles_solo
+  uint64_t cycles = 0;  // from packet fetch to completion: cycles_solo
   uint64_t macs = 0;
-  uint64_t card_bytes = 0;   // commands, page walks and tables included
+  uint64_t card_bytes = 0;  // commands, page walks and tables included
   uint64_t pcie_bytes = 0;
-  uint64_t sram_bytes = 0;   // through the ports; for energy
+  uint64_t sram_bytes = 0;  // through the ports; for energy
   // Summed over cores: MAC-stage and VEC-stage cycles, and cycles of LOAD and
   // STORE between start and retirement.
   uint64_t mac_cycles = 0;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
 #include "arch/test_commands.h"
 
 namespace npu::arch {
@@ -47,11 +49,46 @@ std::vector<StageCase> stage_cases() {
 }
 
 TEST(MacTiming, StageCyclesOfTheReferenceLayers) {
+  // docs/timing.md shows this table.
+  std::printf("%-26s %10s %10s\n", "layer", "edge", "card");
   for (const StageCase& c : stage_cases()) {
     const Command command = command_of(c.mac);
-    EXPECT_EQ(mac_stage_cycles(command, *find_target("edge")), c.edge) << c.name;
-    EXPECT_EQ(mac_stage_cycles(command, *find_target("card")), c.card) << c.name;
+    const uint64_t edge = mac_stage_cycles(command, *find_target("edge"));
+    const uint64_t card = mac_stage_cycles(command, *find_target("card"));
+    std::printf("%-26s %10llu %10llu\n", c.name, static_cast<unsigned long long>(edge),
+                static_cast<unsigned long long>(card));
+    EXPECT_EQ(edge, c.edge) << c.name;
+    EXPECT_EQ(card, c.card) << c.name;
   }
+}
+
+TEST(MacTiming, SplittingAConvolutionOverItsInputs) {
+  // Half the input channels twice: the same steps, and each a command's worth.
+  const npu_target& card = *find_target("card");
+  const Command whole = command_of(convolution({16, 16, 128, 16, 16, 64, 3, 3, 1, 1}));
+  npu_command_mac half = convolution({16, 16, 64, 16, 16, 64, 3, 3, 1, 1});
+  half.weight_stride = 9 * 128;
+  half.weight_bytes = 63 * 9 * 128 + 9 * 64;
+  half.input.pixel_stride = 128, half.input.row_stride = 16 * 128;
+  half.output.address += 1 << 19;
+  EXPECT_EQ(mac_stage_cycles(whole, card), 2 * mac_stage_cycles(command_of(half), card));
+}
+
+TEST(VecTiming, LanesAndWindows) {
+  const npu_target& card = *find_target("card");
+  const auto cycles = [&](const npu_command_vec& vec) {
+    StreamBuilder builder;
+    builder.append(vec);
+    Stream stream;
+    StreamError error;
+    EXPECT_TRUE(decode_stream(builder.bytes(), card, 0, 1, stream, error)) << error.text;
+    return vec_stage_cycles(stream.at(0), card);
+  };
+  EXPECT_EQ(cycles(elementwise(NPU_VEC_ADD, 56, 56, 64)), 3136u);
+  EXPECT_EQ(cycles(elementwise(NPU_VEC_LUT, 1, 1, 65)), 2u);
+  EXPECT_EQ(cycles(pool(NPU_VEC_POOL_MAX, 112, 56, 64, 3, 2, 1)), 56u * 56 * 9);
+  EXPECT_EQ(cycles(pool(NPU_VEC_POOL_AVERAGE, 8, 4, 32, 2, 2)), 16u * 32 * 4 / 64);
+  EXPECT_EQ(cycles(elementwise(NPU_VEC_POOL_GLOBAL, 7, 7, 512)), 49u * 512 / 64);
 }
 
 }  // namespace

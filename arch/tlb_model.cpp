@@ -20,9 +20,8 @@ uint64_t TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
     return groups;
   }
   uint64_t misses = 0;
-  for_each_unit(runs, group_bytes_, [&](uint64_t group) {
-    misses += miss(uint64_t{region} << 40 | group);
-  });
+  for_each_unit(runs, group_bytes_,
+                [&](uint64_t group) { misses += miss(uint64_t{region} << 40 | group); });
   return misses;
 }
 

@@ -40,8 +40,8 @@ CommandCost vec_cost(const Command& command, const npu_target& target) {
   uint64_t a = operations(vec) * element(0);
   if (vec.function == NPU_VEC_LUT) a += 256;
   // A broadcast operand is read once and held.
-  const uint64_t b = (vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : elements_in(vec)) *
-                     element(1);
+  const uint64_t b =
+      (vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : elements_in(vec)) * element(1);
   const uint64_t out = elements_out(vec) * element(2);
   CommandCost cost;
   cost.stage_cycles = vec_stage_cycles(command, target);
