@@ -84,7 +84,7 @@ static ssize_t npu_inject_write(struct file *file, const char __user *data, size
 	if (copy_from_user(text, data, bytes))
 		return -EFAULT;
 	text[bytes] = '\0';
-	while ((word = strsep(&rest, " \n\t"))) {
+	while ((word = strsep(&rest, "\t\n "))) {
 		if (!*word)
 			continue;
 		ret = npu_inject_word(&inject, word);

@@ -109,8 +109,9 @@ struct npu_device {
 	/* Runs all schedulers: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
 
-	/* Address spaces that own page tables; vms_lock protects the list. */
+	/* Address spaces that own page tables. */
 	struct list_head vms;
+	/* Protects vms, and tables against being freed twice. */
 	struct mutex vms_lock;
 
 	/* The card left the bus, or no reset revived it: nothing will complete. */

@@ -3,12 +3,13 @@
 #ifndef NPU_HW_H
 #define NPU_HW_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 
 struct npu_device;
 
 #define NPU_EVENT_RING_LOG2	8
-#define NPU_EVENT_RING_SIZE	(1u << NPU_EVENT_RING_LOG2)
+#define NPU_EVENT_RING_SIZE	BIT(NPU_EVENT_RING_LOG2)
 
 int npu_hw_discover(struct npu_device *npu);
 int npu_hw_alloc_tables(struct npu_device *npu);

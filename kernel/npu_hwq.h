@@ -6,6 +6,7 @@
 #ifndef NPU_HWQ_H
 #define NPU_HWQ_H
 
+#include <linux/bits.h>
 #include <linux/list.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -17,7 +18,7 @@ struct npu_packet;
 struct npu_queue_indices;
 
 #define NPU_HWQ_RING_LOG2	8
-#define NPU_HWQ_RING_SIZE	(1u << NPU_HWQ_RING_LOG2)
+#define NPU_HWQ_RING_SIZE	BIT(NPU_HWQ_RING_LOG2)
 
 /* Both are called under npu_hwq.lock with interrupts off, on the signalling path. */
 struct npu_hwq_entry_ops {

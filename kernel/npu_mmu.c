@@ -14,7 +14,7 @@
 #include "npu_device.h"
 #include "npu_mmu.h"
 
-#define NPU_PAGE_BYTES	(1ull << NPU_MMU_PAGE_SHIFT)
+#define NPU_PAGE_BYTES	BIT_ULL(NPU_MMU_PAGE_SHIFT)
 
 static unsigned int npu_mmu_index(u64 va, unsigned int level)
 {
@@ -83,6 +83,7 @@ int npu_mmu_init(struct npu_device *npu, struct npu_mmu *mmu)
 void npu_mmu_detach(struct npu_mmu *mmu)
 {
 	WRITE_ONCE(mmu->npu->contexts[mmu->asid].root, 0);
+	/* Gone before the invalidation that follows. */
 	dma_wmb();
 }
 
@@ -126,6 +127,7 @@ int npu_mmu_prepare(struct npu_mmu *mmu, u64 va, u64 size)
 					return -ENOMEM;
 				/* Walkers of the driver, then of the card. */
 				smp_store_release(&table->below[i], below);
+				/* The zeroed table before the entry that leads to it. */
 				dma_wmb();
 				WRITE_ONCE(table->entries[i], below->dma | NPU_PTE_VALID);
 			}
@@ -187,6 +189,7 @@ void npu_mmu_map(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 o
 			npu_extent_next(&extent, NPU_PAGE_BYTES);
 		}
 	}
+	/* Entries before the doorbell of a job that needs them. */
 	dma_wmb();
 }
 
@@ -207,5 +210,6 @@ void npu_mmu_unmap(struct npu_mmu *mmu, u64 va, u64 size)
 		for (; va < stop; va += NPU_PAGE_BYTES)
 			WRITE_ONCE(table->entries[npu_mmu_index(va, 0)], 0);
 	}
+	/* Gone before the invalidation that follows. */
 	dma_wmb();
 }

@@ -115,6 +115,8 @@ void npu_queue_account(struct npu_queue *queue, u64 job, bool first_failure,
 	spin_lock(&queue->lock);
 	queue->jobs_completed++;
 	if (first_failure) {
+		if (!queue->first_failed)
+			queue->first_failed = job + 1;
 		queue->fault = (struct drm_npu_fault) {
 			.status = completion->status,
 			.queue_id = queue->id,
@@ -304,6 +306,7 @@ int npu_queue_state_ioctl(struct drm_device *drm, void *data, struct drm_file *f
 	args->health = queue->health;
 	args->jobs_completed = queue->jobs_completed;
 	args->fault = queue->fault;
+	args->first_failed = queue->first_failed;
 	spin_unlock_irqrestore(&queue->lock, flags);
 	npu_queue_put(queue);
 	return 0;

@@ -43,6 +43,8 @@ struct npu_queue {
 	spinlock_t lock;
 	u64 jobs_completed;
 	struct drm_npu_fault fault;
+	/* Number from 1, 0: none. */
+	u64 first_failed;
 	u32 health;
 	u32 hangs;
 };

@@ -32,6 +32,11 @@ static struct ttm_tt *npu_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_
 {
 	struct ttm_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
 
+	/*
+	 * Zeroed also when an evicted buffer is about to fill it: the card may
+	 * be gone before the copy, and user space would see the pages.
+	 */
+	page_flags |= TTM_TT_FLAG_ZERO_ALLOC;
 	if (tt && ttm_sg_tt_init(tt, tbo, page_flags, ttm_cached)) {
 		kfree(tt);
 		tt = NULL;
@@ -225,6 +230,15 @@ static struct ttm_device_funcs npu_ttm_funcs = {
 static void npu_ttm_release(struct drm_device *drm, void *unused)
 {
 	struct npu_device *npu = to_npu(drm);
+
+	/* What is alive now would be used after it is freed. */
+	drm_WARN_ON(drm, atomic_read(&npu->vm_count));
+	drm_WARN_ON(drm, atomic_read(&npu->queue_count));
+	drm_WARN_ON(drm, atomic_read(&npu->fence_count));
+	drm_WARN_ON(drm, atomic_read(&npu->inflight));
+	/* Buffers that were busy when freed are destroyed by a work of TTM's. */
+	drain_workqueue(npu->ttm.wq);
+	drm_WARN_ON(drm, atomic_read(&npu->buffers));
 
 	npu_vram_fini(npu);
 	ttm_range_man_fini(&npu->ttm, TTM_PL_TT);
