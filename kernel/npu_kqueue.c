@@ -269,7 +269,7 @@ int npu_kqueue_init(struct npu_device *npu)
 {
 	const struct npu_hwq_params params = {
 		.priority = NPU_KQUEUE_PRIORITY,
-		/* Runs no jobs, but the card wants to know its cores. */
+		/* It runs no jobs; a context without cores is refused. */
 		.core_mask = GENMASK(npu->target.cores - 1, 0),
 	};
 	struct npu_kqueue *kqueue = &npu->kqueue;

@@ -28,7 +28,7 @@ counts_are_zero() {
 }
 
 uses() {
-	./kmd_test --gtest_filter='Job.Computes*:Job.ClosingTheFile*:CardMemory.JobSees*:Fault.WaitThat*'
+	./kmd_test --gtest_filter='Job.Computes*:TwoProcesses.AnExit*:CardMemory.JobSees*:Fault.WaitThat*'
 }
 
 round=1

@@ -87,6 +87,21 @@ TEST(TwoProcesses, HandlesOfOneMeanNothingToTheOther) {
   EXPECT_EQ(lookup.run_checked(2), 0);
 }
 
+// The kernel closes the file; a mapping would keep it open as long as it exists.
+TEST(TwoProcesses, AnExitWithJobsInFlightLeavesNothing) {
+  const pid_t leaver = spawn([] {
+    auto* device = new Device;
+    auto* lookup = new LookupJob(*device, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 500);
+    const std::vector<drm_npu_job> jobs(device->caps().max_jobs, lookup->job());
+    for (int i = 0; i < 8; ++i)
+      if (device->submit(lookup->queue(), jobs) != 0) return 1;
+    return 0;
+  });
+  EXPECT_EQ(join(leaver), 0);
+  Device device;
+  EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
+}
+
 TEST(TwoProcesses, AKilledOneLeavesNothing) {
   const pid_t victim = spawn([] {
     Device device;

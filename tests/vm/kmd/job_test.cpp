@@ -114,18 +114,6 @@ TEST(Job, DestroyingAQueueCancelsWhatIsLeft) {
   EXPECT_EQ(lookup.run_checked(4), 0) << "another queue of the space";
 }
 
-TEST(Job, ClosingTheFileWithJobsInFlight) {
-  {
-    Device device;
-    auto* lookup = new LookupJob(device, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 500);
-    const std::vector<drm_npu_job> jobs(device.caps().max_jobs, lookup->job());
-    for (int i = 0; i < 8; ++i) ASSERT_EQ(device.submit(lookup->queue(), jobs), 0);
-    // Not destroyed: close() has to.
-  }
-  Device device;
-  EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
-}
-
 TEST(Job, ThreadsShareAFile) {
   Device device;
   std::vector<std::thread> threads;
