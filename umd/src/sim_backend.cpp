@@ -124,8 +124,10 @@ Status SimBackend::init(const SimOptions& options) {
   if (auto status = queues_[0]->init(); !status.ok()) return status;
   npu_queue_context context = queues_[0]->context();
   context.priority = 3;
+  context.core_mask = (1u << target().cores) - 1;
   context.vector = target().vectors > 1 ? 1 : 0;
-  return start_queue(0, context);
+  start_queue(0, context);
+  return {};
 }
 
 Status SimBackend::telemetry(drm_npu_telemetry& out) {

@@ -81,13 +81,15 @@ class SimBackend final : public Backend {
 
   void run_card();
   // All with mutex_ held.
-  Status start_queue(uint32_t index, const npu_queue_context& context);
+  void start_queue(uint32_t index, const npu_queue_context& context);
   Status invalidate_tlb(uint64_t va, uint64_t size, std::unique_lock<std::mutex>& lock);
   bool process_completions();
   void complete_job(SimQueue& queue, const npu_completion& completion);
+  void retire_job(SimQueue& queue, const npu_completion& completion);
   void push_pending();
   void signal_exported();
   void reset_hung_cores();
+  bool recover_queues();
   bool signalled(Point point) const;
   // Hardware index of a queue, 0 if there is none of that id.
   uint32_t find_index(uint32_t id) const;
@@ -110,6 +112,7 @@ class SimBackend final : public Backend {
   std::vector<Exported> exported_;
   uint64_t host_used_ = 0;
   uint64_t jobs_ = 0, faults_ = 0, core_resets_ = 0;
+  uint64_t kernel_failures_ = 0;  // packets of queue 0 that did not end with OK
 
   // Something happened: an interrupt, a kick, progress. A leaf lock.
   std::mutex wake_mutex_;

@@ -54,4 +54,11 @@ bool SimQueue::pop_completion(npu_completion& out) {
   return true;
 }
 
+bool SimQueue::drop_oldest() {
+  if (retired_ == producer_) return false;
+  retired_++;
+  __atomic_store_n(&indices_->consumer, retired_, __ATOMIC_RELEASE);
+  return true;
+}
+
 }  // namespace npu::umd

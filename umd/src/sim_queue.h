@@ -40,6 +40,9 @@ class SimQueue {
   uint64_t producer() const { return producer_; }
   // The completion of the oldest packet, once it has one, and forgets it.
   bool pop_completion(npu_completion& out);
+  // Gives up the oldest packet, of a queue that the card has stopped. False if
+  // there is none.
+  bool drop_oldest();
 
   // --- submits; the backend keeps these up to date
   uint32_t id = 0;  // what callers name it by; never reused, the hardware queue is

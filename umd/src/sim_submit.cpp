@@ -86,14 +86,10 @@ SimQueue* SimBackend::find_queue(uint32_t id) const {
   return index != 0 ? queues_[index].get() : nullptr;
 }
 
-Status SimBackend::start_queue(uint32_t index, const npu_queue_context& context) {
+// The card's thread takes it from here; recover_queues() looks after failures.
+void SimBackend::start_queue(uint32_t index, const npu_queue_context& context) {
   queue_table_[index] = context;
   npu_model_write(model_, NPU_QUEUE_PAGE(index) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_START, 4);
-  const auto state = npu_model_read(model_, NPU_QUEUE_PAGE(index) + NPU_QUEUE_STATE, 4);
-  if (state == NPU_QUEUE_ERROR || state == NPU_QUEUE_DISABLED) {
-    return fail(NPU_ERROR_INTERNAL, "the card refuses queue " + std::to_string(index));
-  }
-  return {};
 }
 
 // The card's thread: runs it whenever there is something to do.
@@ -105,7 +101,10 @@ void SimBackend::run_card() {
     {
       std::lock_guard lock(mutex_);
       progress = process_completions();
-      reset_hung_cores();
+      if (result == NPU_MODEL_IDLE) {
+        reset_hung_cores();
+        progress |= recover_queues();
+      }
     }
     if (progress) wake();
     if (result == NPU_MODEL_MORE) continue;
@@ -131,6 +130,38 @@ void SimBackend::reset_hung_cores() {
   }
 }
 
+// A queue stops with an error when its rings cannot be reached. What was in them
+// fails, and the queue starts again behind it.
+bool SimBackend::recover_queues() {
+  bool recovered = false;
+  for (uint32_t index = 0; index < queues_.size(); index++) {
+    SimQueue* queue = queues_[index].get();
+    if (queue == nullptr || queue->retired() == queue->producer() ||
+        npu_model_read(model_, NPU_QUEUE_PAGE(index) + NPU_QUEUE_STATE, 4) != NPU_QUEUE_ERROR) {
+      continue;
+    }
+    recovered = true;
+    npu_completion lost = {};
+    lost.status = NPU_STATUS_DMA_ERROR;
+    lost.command = NPU_NO_COMMAND;
+    lost.engine = NPU_ENGINE_PACKET;
+    lost.access = NPU_ACCESS_FETCH;
+    while (queue->drop_oldest()) {
+      if (index == 0) {
+        kernel_failures_++;
+      } else {
+        retire_job(*queue, lost);
+      }
+    }
+    npu_model_write(model_, NPU_QUEUE_PAGE(index) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_START, 4);
+  }
+  if (recovered) {
+    push_pending();
+    signal_exported();
+  }
+  return recovered;
+}
+
 Status SimBackend::invalidate_tlb(uint64_t va, uint64_t size,
                                   std::unique_lock<std::mutex>& lock) {
   npu_packet_tlb_invalidate packet = {};
@@ -141,6 +172,7 @@ Status SimBackend::invalidate_tlb(uint64_t va, uint64_t size,
   packet.bytes = size;
   SimQueue& queue = *queues_[0];
   const auto deadline = Clock::now() + kStopTimeout;
+  const uint64_t failures = kernel_failures_;
   bool pushed = false;
   uint64_t target_index = 0;
   for (;;) {
@@ -151,6 +183,9 @@ Status SimBackend::invalidate_tlb(uint64_t va, uint64_t size,
       target_index = queue.producer();
       npu_model_write(model_, NPU_QUEUE_PAGE(0) + NPU_QUEUE_DOORBELL, queue.announce(), 4);
       pushed = true;
+    }
+    if (kernel_failures_ != failures) {
+      return fail(NPU_ERROR_INTERNAL, "the simulated card refuses a TLB invalidation");
     }
     if (pushed && queue.retired() >= target_index) return {};
     lock.unlock();
@@ -187,7 +222,7 @@ Result<uint32_t> SimBackend::create_queue(const QueueOptions& options) {
   context.vector = target().vectors > 1 ? 1 + index % (target().vectors - 1) : 0;
   context.core_mask = options.core_mask != 0 ? options.core_mask : all_cores;
   context.cycle_limit = options.cycle_limit;
-  if (auto status = start_queue(index, context); !status.ok()) return status.error();
+  start_queue(index, context);
   queue->id = next_queue_++;
   *it = std::move(queue);
   return (*it)->id;
@@ -324,6 +359,15 @@ void SimBackend::complete_job(SimQueue& queue, const npu_completion& completion)
   queue.fault.timebase_ns = completion.end_ns;
 }
 
+// A job of the oldest submit has ended.
+void SimBackend::retire_job(SimQueue& queue, const npu_completion& completion) {
+  complete_job(queue, completion);
+  while (!queue.in_flight.empty() && queue.in_flight.front().end <= queue.retired()) {
+    queue.in_flight.pop_front();
+    queue.completed++;
+  }
+}
+
 // Takes what the card has completed. True if there was something.
 bool SimBackend::process_completions() {
   bool progress = false;
@@ -333,12 +377,11 @@ bool SimBackend::process_completions() {
     npu_completion completion;
     while (queue->pop_completion(completion)) {
       progress = true;
-      if (index == 0) continue;
-      complete_job(*queue, completion);
-      while (!queue->in_flight.empty() && queue->in_flight.front().end <= queue->retired()) {
-        queue->in_flight.pop_front();
-        queue->completed++;
+      if (index == 0) {
+        if (completion.status != NPU_STATUS_OK) kernel_failures_++;
+        continue;
       }
+      retire_job(*queue, completion);
     }
   }
   if (progress) {
