@@ -131,6 +131,22 @@ TEST(JobSimulation, DrainHidesBehindTheNextMacCommand) {
   EXPECT_EQ(extra, 2u + 16 + 64 + 24 + 9 * 256);
 }
 
+TEST(JobSimulation, BanksDrainOneAfterTheOther) {
+  // The second command is over long before the first one's bank is empty.
+  StreamBuilder builder;
+  npu_command_mac first = convolution({16, 32, 64, 16, 32, 64});
+  npu_command_mac second = matmul(1, 64, 64);
+  second.output.address = 0x100000;
+  builder.append(first);
+  builder.append(second);
+  const Simulated result = simulate(builder);
+  const auto end = [&](int i) {
+    return result.trace[i].start_cycle + result.trace[i].execute_cycles;
+  };
+  EXPECT_EQ(end(0), result.trace[0].start_cycle + 16 + 64 + 24 + 512 + 512);
+  EXPECT_EQ(end(1), end(0) + 1);
+}
+
 TEST(JobSimulation, WaitsCost) {
   StreamBuilder builder;
   builder.append(transfer(NPU_OP_FILL, 0, 64));

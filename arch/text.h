@@ -6,7 +6,7 @@
 
 namespace npu::arch {
 
-// printf into a string.
+// printf into a string of at most 511 characters.
 [[gnu::format(printf, 1, 2)]] std::string format_text(const char* format, ...);
 
 }  // namespace npu::arch
