@@ -47,8 +47,8 @@
 /* ---- Page 1: function-global control -------------------------------- */
 #define NPU_REG_CONTROL		0x1000	/* RW: NPU_CONTROL_* */
 #define NPU_REG_STATUS		0x1004	/* RO: NPU_DEVICE_* */
-#define NPU_REG_RESET		0x1008	/* WO: NPU_RESET_* ; completes before the write returns to
-					 * a following read of NPU_REG_RESETS */
+#define NPU_REG_RESET		0x1008	/* WO: NPU_RESET_KIND_*; done, completions of what it ended
+					 * included, once NPU_REG_RESETS changes: within 10 ms */
 #define NPU_REG_RESETS		0x100c	/* RO: core and card resets performed since power-on */
 #define NPU_REG_CONTEXT_TABLE	0x1010	/* RW, 64 bits: bus address of struct npu_context[] */
 #define NPU_REG_CONTEXT_COUNT	0x1018	/* RW: entries, at most target.asids */
@@ -133,8 +133,10 @@ enum npu_inject_kind {
 #define NPU_QUEUE_CYCLES	0x20	/* RO, 64 bits: modelled cycles of the running job so far */
 #define NPU_QUEUE_COUNT_IRQ	0x28	/* RO: interrupts raised for this queue */
 
-#define NPU_QUEUE_CMD_START	1u	/* read the queue's context and indices, then run */
-#define NPU_QUEUE_CMD_STOP	2u	/* abort what runs (ABORTED), forget the context; state DISABLED */
+#define NPU_QUEUE_CMD_START	1u	/* read the queue's context and indices, then run; of a queue
+					 * that runs already: read the producer index */
+#define NPU_QUEUE_CMD_STOP	2u	/* abort what runs (ABORTED), forget the context; done once the
+					 * state is DISABLED, for a hung job after its core's reset */
 #define NPU_QUEUE_CMD_ABORT_JOB	3u	/* the oldest unretired packet, and its chain, end with ABORTED;
 					 * a hung job does not react: that takes a core reset */
 

@@ -104,13 +104,22 @@ void Card::apply(uint32_t queue, const QueueRequest& request) {
 
 void Card::start_queue(uint32_t index) {
   Queue& q = queues_[index];
-  if (q.active()) return;
+  bus_.set_client(Bus::kDevice);
+  if (q.active()) {
+    // Already started: as a doorbell, with the index that memory holds.
+    uint64_t producer;
+    if (bus_.read(NPU_MEMORY_HOST, q.context.indices, &producer, sizeof(producer)) ==
+        NPU_STATUS_OK)
+      ring_doorbell(index, static_cast<uint32_t>(producer));
+    else
+      queue_error(index, NPU_STATUS_DMA_ERROR, q.context.indices);
+    return;
+  }
   const Settings s = shared_.settings_copy();
   if (index >= s.queue_count) {
     queue_error(index, NPU_STATUS_BAD_COMMAND, 0);
     return;
   }
-  bus_.set_client(Bus::kDevice);
   const uint64_t at = s.queue_table + uint64_t{index} * sizeof(npu_queue_context);
   npu_queue_context context;
   npu_queue_indices indices;
@@ -142,8 +151,7 @@ void Card::start_queue(uint32_t index) {
   q.producer = indices.producer;
   q.consumer = indices.consumer;
   publish(index);
-  set_state(index, q.has_packets() || q.consumer != q.producer ? NPU_QUEUE_WAITING
-                                                                : NPU_QUEUE_IDLE);
+  set_state(index, q.consumer != q.producer ? NPU_QUEUE_WAITING : NPU_QUEUE_IDLE);
 }
 
 void Card::stop_queue(uint32_t index) {
@@ -253,7 +261,7 @@ void Card::watch_temperature(uint64_t now_ns) {
     if (q.job != nullptr) q.job->throttled = true;
 }
 
-void Card::reset(npu_model_reset_kind kind) {
+void Card::clear() {
   drop_everything();
   {
     std::lock_guard lock(shared_.mutex);
@@ -282,6 +290,10 @@ void Card::reset(npu_model_reset_kind kind) {
   }
   std::fill(std::begin(last_served_), std::end(last_served_), 0u);
   thermal_reported_ = false;
+}
+
+void Card::reset(npu_model_reset_kind kind) {
+  clear();
   if (kind == NPU_MODEL_RESET_POWER) {
     shared_.gone.store(false);
     shared_.resets.store(0);

@@ -26,6 +26,8 @@
 
 namespace npu::model {
 
+class Archive;
+
 class Card {
  public:
   // card_memory is the caller's or own_memory's.
@@ -39,7 +41,6 @@ class Card {
   uint64_t deadline() const { return interrupts_.deadline(); }
   void reset(npu_model_reset_kind kind);
 
-  // card_state.cpp
   std::vector<uint8_t> save();
   bool load(const uint8_t* data, size_t bytes);
 
@@ -62,6 +63,8 @@ class Card {
   void drop_everything();
   void watch_temperature(uint64_t now_ns);
 
+  void clear();  // everything that a reset of any kind clears, without card memory
+
   // card_packets.cpp: from a queue's head to its completion
   bool dispatch(uint64_t& budget);
   bool try_head(uint32_t index, uint32_t& blocked_cores, uint64_t& budget);
@@ -79,6 +82,14 @@ class Card {
   void set_state(uint32_t index, npu_queue_state state);
   void set_core(unsigned core, uint32_t queue);
   void publish(uint32_t index);
+
+  // card_state.cpp
+  void visit_state(Archive& ar);
+  void visit_registers(Archive& ar);
+  void visit_interrupts(Archive& ar);
+  void visit_queue(Archive& ar, uint32_t index);
+  void visit_job(Archive& ar, uint32_t index);
+  void visit_core(Archive& ar, CoreMemory& memory);
 
   const npu_model_host host_;
   const uint32_t mode_;

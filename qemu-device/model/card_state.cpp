@@ -1,6 +1,269 @@
 // SPDX-License-Identifier: MIT
+//
+// Saves and restores the card with whatever is under way. A command that was
+// interrupted continues at its next unit; its working state (packed weights,
+// tables) is rebuilt from SRAM. Card memory is the caller's business.
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "archive.h"
 #include "card.h"
+
 namespace npu::model {
-std::vector<uint8_t> Card::save() { return {}; }
-bool Card::load(const uint8_t*, size_t) { reset(NPU_MODEL_RESET_POWER); return false; }
+namespace {
+
+constexpr uint64_t kMagic = 0x315441545355504eull;  // "NPUSTAT1" read as bytes
+
+void visit(Archive& ar, StreamState& s, size_t commands) {
+  ar.value(s.next);
+  ar.value(s.retired);
+  ar.value(s.current);
+  ar.value(s.cursor);
+  ar.require(s.current == StreamState::kNone || s.current < commands);
+  for (uint32_t next : s.next) ar.require(next <= commands);
+}
+
+// The immutable part of a job: what its constructor and prepare() take.
+struct JobSeed {
+  uint64_t id = 0;
+  uint64_t packet_index = 0;
+  npu_packet_job packet{};
+  std::vector<unsigned> cores;
+  JobBytes bytes;
+};
+
+void visit(Archive& ar, JobSeed& seed) {
+  ar.value(seed.id);
+  ar.value(seed.packet_index);
+  ar.value(seed.packet);
+  ar.list(seed.cores, NPU_MAX_CORES);
+  uint64_t streams = seed.bytes.streams.size();
+  ar.value(streams);
+  ar.require(streams >= 1 && streams <= NPU_MAX_CORES);
+  seed.bytes.streams.resize(ar.ok() ? streams : 0);
+  for (auto& stream : seed.bytes.streams) ar.list(stream, NPU_STREAM_MAX_BYTES);
+  ar.list(seed.bytes.regions, NPU_MAX_REGIONS);
+  ar.enumeration(seed.bytes.commands, 2);
+  for (arch::External& region : seed.bytes.regions)
+    ar.require(region == arch::External::kCard || region == arch::External::kHost);
+}
+
+}  // namespace
+
+void Card::visit_job(Archive& ar, uint32_t index) {
+  Queue& q = queues_[index];
+  bool present = q.job != nullptr;
+  ar.flag(present);
+  if (!present || !ar.ok()) return;
+
+  JobSeed seed;
+  if (ar.saving()) {
+    const Job& job = *q.job;
+    seed = {job.id, job.packet_index, job.packet, job.cores, job.plan().bytes};
+  }
+  visit(ar, seed);
+  if (!ar.saving()) {
+    npu_packet packet;
+    std::memcpy(&packet, &seed.packet, sizeof(packet));
+    ar.require(check_packet(packet, index, q.context.core_mask, shared_.target) == NPU_STATUS_OK);
+    ar.require(seed.packet.stream_count == seed.cores.size() &&
+               seed.bytes.streams.size() == seed.cores.size() &&
+               seed.bytes.regions.size() == seed.packet.region_count);
+    for (unsigned core : seed.cores) {
+      ar.require(core < core_queue_.size() && core_queue_[core] == kFree);
+      if (!ar.ok()) return;
+      core_queue_[core] = index;
+    }
+    if (!ar.ok()) return;
+    q.job = std::make_unique<Job>(seed.id, index, static_cast<uint16_t>(q.context.asid),
+                                  seed.packet_index, seed.packet, seed.cores);
+    q.job->set_prepared(prepared_.prepare(std::move(seed.bytes)));
+    ar.require(q.job->plan().error.status == NPU_STATUS_OK);
+    q.job->streams.resize(seed.cores.size());
+  }
+  Job& job = *q.job;
+  ar.list(job.regions, NPU_MAX_REGIONS);
+  ar.require(job.regions.size() == job.packet.region_count);
+  ar.value(job.start_ns);
+  ar.flag(job.hung);
+  ar.value(job.hung_core);
+  ar.require(job.hung_core < job.cores.size());
+  ar.flag(job.throttled);
+  ar.value(job.cycles);
+  if (!ar.ok()) return;
+  for (size_t core = 0; core < job.streams.size(); ++core)
+    visit(ar, job.streams[core], job.plan().streams[core].size());
+}
+
+void Card::visit_queue(Archive& ar, uint32_t index) {
+  Queue& q = queues_[index];
+  ar.enumeration(q.state, NPU_QUEUE_ERROR + 1);
+  ar.value(q.context);
+  ar.value(q.producer);
+  ar.value(q.consumer);
+  ar.flag(q.head_fetched);
+  ar.value(q.head);
+  ar.value(q.head_start_ns);
+  ar.value(q.moved);
+  ar.list(q.fence_jobs, NPU_MAX_CORES);
+  ar.flag(q.fence_started);
+  ar.flag(q.chain_failed);
+  bool stop = stop_when_reset_[index];
+  ar.flag(stop);
+  stop_when_reset_[index] = stop;
+  if (q.active()) {
+    ar.require(check_context(q.context, shared_.target) == nullptr);
+    ar.require(q.context.ring_log2 <= NPU_RING_LOG2_MAX &&
+               q.producer - q.consumer <= q.ring_size());
+  }
+  visit_job(ar, index);
+  ar.require(q.job == nullptr || (q.active() && q.has_packets() && q.head_fetched));
+}
+
+void Card::visit_registers(Archive& ar) {
+  std::lock_guard lock(shared_.mutex);
+  ar.value(shared_.settings);
+  ar.require(shared_.settings.context_count <= shared_.target.asids &&
+             shared_.settings.queue_count <= shared_.target.queues &&
+             shared_.settings.event_log2 <= 16);
+  Requests& r = shared_.requests;
+  ar.list(r.touched, shared_.target.queues);
+  for (uint32_t queue : r.touched) {
+    ar.require(queue < r.queue.size());
+    if (!ar.ok()) return;
+    QueueRequest& request = r.queue[queue];
+    ar.flag(request.pending);
+    ar.flag(request.stop);
+    ar.flag(request.start);
+    ar.flag(request.abort);
+    ar.flag(request.doorbell);
+    ar.value(request.doorbell_value);
+    ar.value(request.abort_packet);
+  }
+  ar.value(r.reset_cores);
+  ar.flag(r.reset_card);
+  bool gone = shared_.gone.load();
+  ar.flag(gone);
+  shared_.gone.store(gone);
+  ar.value(shared_.control);
+  ar.value(shared_.resets);
+  ar.value(shared_.event_tail);
+  ar.value(shared_.event_lost);
+  Counters& c = shared_.counters;
+  for (auto* counter : {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets,
+                        &c.jobs, &c.faults})
+    ar.value(*counter);
+  for (QueueRegisters& q : shared_.queues) {
+    ar.value(q.heartbeat);
+    ar.value(q.interrupts);
+    ar.value(q.cycles);
+  }
+  for (CoreRegisters& core : shared_.cores) {
+    ar.value(core.state);
+    ar.value(core.heartbeat);
+    ar.value(core.command);
+  }
+}
+
+void Card::visit_interrupts(Archive& ar) {
+  std::vector<Interrupts::Due> late = interrupts_.late();
+  std::vector<Interrupts::Coalesced> coalesced = interrupts_.coalesced();
+  std::vector<uint32_t> vectors = interrupts_.vectors();
+  ar.list(late, Interrupts::kMaxLate);
+  ar.list(coalesced, queues_.size());
+  ar.list(vectors, queues_.size());
+  ar.require(coalesced.size() == queues_.size() && vectors.size() == queues_.size());
+  for (const Interrupts::Due& due : late)
+    ar.require(due.vector < shared_.target.vectors &&
+               (due.queue < queues_.size() || due.queue == Interrupts::kNoQueue));
+  for (uint32_t vector : vectors) ar.require(vector < shared_.target.vectors);
+  if (!ar.saving() && ar.ok())
+    interrupts_.restore(std::move(late), std::move(coalesced), vectors);
+}
+
+void Card::visit_core(Archive& ar, CoreMemory& memory) {
+  uint32_t dirty = memory.dirty_bytes();
+  ar.value(dirty);
+  ar.require(dirty <= memory.sram_bytes());
+  if (!ar.ok()) return;
+  memory.note_sram(dirty);
+  ar.raw(memory.sram(), dirty);
+  bool sums = memory.accumulators_dirty();
+  ar.flag(sums);
+  if (!sums) return;
+  memory.note_accumulators();
+  ar.raw(memory.accumulators().data(), memory.accumulators().size() * sizeof(int32_t));
+}
+
+void Card::visit_state(Archive& ar) {
+  uint64_t magic = kMagic;
+  npu_target target = shared_.target;
+  uint32_t mode = mode_;
+  ar.value(magic);
+  ar.value(target);
+  ar.value(mode);
+  ar.require(magic == kMagic && mode == mode_ &&
+             std::memcmp(&target, &shared_.target, sizeof(target)) == 0);
+  if (!ar.ok()) return;
+  visit_registers(ar);
+
+  Injector::State faults = injector_.state();
+  ar.value(faults);
+  Telemetry::State telemetry = telemetry_.state();
+  ar.value(telemetry);
+  std::vector<TlbEntry> tlb = mmu_.entries();
+  uint32_t victim = mmu_.next_victim();
+  ar.list(tlb, tlb.size());
+  ar.value(victim);
+  ar.require(tlb.size() == mmu_.entries().size());
+  for (const TlbEntry& entry : tlb)
+    ar.require(!entry.valid || entry.shift == NPU_MMU_PAGE_SHIFT ||
+               entry.shift == NPU_MMU_BLOCK_SHIFT);
+  visit_interrupts(ar);
+  ar.value(last_served_);
+  ar.value(next_job_id_);
+  ar.flag(thermal_reported_);
+  if (!ar.ok()) return;
+  if (!ar.saving()) {
+    injector_.set_state(faults);
+    ar.require(telemetry_.set_state(telemetry, now()));
+    mmu_.set_entries(tlb, victim);
+  }
+  for (uint32_t index = 0; index < queues_.size() && ar.ok(); ++index) visit_queue(ar, index);
+  for (auto& memory : memories_) visit_core(ar, *memory);
+}
+
+std::vector<uint8_t> Card::save() {
+  Archive ar;
+  visit_state(ar);
+  return ar.take();
+}
+
+bool Card::load(const uint8_t* data, size_t bytes) {
+  clear();
+  Archive ar(data, bytes);
+  visit_state(ar);
+  if (!ar.ok() || !ar.at_end()) {
+    reset(NPU_MODEL_RESET_POWER);
+    return false;
+  }
+  for (uint32_t index = 0; index < queues_.size(); ++index) {
+    publish(index);
+    set_state(index, queues_[index].state);
+  }
+  for (unsigned core = 0; core < core_queue_.size(); ++core) {
+    const uint32_t queue = core_queue_[core];
+    const bool hung = queue != kFree && queues_[queue].job->hung;
+    shared_.cores[core].state.store(queue == kFree ? kCoreIdle
+                                                   : (hung ? kCoreHung : kCoreRunning) |
+                                                         queue << 8);
+  }
+  // Whatever was asked for is looked at by the next run.
+  shared_.urgent.store(false);
+  shared_.attention.store(true);
+  host_.kick(host_.opaque);
+  return true;
+}
+
 }  // namespace npu::model

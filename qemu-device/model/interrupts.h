@@ -43,12 +43,12 @@ class Interrupts {
 
   const std::vector<Due>& late() const { return late_; }
   const std::vector<Coalesced>& coalesced() const { return queues_; }
+  const std::vector<uint32_t>& vectors() const { return vectors_; }
   void restore(std::vector<Due> late, std::vector<Coalesced> coalesced,
                const std::vector<uint32_t>& vectors);
-
- private:
   static constexpr size_t kMaxLate = 256;
 
+ private:
   void raise(uint32_t queue, uint32_t vector, uint64_t now_ns);
   void deliver(uint32_t queue, uint32_t vector);
 

@@ -103,9 +103,15 @@ Telemetry::State Telemetry::state() {
   return s_;
 }
 
-void Telemetry::set_state(const State& state) {
+bool Telemetry::set_state(const State& state, uint64_t now_ns) {
+  constexpr double kMost = 1e18;
+  for (double v : {state.dynamic_pj, state.static_pj, state.window_pj, state.power_w,
+                   state.temperature_mc})
+    if (!(v >= -kMost && v <= kMost)) return false;
   std::lock_guard lock(mutex_);
   s_ = state;
+  s_.now_ns = s_.window_start_ns = now_ns;
+  return true;
 }
 
 }  // namespace npu::model

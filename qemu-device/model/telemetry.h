@@ -56,7 +56,8 @@ class Telemetry {
   bool throttled();
 
   State state();
-  void set_state(const State& state);
+  // The clock goes on from `now_ns`. False: not a plausible state.
+  bool set_state(const State& state, uint64_t now_ns);
 
  private:
   void advance(uint64_t now_ns);  // the mutex is held

@@ -72,10 +72,13 @@ bool MacOp::begin(const arch::Command& command, CoreMemory& memory) {
     per_pixel = ext_.pool_h * ext_.pool_w;
     if (pixels == 0) return false;
   }
-  const size_t row_sums = std::max<size_t>(sums_stride_, 1);
-  tile_ = static_cast<unsigned>(std::clamp<size_t>(
-      std::min(kMaxTileSums / row_sums, kMaxPanelBytes / std::max<size_t>(padded_depth_, 1)), 1,
-      kTilePixels));
+  // The same for every path: a saved cursor must mean the same units on a host
+  // with another instruction set.
+  const size_t row_sums = (size_t{group_out_} + kGemmColumns - 1) / kGemmColumns *
+                          kGemmColumns * groups_;
+  tile_ = static_cast<unsigned>(
+      std::clamp<size_t>(std::min(kMaxTileSums / row_sums, kMaxPanelBytes / (depth_ + kGemmDepth)),
+                         1, kTilePixels));
   sums_.resize(tile_ * sums_stride_);
   bytes_.resize(size_t{tile_} * mac_.out_c);
   const unsigned unit = output_.pools() ? std::max(1u, tile_ / per_pixel) : tile_;

@@ -60,6 +60,12 @@ Harness::Harness(HarnessOptions options)
   context_table_ = allocate(uint64_t{target().asids} * sizeof(npu_context));
   queue_table_ = allocate(uint64_t{target().queues} * sizeof(npu_queue_context));
   event_ring_ = allocate(sizeof(npu_event) << kEventLog2);
+  program();
+}
+
+Harness::~Harness() { npu_model_destroy(model_); }
+
+void Harness::program() {
   write64(NPU_REG_CONTEXT_TABLE, context_table_);
   write(NPU_REG_CONTEXT_COUNT, target().asids);
   write64(NPU_REG_QUEUE_TABLE, queue_table_);
@@ -68,8 +74,6 @@ Harness::Harness(HarnessOptions options)
   write(NPU_REG_EVENT_LOG2, kEventLog2);
   write(NPU_REG_CONTROL, NPU_CONTROL_ENABLE);
 }
-
-Harness::~Harness() { npu_model_destroy(model_); }
 
 npu_model_bus Harness::access(uint64_t address, void* data, size_t bytes, bool write) {
   ++bus_accesses;

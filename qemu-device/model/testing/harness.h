@@ -80,6 +80,9 @@ class Harness {
   uint64_t map_new(uint16_t asid, uint64_t va, uint64_t bytes, npu_memory memory = NPU_MEMORY_HOST,
                    uint64_t rights = NPU_PTE_READ | NPU_PTE_WRITE);
 
+  // Points the card at the tables and enables it, as after a reset.
+  void program();
+
   // Writes the context and STARTs the queue; run() makes it take effect.
   npu_queue_context make_context(uint32_t queue, uint16_t asid);
   void start(uint32_t queue, const npu_queue_context& context);
