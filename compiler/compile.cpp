@@ -34,13 +34,13 @@ std::string fused_type(const Op& op) {
 class Compilation {
  public:
   Compilation(const Graph& graph, const CompileOptions& options, Diagnostics& diagnostics)
-      : original_(graph), graph_(graph), options_(options), target_(options.target),
+      : graph_(graph), options_(options), target_(options.target),
         diagnostics_(diagnostics), emitter_(options.target) {}
 
   std::optional<CompiledModel> run() {
     const std::string bad = arch::validate_target(target_);
     if (!bad.empty()) {
-      diagnostics_.add({.status = Status::kUsage, .node = {}, .op = {}, .rule = "target: " + bad,
+      diagnostics_.add({.status = Status::kTarget, .node = {}, .op = {}, .rule = "target: " + bad,
                         .value = {}, .suggestion = {}});
       return std::nullopt;
     }
@@ -249,7 +249,6 @@ class Compilation {
     return true;
   }
 
-  const Graph& original_;
   Graph graph_;
   const CompileOptions& options_;
   const npu_target& target_;

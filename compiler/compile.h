@@ -61,7 +61,7 @@ std::optional<CompiledModel> compile_graph(const Graph& graph, const CompileOpti
 
 // The report as JSON and as a table for people.
 std::string report_json(const CompileReport& report, const Graph& graph, const npu_target& target);
-std::string report_table(const CompileReport& report);
+std::string report_table(const CompileReport& report, const npu_target& target);
 
 }  // namespace npu::compiler
 

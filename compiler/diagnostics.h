@@ -5,22 +5,23 @@
 #ifndef NPU_COMPILER_DIAGNOSTICS_H_
 #define NPU_COMPILER_DIAGNOSTICS_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace npu::compiler {
 
-// How a compilation ended; also the exit codes of npu-compile.
-enum class Status : int {
-  kOk = 0,
-  kUsage = 2,        // options or target that make no sense
-  kFile = 3,         // a file cannot be read or written
-  kMalformed = 4,    // not an ONNX model, or one that contradicts itself
-  kUnsupported = 5,  // an operator, attribute, type or shape beyond the compiler
-  kResources = 6,    // does not fit the target's memory
-  kMismatch = 7,     // --verify found a difference
-  kInternal = 8,     // the compiler produced something its own checks refuse
+// What kind of problem ended a compilation. tools/npu-compile.cpp gives each an
+// exit status.
+enum class Status : uint8_t {
+  kOk,
+  kTarget,       // the description of the card makes no sense
+  kMalformed,    // not an ONNX model, or one that contradicts itself
+  kUnsupported,  // an operator, attribute, type or shape beyond the compiler
+  kResources,    // does not fit the target's memory
+  kInternal,     // the compiler produced something its own checks refuse
 };
 
 struct Problem {
@@ -42,7 +43,7 @@ class Diagnostics {
 
   bool ok() const { return problems_.empty(); }
   const std::vector<Problem>& problems() const { return problems_; }
-  // Of the first problem: what the program exits with.
+  // Of the first problem.
   Status status() const { return ok() ? Status::kOk : problems_.front().status; }
   // All problems, one per line.
   std::string text() const;

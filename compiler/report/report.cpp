@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "compiler/compile.h"
+
+namespace npu::compiler {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Names come from the file and need not be UTF-8.
+std::string json_text(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+double utilization(const LayerReport& layer, double lanes) {
+  return layer.cycles == 0 ? 0
+                           : static_cast<double>(layer.macs) / (lanes * static_cast<double>(layer.cycles));
+}
+
+}  // namespace
+
+std::string report_json(const CompileReport& report, const Graph& graph, const npu_target& target) {
+  const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs;
+  Json out;
+  out["schema"] = "npu-compile-report/1";
+  out["network"] = graph.name;
+  out["target"] = std::string(target.name, strnlen(target.name, sizeof(target.name)));
+  out["modelled_cycles"] = report.cycles;
+  out["macs"] = report.macs;
+  out["mac_utilization"] = report.utilization;
+  out["external_bytes"] = report.external_bytes;
+  out["energy_j"] = static_cast<double>(report.energy_pj) * 1e-12;
+  out["sram_peak_bytes"] = report.sram_peak_bytes;
+  out["sram_bytes"] = target.sram_bytes;
+  out["constant_bytes"] = report.constant_bytes;
+  out["scratch_bytes"] = report.scratch_bytes;
+  out["command_bytes"] = report.command_bytes;
+  out["commands"] = report.commands;
+  out["jobs"] = report.jobs;
+  Json layers = Json::array();
+  for (const LayerReport& layer : report.layers) {
+    Json entry;
+    entry["node"] = layer.name;
+    entry["operation"] = layer.type;
+    entry["tile"] = layer.tiling.empty() ? Json(nullptr) : Json(layer.tiling);
+    entry["commands"] = layer.commands;
+    entry["modelled_cycles"] = layer.cycles;
+    entry["first_cycle"] = layer.first_cycle;
+    entry["last_cycle"] = layer.last_cycle;
+    entry["mac_stage_cycles"] = layer.mac_cycles;
+    entry["macs"] = layer.macs;
+    entry["mac_utilization"] = layer.macs == 0 ? Json(nullptr) : Json(utilization(layer, lanes));
+    entry["external_bytes"] = layer.external_bytes;
+    layers.push_back(std::move(entry));
+  }
+  out["layers"] = std::move(layers);
+  return json_text(out);
+}
+
+std::string report_table(const CompileReport& report, const npu_target& target) {
+  const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs;
+  std::string out = fmt::format("{:<32} {:<22} {:>18} {:>8} {:>12} {:>12} {:>7} {:>12}\n", "node",
+                                "operation", "tile", "commands", "cycles", "MAC stage", "util", "bytes");
+  for (const LayerReport& layer : report.layers) {
+    const std::string util =
+        layer.macs == 0 ? "-" : fmt::format("{:.1f} %", 100 * utilization(layer, lanes));
+    out += fmt::format("{:<32.32} {:<22.22} {:>18} {:>8} {:>12} {:>12} {:>7} {:>12}\n", layer.name,
+                       layer.type, layer.tiling.empty() ? "-" : layer.tiling, layer.commands,
+                       layer.cycles, layer.mac_cycles, util, layer.external_bytes);
+  }
+  out += fmt::format(
+      "\ncycles {} (modelled), MACs {}, utilisation {:.1f} % of one core, external bytes {}\n"
+      "constants {} bytes, scratch {} bytes, commands {} in {} job{} ({} bytes), SRAM {} of {} bytes\n",
+      report.cycles, report.macs, 100 * report.utilization, report.external_bytes,
+      report.constant_bytes, report.scratch_bytes, report.commands, report.jobs,
+      report.jobs == 1 ? "" : "s", report.command_bytes, report.sram_peak_bytes, target.sram_bytes);
+  return out;
+}
+
+}  // namespace npu::compiler
