@@ -259,7 +259,7 @@ def main():
         tap.skip("comparison with ONNX Runtime", judge.missing())
         judge = None
 
-    cases = [Case(os.path.basename(p), shipped_case, p) for p in (args.models or shipped_models())]
+    cases = [Case(os.path.relpath(p, os.path.join(ROOT, "models")), shipped_case, p) for p in (args.models or shipped_models())]
     if not args.models:
         cases.append(Case("digits/digits.onnx, held-out images", held_out_case, None))
     count = args.random if args.random is not None else (0 if args.models else 84)
