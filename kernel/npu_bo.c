@@ -113,7 +113,7 @@ int npu_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 	int ret;
 	int idx;
 
-	if (args->flags || args->pad || args->handle || !args->size ||
+	if (args->flags || args->pad || !args->size ||
 	    args->placement > DRM_NPU_PLACEMENT_CARD)
 		return -EINVAL;
 	if (args->placement == DRM_NPU_PLACEMENT_CARD && args->size > card_bytes)
@@ -143,7 +143,7 @@ int npu_bo_mmap_offset_ioctl(struct drm_device *drm, void *data, struct drm_file
 	struct drm_npu_bo_mmap_offset *args = data;
 	struct drm_gem_object *obj;
 
-	if (args->pad || args->offset)
+	if (args->pad)
 		return -EINVAL;
 	obj = drm_gem_object_lookup(file, args->handle);
 	if (!obj)

@@ -13,13 +13,13 @@
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
+#include <drm/drm_buddy.h>
+#include <drm/drm_file.h>
 #include <drm/drm_gpuvm.h>
 #include <drm/drm_managed.h>
 #include <drm/gpu_scheduler.h>
 
 #include "npu_config.h"
-
-struct drm_file;
 
 /* ---- drm_sched ---- */
 
@@ -65,6 +65,20 @@ static inline int npu_sched_job_init(struct drm_sched_job *job,
 	return drm_sched_job_init(job, entity, credits, owner);
 #endif
 }
+
+/* ---- Buddy allocator: its core has left DRM ---- */
+
+#ifndef NPU_HAVE_GPU_BUDDY
+#define gpu_buddy			drm_buddy
+#define gpu_buddy_block			drm_buddy_block
+#define gpu_buddy_init			drm_buddy_init
+#define gpu_buddy_fini			drm_buddy_fini
+#define gpu_buddy_alloc_blocks		drm_buddy_alloc_blocks
+#define gpu_buddy_free_list		drm_buddy_free_list
+#define gpu_buddy_block_offset		drm_buddy_block_offset
+#define gpu_buddy_block_size		drm_buddy_block_size
+#define GPU_BUDDY_RANGE_ALLOCATION	DRM_BUDDY_RANGE_ALLOCATION
+#endif
 
 /* ---- drm_gpuvm ---- */
 

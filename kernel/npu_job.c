@@ -316,7 +316,7 @@ static int npu_job_wait_moves(struct npu_job *job, struct drm_exec *exec)
 	unsigned long index;
 	int ret;
 
-	drm_exec_for_each_locked_object(exec, index, obj) {
+	for (index = 0; (obj = drm_exec_obj(exec, index)); index++) {
 		ret = drm_sched_job_add_resv_dependencies(&job->base, obj->resv,
 							  DMA_RESV_USAGE_KERNEL);
 		if (ret)

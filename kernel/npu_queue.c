@@ -164,7 +164,7 @@ static int npu_queue_check(struct npu_device *npu, const struct drm_npu_queue_cr
 	u32 cores = GENMASK(npu->target.cores - 1, 0);
 	u64 cap = READ_ONCE(cycle_limit);
 
-	if (args->flags || args->queue_id || args->pad ||
+	if (args->flags || args->pad ||
 	    args->priority >= ARRAY_SIZE(priorities) || args->core_mask & ~cores)
 		return -EINVAL;
 	if (cap && args->cycle_limit > cap)

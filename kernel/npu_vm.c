@@ -217,7 +217,7 @@ int npu_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 	int ret;
 	int idx;
 
-	if (args->flags || args->vm_id)
+	if (args->flags)
 		return -EINVAL;
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;

@@ -35,9 +35,9 @@ static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffe
 	ttm_resource_init(bo, place, &resource->base);
 
 	mutex_lock(&vram->lock);
-	ret = drm_buddy_alloc_blocks(&vram->mm, start, end, resource->base.size, PAGE_SIZE,
+	ret = gpu_buddy_alloc_blocks(&vram->mm, start, end, resource->base.size, PAGE_SIZE,
 				     &resource->blocks, start || place->lpfn ?
-				     DRM_BUDDY_RANGE_ALLOCATION : 0);
+				     GPU_BUDDY_RANGE_ALLOCATION : 0);
 	mutex_unlock(&vram->lock);
 	if (ret) {
 		ttm_resource_fini(manager, &resource->base);
@@ -45,8 +45,8 @@ static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffe
 		return ret;
 	}
 	resource->base.start =
-		drm_buddy_block_offset(list_first_entry(&resource->blocks,
-							struct drm_buddy_block, link)) >>
+		gpu_buddy_block_offset(list_first_entry(&resource->blocks,
+							struct gpu_buddy_block, link)) >>
 		PAGE_SHIFT;
 	*out = &resource->base;
 	return 0;
@@ -58,7 +58,7 @@ static void npu_vram_free(struct ttm_resource_manager *manager, struct ttm_resou
 	struct npu_vram_resource *resource = to_npu_vram_resource(base);
 
 	mutex_lock(&vram->lock);
-	drm_buddy_free_list(&vram->mm, &resource->blocks, 0);
+	gpu_buddy_free_list(&vram->mm, &resource->blocks, 0);
 	mutex_unlock(&vram->lock);
 	ttm_resource_fini(manager, base);
 	kfree(resource);
@@ -88,7 +88,7 @@ int npu_vram_init(struct npu_device *npu)
 	ret = drmm_mutex_init(&npu->drm, &vram->lock);
 	if (ret)
 		return ret;
-	ret = drm_buddy_init(&vram->mm, bytes, PAGE_SIZE);
+	ret = gpu_buddy_init(&vram->mm, bytes, PAGE_SIZE);
 	if (ret)
 		return ret;
 	vram->manager.func = &npu_vram_func;
@@ -107,7 +107,7 @@ void npu_vram_fini(struct npu_device *npu)
 	ttm_resource_manager_evict_all(&npu->ttm, &vram->manager);
 	ttm_resource_manager_cleanup(&vram->manager);
 	ttm_set_driver_manager(&npu->ttm, TTM_PL_VRAM, NULL);
-	drm_buddy_fini(&vram->mm);
+	gpu_buddy_fini(&vram->mm);
 }
 
 /* ---- Runs of device addresses ---- */
@@ -122,15 +122,15 @@ static void npu_extent_load(struct npu_extent *extent)
 		return;
 	}
 	if (extent->vram) {
-		struct drm_buddy *mm = &extent->npu->vram.mm;
+		struct gpu_buddy *mm = &extent->npu->vram.mm;
 
 		/* offset is relative to block. */
-		while (extent->offset >= drm_buddy_block_size(mm, extent->block)) {
-			extent->offset -= drm_buddy_block_size(mm, extent->block);
+		while (extent->offset >= gpu_buddy_block_size(mm, extent->block)) {
+			extent->offset -= gpu_buddy_block_size(mm, extent->block);
 			extent->block = list_next_entry(extent->block, link);
 		}
-		extent->address = drm_buddy_block_offset(extent->block) + extent->offset;
-		run = drm_buddy_block_size(mm, extent->block) - extent->offset;
+		extent->address = gpu_buddy_block_offset(extent->block) + extent->offset;
+		run = gpu_buddy_block_size(mm, extent->block) - extent->offset;
 	} else {
 		const dma_addr_t *pages = extent->tt->dma_address;
 		u64 page = extent->offset >> PAGE_SHIFT;
@@ -167,7 +167,7 @@ void npu_extent_first(struct npu_extent *extent, struct npu_device *npu,
 	if (extent->card) {
 		extent->vram = to_npu_vram_resource(resource);
 		extent->block = list_first_entry(&extent->vram->blocks,
-						 struct drm_buddy_block, link);
+						 struct gpu_buddy_block, link);
 	}
 	npu_extent_load(extent);
 }

@@ -5,8 +5,9 @@
 
 #include <linux/mutex.h>
 
-#include <drm/drm_buddy.h>
 #include <drm/ttm/ttm_resource.h>
+
+#include "npu_compat.h"
 
 struct npu_device;
 struct ttm_tt;
@@ -15,7 +16,7 @@ struct npu_vram {
 	struct ttm_resource_manager manager;
 	/* Protects mm. Innermost: nothing is taken inside. */
 	struct mutex lock;
-	struct drm_buddy mm;
+	struct gpu_buddy mm;
 };
 
 /* Card memory of one buffer: a list of buddy blocks, in the buffer's order. */
@@ -39,7 +40,7 @@ struct npu_extent {
 	/* Private. */
 	struct npu_device *npu;
 	struct npu_vram_resource *vram;
-	struct drm_buddy_block *block;
+	struct gpu_buddy_block *block;
 	struct ttm_tt *tt;
 	u64 offset;
 	u64 left;

@@ -171,12 +171,15 @@ static void npu_recover_ring(struct npu_hwq *hwq)
 
 	drm_notice(&hwq->npu->drm, "queue %u: ring error, restarting it\n", hwq->id);
 	npu_hwq_command(hwq, NPU_QUEUE_CMD_STOP);
-	npu_wait_disabled(hwq);
+	if (!npu_wait_disabled(hwq)) {
+		npu_card_reset(hwq->npu);
+		return;
+	}
 	npu_hwq_process(hwq);
-	npu_hwq_give_up(hwq, NPU_STATUS_DMA_ERROR, -EIO);
+	/* Stays open: what is pushed meanwhile waits for the start. */
+	npu_hwq_give_up(hwq, NPU_STATUS_DMA_ERROR, 0);
 
 	spin_lock_irqsave(&hwq->lock, flags);
-	hwq->closed = 0;
 	hwq->indices->consumer = hwq->consumer;
 	hwq->indices->producer = hwq->producer;
 	npu_hwq_start(hwq);

@@ -5,6 +5,7 @@
 #include <glob.h>
 #include <gtest/gtest.h>
 #include <linux/sync_file.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -29,8 +30,8 @@ int64_t deadline(double seconds) {
 }  // namespace
 
 Device::Device() {
-  fd_ = open("/dev/accel/accel0", O_RDWR | O_CLOEXEC);
-  EXPECT_GE(fd_, 0) << "/dev/accel/accel0: " << strerror(errno);
+  fd_ = open(node().c_str(), O_RDWR | O_CLOEXEC);
+  EXPECT_GE(fd_, 0) << "/dev/accel/accel*: " << strerror(errno);
 }
 
 Device::~Device() {
@@ -205,17 +206,21 @@ int Device::wait_point(uint32_t handle, uint64_t point, double seconds) const {
   return ioctl(DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, &args);
 }
 
-int Device::fence_status(uint32_t handle) const {
+int Device::export_fence(uint32_t handle) const {
   drm_syncobj_handle args = {};
   args.handle = handle;
   args.flags = DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE;
   args.fd = -1;
   const int ret = ioctl(DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &args);
-  if (ret) return ret;
-  sync_file_info info = {};
-  EXPECT_EQ(::ioctl(args.fd, SYNC_IOC_FILE_INFO, &info), 0) << strerror(errno);
-  close(args.fd);
-  return info.status;
+  return ret ? ret : args.fd;
+}
+
+int Device::fence_status(uint32_t handle) const {
+  const int fd = export_fence(handle);
+  if (fd < 0) return fd;
+  const int status = sync_file_status(fd, 0);
+  close(fd);
+  return status;
 }
 
 int Device::run(uint32_t queue, std::span<const drm_npu_job> jobs) const {
@@ -229,6 +234,14 @@ int Device::run(uint32_t queue, std::span<const drm_npu_job> jobs) const {
   }
   destroy_syncobj(done);
   return ret;
+}
+
+int sync_file_status(int fd, double seconds) {
+  pollfd item = {.fd = fd, .events = POLLIN, .revents = 0};
+  poll(&item, 1, static_cast<int>(seconds * 1000));
+  sync_file_info info = {};
+  EXPECT_EQ(::ioctl(fd, SYNC_IOC_FILE_INFO, &info), 0) << strerror(errno);
+  return info.status;
 }
 
 Buffer::Buffer(const Device& device, uint64_t size, uint32_t placement) : device_(device) {
@@ -271,13 +284,18 @@ bool write_file(const std::string& path, const std::string& text) {
   return ok;
 }
 
-bool inject(const std::string& text) {
+std::string first_match(const char* pattern) {
   glob_t found = {};
-  bool ok = false;
-  if (glob("/sys/kernel/debug/accel/*:*/inject", 0, nullptr, &found) == 0 && found.gl_pathc > 0)
-    ok = write_file(found.gl_pathv[0], text);
+  std::string path;
+  if (glob(pattern, 0, nullptr, &found) == 0 && found.gl_pathc > 0) path = found.gl_pathv[0];
   globfree(&found);
-  return ok;
+  return path;
+}
+
+std::string node() { return first_match("/dev/accel/accel*"); }
+
+bool inject(const std::string& text) {
+  return write_file(first_match("/sys/kernel/debug/accel/*:*/inject"), text);
 }
 
 bool wait_for_counts(const Device& device, uint32_t buffers, uint32_t vms, uint32_t queues) {

@@ -30,7 +30,7 @@ drm_npu_array array_of(std::span<const T> items) {
 
 class Device {
  public:
-  // Opens /dev/accel/accel0; the test fails if that is not possible.
+  // Opens the card's node; the test fails if that is not possible.
   Device();
   ~Device();
   Device(const Device&) = delete;
@@ -70,7 +70,9 @@ class Device {
   // Waits for the fence to appear and to signal. -ETIME when it takes too long.
   int wait_syncobj(uint32_t handle, double seconds = 30) const;
   int wait_point(uint32_t handle, uint64_t point, double seconds = 30) const;
-  // The error of a signalled fence, through a sync file: 0, 1 is success to the kernel.
+  // The syncobj's fence as a sync file, which lives on when the device is gone; or -errno.
+  int export_fence(uint32_t handle) const;
+  // 1: signalled, 0: not yet, negative: the fence's error.
   int fence_status(uint32_t handle) const;
 
   // Submits, waits, and returns the fence's error: 0 or -errno.
@@ -102,6 +104,16 @@ class Buffer {
   uint64_t size_ = 0;
   uint8_t* data_ = nullptr;
 };
+
+// Waits for a sync file; 1, or the fence's error, or 0 if it took too long.
+int sync_file_status(int fd, double seconds);
+
+// The card's node, empty if there is none. Its number is not always 0: a file
+// that is still open on a card that is gone keeps the number.
+std::string node();
+
+// The first path that matches, or empty.
+std::string first_match(const char* pattern);
 
 // Writes a fault into debugfs' inject; false if that is not possible.
 bool inject(const std::string& text);

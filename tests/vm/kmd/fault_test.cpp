@@ -128,9 +128,42 @@ TEST_F(Fault, LostInterruptIsFoundByTheWatchdog) {
 
 TEST_F(Fault, LateInterruptIsNoFault) {
   LookupJob lookup(device_, 4096, 1);
+  const drm_npu_counters before = device_.counters();
   ASSERT_TRUE(inject("kind=late_interrupt count=1 arg=50000000"));
   EXPECT_EQ(lookup.run_checked(2), 0);
-  EXPECT_EQ(device_.counters().core_resets, device_.counters().core_resets);
+  EXPECT_EQ(device_.counters().core_resets, before.core_resets);
+  EXPECT_EQ(device_.counters().faults, before.faults);
+}
+
+// Whichever transaction it hits, the ring's or the job's, the next job is right.
+TEST_F(Fault, RefusedBusTransaction) {
+  LookupJob lookup(device_, 4096, 1);
+  ASSERT_EQ(lookup.run_checked(1), 0);
+  const drm_npu_job job = lookup.job();
+  for (int skip = 0; skip < 12; ++skip) {
+    ASSERT_TRUE(inject("kind=dma_error count=1 skip=" + std::to_string(skip)));
+    const int ret = device_.run(lookup.queue(), {&job, 1});
+    EXPECT_TRUE(ret == 0 || ret == -EIO) << "skip " << skip << ": " << ret;
+    if (ret) {
+      EXPECT_EQ(device_.queue_state(lookup.queue()).fault.status,
+                static_cast<uint32_t>(NPU_STATUS_DMA_ERROR));
+    }
+    ASSERT_TRUE(inject("kind=clear"));
+    ASSERT_EQ(lookup.run_checked(static_cast<uint8_t>(skip)), 0) << "after skip " << skip;
+  }
+}
+
+// The ring's own transactions fail for good: only a restart of the ring helps.
+TEST_F(Fault, BrokenQueueZeroRecovers) {
+  ASSERT_TRUE(inject("kind=dma_error count=1 queue=0"));
+  drm_npu_bo_create create = {};
+  create.size = 1 << 20;
+  create.placement = DRM_NPU_PLACEMENT_CARD;
+  const int ret = device_.ioctl(DRM_IOCTL_NPU_BO_CREATE, &create);
+  EXPECT_TRUE(ret == 0 || ret == -EIO) << ret;
+  ASSERT_TRUE(inject("kind=clear"));
+  LookupJob lookup(device_, 4096, 1, DRM_NPU_PLACEMENT_CARD);
+  EXPECT_EQ(lookup.run_checked(4), 0);
 }
 
 TEST_F(Fault, InjectRefusesNonsense) {

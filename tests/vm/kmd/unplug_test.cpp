@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+//
+// The card goes while programs use it: taken by root, or off the bus. Fences
+// signal, calls fail with ENODEV, mappings stay readable, nothing is left over.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include "device.h"
+#include "streams.h"
+
+namespace kmd {
+namespace {
+
+// PCI address of the card that the driver has.
+std::string card_address() {
+  const std::string path = first_match("/sys/bus/pci/drivers/npu/*:*");
+  return path.substr(path.rfind('/') + 1);
+}
+
+bool wait_for_node() {
+  for (int i = 0; i < 500 && node().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return !node().empty();
+}
+
+void expect_gone(const Device& device, const LookupJob& lookup) {
+  const drm_npu_job job = lookup.job();
+  EXPECT_EQ(device.submit(lookup.queue(), {&job, 1}), -ENODEV);
+  uint32_t queue = 0;
+  EXPECT_EQ(device.create_queue(lookup.vm(), queue), -ENODEV);
+}
+
+TEST(Unplug, UnbindWithJobsInFlight) {
+  const std::string address = card_address();
+  ASSERT_FALSE(address.empty());
+  {
+    Device device;
+    LookupJob lookup(device, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 500);
+    Buffer host(device, 1 << 20, DRM_NPU_PLACEMENT_HOST);
+    host.bytes()[5] = 5;
+    const std::vector<drm_npu_job> jobs(device.caps().max_jobs, lookup.job());
+    const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+    for (int i = 0; i < 8; ++i)
+      ASSERT_EQ(device.submit(lookup.queue(), jobs, {}, {&done, 1}), 0);
+    const int fence_file = device.export_fence(done.handle);
+    ASSERT_GE(fence_file, 0);
+
+    ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/unbind", address));
+    EXPECT_EQ(sync_file_status(fence_file, 10), -ENODEV);
+    close(fence_file);
+    expect_gone(device, lookup);
+    // No SIGBUS, whatever the value.
+    volatile uint8_t byte = host.bytes()[5];
+    byte = lookup.output().bytes()[1];
+    host.bytes()[7] = byte;
+  }
+  ASSERT_TRUE(node().empty());
+  ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/bind", address));
+  ASSERT_TRUE(wait_for_node());
+  Device device;
+  EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
+  LookupJob lookup(device, 4096, 1, DRM_NPU_PLACEMENT_CARD);
+  EXPECT_EQ(lookup.run_checked(3), 0);
+}
+
+// Last: the card does not come back.
+TEST(Unplug, XTheCardLeavesTheBus) {
+  Device device;
+  LookupJob lookup(device, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 500);
+  const drm_npu_job job = lookup.job();
+  const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {}, {&done, 1}), 0);
+  ASSERT_TRUE(inject("kind=gone"));
+  ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {}, {&done, 1}), 0);
+  ASSERT_EQ(device.wait_syncobj(done.handle, 10), 0);
+  EXPECT_EQ(device.fence_status(done.handle), -ENODEV);
+  expect_gone(device, lookup);
+}
+
+}  // namespace
+}  // namespace kmd
