@@ -10,6 +10,15 @@ if(NOT CMAKE_BUILD_TYPE)
   endif()
 endif()
 
+# Several trees of this project on one machine share what they compile.
+find_program(NPU_CCACHE ccache)
+if(NPU_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  foreach(language C CXX)
+    set(CMAKE_${language}_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+      "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1 "${NPU_CCACHE}")
+  endforeach()
+endif()
+
 option(NPU_WERROR "Treat compiler warnings as errors" ${CONFIG_BUILD_WERROR})
 option(NPU_TESTS "Build the tests" ${CONFIG_BUILD_TESTS})
 set(NPU_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=, e.g. address,undefined")
