@@ -145,6 +145,7 @@ static struct npu_table *npu_mmu_leaf_table(struct npu_mmu *mmu, u64 va)
 	unsigned int level;
 
 	for (level = NPU_MMU_LEVELS - 1; table && level; level--)
+		/* Pairs with npu_mmu_prepare(): what is linked is initialised. */
 		table = smp_load_acquire(&table->below[npu_mmu_index(va, level)]);
 	return table;
 }

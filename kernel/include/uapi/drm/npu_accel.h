@@ -37,9 +37,16 @@ extern "C" {
 #define DRM_NPU_QUEUE_STATE		0x08
 #define DRM_NPU_SUBMIT			0x09
 
-/* A user-space array: count elements of stride bytes each. */
+/*
+ * A user-space array: count elements of stride bytes each. Elements longer than
+ * the driver's version must be zero beyond it. At most 1024 bind operations
+ * and 256 syncs in one array; more is EINVAL.
+ */
 struct drm_npu_array {
-	/** @stride: Size of one element; at least that of its first version. */
+	/**
+	 * @stride: Size of one element; at least that of its first version, at
+	 * most 1024, a multiple of 8.
+	 */
 	__u32 stride;
 	/** @count: Number of elements. */
 	__u32 count;
@@ -74,7 +81,7 @@ enum drm_npu_query_type {
 struct drm_npu_dev_query {
 	/** @type: enum drm_npu_query_type. */
 	__u32 type;
-	/** @size: In: bytes at pointer. Out: bytes of the driver's block. */
+	/** @size: In: bytes at pointer, at most 4096. Out: bytes of the driver's block. */
 	__u32 size;
 	/** @pointer: User pointer, 0 to ask for the size. */
 	__u64 pointer;
@@ -233,7 +240,7 @@ struct drm_npu_bo_mmap_offset {
 
 /* ---- Address spaces --------------------------------------------------- */
 
-/** struct drm_npu_vm_create - make an empty address space */
+/** struct drm_npu_vm_create - make an empty address space; ENOSPC: too many in this file */
 struct drm_npu_vm_create {
 	/** @flags: Zero. */
 	__u32 flags;
@@ -257,7 +264,7 @@ struct drm_npu_sync {
 	__u32 handle;
 	/** @flags: DRM_NPU_SYNC_TIMELINE: a point of a timeline syncobj. */
 	__u32 flags;
-	/** @point: The point; 0 for a binary syncobj. */
+	/** @point: The point, > 0; 0 for a binary syncobj. */
 	__u64 point;
 };
 
@@ -321,13 +328,20 @@ enum drm_npu_priority {
 	DRM_NPU_PRIORITY_HIGH = 2,
 };
 
-/** struct drm_npu_queue_create - make a queue on an address space */
+/**
+ * struct drm_npu_queue_create - make a queue on an address space
+ *
+ * ENOSPC: the file has caps.max_queues already, or the card has no more.
+ */
 struct drm_npu_queue_create {
 	/** @vm_id: Address space of all its jobs. */
 	__u32 vm_id;
 	/** @priority: enum drm_npu_priority; EACCES if not permitted. */
 	__u32 priority;
-	/** @cycle_limit: Modelled cycles per job, 0 = the administrator's limit. */
+	/**
+	 * @cycle_limit: Modelled cycles per job, 0 = the administrator's limit;
+	 * EINVAL above that (module parameter cycle_limit).
+	 */
 	__u64 cycle_limit;
 	/** @core_mask: Cores it may use, 0 = all. */
 	__u32 core_mask;
@@ -417,6 +431,7 @@ struct drm_npu_job {
  *  -EFAULT MMU_FAULT, SRAM_RANGE; -EINVAL BAD_COMMAND, HAZARD, DEADLOCK;
  *  -ETIME BUDGET, HANG; -EIO ECC, DMA_ERROR; -ECANCELED ABORTED, VICTIM;
  *  -ENODEV card gone. QUEUE_STATE tells more.
+ * EBUSY: 4096 submissions of the queue are unfinished; wait for one.
  */
 struct drm_npu_submit {
 	/** @queue_id: Queue. */
