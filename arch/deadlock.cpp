@@ -33,39 +33,46 @@ bool GangOrder::next(unsigned& core, uint32_t& index) {
   return false;
 }
 
-bool GangOrder::blocked(unsigned& core, uint32_t& index, unsigned& wait) const {
-  for (core = 0; core < streams_.size(); ++core) {
-    index = next_[core];
+bool GangOrder::at_end() const {
+  for (size_t core = 0; core < streams_.size(); ++core)
+    if (next_[core] < streams_[core].size()) return false;
+  return true;
+}
+
+void GangOrder::report_deadlock(StreamError& error) const {
+  error = {};
+  error.status = NPU_STATUS_DEADLOCK;
+  for (unsigned core = 0; core < streams_.size(); ++core) {
+    const uint32_t index = next_[core];
     if (index >= streams_[core].size()) continue;
     const npu_command_header& header = streams_[core][index].header();
-    for (wait = 0; wait < NPU_WAITS; ++wait)
-      if (header.wait[wait] != 0 && !met(header.wait[wait])) return true;
+    for (unsigned i = 0; i < NPU_WAITS; ++i) {
+      const uint32_t wait = header.wait[i];
+      if (wait == 0 || met(wait)) continue;
+      error.command = index;
+      error.engine = header.engine;
+      error.core = static_cast<uint8_t>(core);
+      error.source_op = header.source_op;
+      error.text = format_text(
+          "core %u, command %u (%s, operator %u): wait[%u] for %u commands of %s on core %u can "
+          "never be met",
+          core, index, opcode_name(header.opcode), header.source_op, i, wait & NPU_WAIT_COUNT_MASK,
+          engine_name(wait >> NPU_WAIT_ENGINE_SHIFT & 0xf), wait >> NPU_WAIT_CORE_SHIFT & 0xf);
+      return;
+    }
   }
-  return false;
 }
 
 bool check_deadlock(std::span<const Stream> streams, StreamError& error) {
   // Decoding has proved a single stream free of deadlock.
   if (streams.size() <= 1) return true;
   GangOrder order(streams);
-  unsigned core, wait;
+  unsigned core;
   uint32_t index;
   while (order.next(core, index)) {
   }
-  if (!order.blocked(core, index, wait)) return true;
-  const npu_command_header& header = streams[core][index].header();
-  const uint32_t field = header.wait[wait];
-  error = {};
-  error.status = NPU_STATUS_DEADLOCK;
-  error.command = index;
-  error.engine = header.engine;
-  error.core = static_cast<uint8_t>(core);
-  error.source_op = header.source_op;
-  error.text = format_text(
-      "core %u, command %u (%s, operator %u): wait[%u] for %u commands of %s on core %u can never "
-      "be met",
-      core, index, opcode_name(header.opcode), header.source_op, wait, field & NPU_WAIT_COUNT_MASK,
-      engine_name(field >> NPU_WAIT_ENGINE_SHIFT & 0xf), field >> NPU_WAIT_CORE_SHIFT & 0xf);
+  if (order.at_end()) return true;
+  order.report_deadlock(error);
   return false;
 }
 

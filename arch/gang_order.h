@@ -20,12 +20,13 @@ class GangOrder {
  public:
   explicit GangOrder(std::span<const Stream> streams);
 
-  // Takes the next command; false at the end, and when none can be taken:
-  // then blocked() tells which.
+  // Takes the next command; false at the end, and when none can be taken.
   bool next(unsigned& core, uint32_t& index);
 
-  // True, with the command and the wait (0..NPU_WAITS-1) that can never be met.
-  bool blocked(unsigned& core, uint32_t& index, unsigned& wait) const;
+  // After next() returned false: whether all commands have been taken.
+  bool at_end() const;
+  // If not: fills `error` with a wait that can never be met.
+  void report_deadlock(StreamError& error) const;
 
  private:
   bool met(uint32_t wait) const;

@@ -7,6 +7,7 @@
 #include "arch/hazards.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "arch/gang_order.h"
@@ -115,10 +116,12 @@ void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const 
     const uint64_t until = std::min(last, block_first + kBlockGranules - 1);
     const bool whole = first == block_first && until == block_first + kBlockGranules - 1;
     if (whole && sram.fine[block] < 0) {
+      ++touched_;
       if (!update(sram.blocks[block], access, slot, conflict))
         conflict.address = first * kHazardGranule;
     } else {
       Cell* cells = split(sram, block);
+      touched_ += until - first + 1;
       for (uint64_t granule = first; granule <= until; ++granule) {
         if (!update(cells[granule - block_first], access, slot, conflict)) {
           conflict.address = granule * kHazardGranule;
@@ -172,18 +175,21 @@ bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
   }
   if (!access.write) {
     // An operand in place is replaced by the command's own write.
-    if (!access.in_place) cell.read[slot] = own_count_;
+    if (access.in_place) return true;
+    cell.read[slot] = own_count_;
+    cell.readers |= static_cast<uint16_t>(1u << slot);
     return true;
   }
-  for (unsigned other = 0; other < NPU_ENGINE_COUNT + gang_; ++other) {
-    if (cell.read[other] != 0 && !ordered(access.core, other, cell.read[other])) {
+  for (unsigned left = cell.readers; left != 0; left &= left - 1) {
+    const unsigned other = static_cast<unsigned>(std::countr_zero(left));
+    if (!ordered(access.core, other, cell.read[other])) {
       conflict = {true, false, other, cell.read[other], 0};
       return false;
     }
-    cell.read[other] = 0;
   }
+  cell.readers = 0;
   cell.write = own_count_;
-  cell.writer = static_cast<uint8_t>(slot);
+  cell.writer = static_cast<uint16_t>(slot);
   return true;
 }
 

@@ -24,6 +24,8 @@ class HazardDetector {
   // `error` at a hazard; the detector is then of no more use. Work is bounded
   // by the bytes of SRAM that the command touches.
   bool add(const Command& command, unsigned core, uint32_t index, StreamError& error);
+  // Granules and blocks of granules looked at so far: the work done.
+  uint64_t touched() const { return touched_; }
 
  private:
   // Engines that can reach one SRAM: the own four, and LOAD of the others.
@@ -34,7 +36,8 @@ class HazardDetector {
   // counts of the slot's engine; 0 is none.
   struct Cell {
     uint32_t write = 0;
-    uint8_t writer = 0;  // slot
+    uint16_t writer = 0;   // slot
+    uint16_t readers = 0;  // slots with a read since the write, one bit each
     uint32_t read[kSlots] = {};
   };
   struct Sram {
@@ -72,6 +75,7 @@ class HazardDetector {
   std::vector<uint32_t> counts_;  // per core and engine
   Clock clock_;                   // of the command being added
   uint32_t own_count_ = 0;
+  uint64_t touched_ = 0;
   std::vector<SramAccess> accesses_;
 };
 

@@ -1,151 +1,31 @@
 // SPDX-License-Identifier: MIT
-//
-// Event simulation of a job. Time advances from event to event; between events
-// every active command progresses at a constant rate. Rates and remaining work
-// are 48.16 fixed point, so that results are the same everywhere.
+#include "arch/job_simulation.h"
+
 #include <algorithm>
-#include <limits>
+#include <utility>
 
 #include "arch/command_cost.h"
-#include "arch/sram_access.h"
-#include "arch/timing.h"
-#include "arch/tlb_model.h"
 #include "npu/mmu.h"
 
 namespace npu::arch {
 namespace {
 
-constexpr unsigned kFraction = 16;
-constexpr uint64_t kOne = uint64_t{1} << kFraction;
-constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
-
 // The sequencer reads ahead of dispatch, a chunk at a time.
 constexpr uint64_t kFetchChunkBytes = 1024;
 constexpr uint64_t kFetchAheadBytes = 4 * kFetchChunkBytes;
 
-constexpr unsigned kCommandsKey = NPU_MAX_REGIONS;  // the streams' region in the TLB
+// Regions in the TLB beyond the job's own: the streams, and the region table.
+constexpr unsigned kCommandsKey = NPU_MAX_REGIONS;
+constexpr unsigned kTableKey = kCommandsKey + NPU_MAX_CORES;
 
-enum class Via : uint8_t { kNone, kCard, kHost };  // which external channel work goes through
+uint32_t saturated(uint64_t value) {
+  return static_cast<uint32_t>(std::min<uint64_t>(value, std::numeric_limits<uint32_t>::max()));
+}
 
-// Work in progress: bytes of an external channel, or cycles of a unit.
-struct Work {
-  bool active = false;
-  Via via = Via::kNone;
-  uint64_t remaining = 0;
-  uint64_t rate = 0;           // per cycle
-  uint64_t cap = kOne;         // rate with nothing else active
-  uint64_t sram_per_unit = 0;  // bytes through SRAM ports per unit of work
+}  // namespace
 
-  void begin(uint64_t units) {
-    active = true;
-    remaining = units << kFraction;
-  }
-};
-
-enum class Phase : uint8_t {
-  kIdle,     // nothing at the head of the FIFO, or not looked at yet
-  kWaiting,  // head's waits are not met
-  kPrelude,  // waits' cost, latency, decode, ...
-  kWorking,
-  kHolding,  // MAC: done, but the bank before it has not drained
-};
-
-struct Engine {
-  Phase phase = Phase::kIdle;
-  std::vector<uint32_t> list;  // its commands' indices in the stream
-  uint32_t dispatched = 0;     // of the list
-  uint32_t started = 0;
-  uint32_t retired = 0;
-  std::vector<uint64_t> dispatched_at;  // of each dispatched command
-  uint64_t head_since = 0;
-  uint64_t ready_at = kNever;  // waits of the first command not started were met
-  uint64_t started_at = 0;
-  uint64_t until = 0;  // end of kPrelude
-  uint64_t drain_cycles = 0;
-  uint64_t drained_at = kNever;  // of a MAC command whose array part is over
-  uint64_t drain_started_at = 0;
-  uint64_t drain_ideal = 0;
-  uint64_t ideal_cycles = 0;
-  Work work;
-};
-
-struct Sequencer {
-  uint32_t next = 0;  // command
-  bool dispatching = false;
-  uint64_t until = 0;
-  uint64_t consumed_bytes = 0;
-  uint64_t head_since = 0;
-};
-
-struct Fetcher {
-  uint64_t total_bytes = 0;
-  uint64_t fetched_bytes = 0;
-  uint64_t chunk_bytes = 0;  // under way
-  bool waiting = false;      // for latency
-  uint64_t until = 0;
-  Work work;
-};
-
-struct Core {
-  Engine engines[NPU_ENGINE_COUNT];
-  Sequencer sequencer;
-  Fetcher fetcher;
-};
-
-class Simulation {
- public:
-  Simulation(const TimingInput& input, const npu_target& target,
-             std::vector<npu_profile_command>* trace);
-  JobTiming run();
-
- private:
-  Via memory_of(unsigned region) const;
-  uint64_t latency(Via via) const {
-    return via == Via::kHost ? target_.pcie_latency_cycles : target_.card_latency_cycles;
-  }
-  uint64_t bandwidth(Via via) const {
-    return via == Via::kHost ? target_.pcie_bytes_per_cycle : target_.card_bytes_per_cycle;
-  }
-  void count_external(Via via, uint64_t bytes) {
-    (via == Via::kHost ? timing_.pcie_bytes : timing_.card_bytes) += bytes;
-  }
-  // Counts the walks' reads and returns their time, one after the other.
-  uint64_t walk_cycles(uint64_t walks);
-
-  bool step(unsigned core);  // whatever can happen at `now_`; true if something did
-  bool step_fetcher(Core& core);
-  bool step_sequencer(unsigned core);
-  bool step_engine(unsigned core, unsigned engine);
-  bool execute_in_sequencer(unsigned core, const Command& command, uint32_t index);
-  void start(unsigned core, unsigned engine);
-  void start_dma(Engine& engine, const Command& command, uint64_t ready, uint64_t previous);
-  void retire(unsigned core, unsigned engine, uint64_t started_at, uint64_t ideal_cycles);
-  bool waits_met(const npu_command_header& header) const;
-  uint64_t wait_cost(const npu_command_header& header, unsigned core, unsigned engine) const;
-  npu_profile_command* record(unsigned core, uint32_t index);
-  void begin_fetch_chunk(Fetcher& fetcher);
-
-  void set_rates();
-  void share(Via via);
-  uint64_t next_event() const;
-  void advance(uint64_t to);
-
-  const TimingInput& input_;
-  const npu_target& target_;
-  std::vector<npu_profile_command>* trace_;
-  std::vector<size_t> trace_base_;
-  std::vector<Core> cores_;
-  TlbModel tlb_;
-  JobTiming timing_;
-  uint64_t now_ = 0;
-  uint64_t tables_ready_ = 0;
-  Via tables_;
-  bool rates_valid_ = false;
-  std::vector<SramAccess> accesses_;
-};
-
-Simulation::Simulation(const TimingInput& input, const npu_target& target,
-                       std::vector<npu_profile_command>* trace)
+JobSimulation::JobSimulation(const TimingInput& input, const npu_target& target,
+                             std::vector<npu_profile_command>* trace)
     : input_(input),
       target_(target),
       trace_(trace),
@@ -167,27 +47,23 @@ Simulation::Simulation(const TimingInput& input, const npu_target& target,
   if (trace_ != nullptr) trace_->assign(commands, {});
 }
 
-Via Simulation::memory_of(unsigned region) const {
+Via JobSimulation::memory_of(unsigned region) const {
   if (!input_.region_memory) return Via::kCard;
   return input_.region_memory(region) == External::kHost ? Via::kHost : Via::kCard;
 }
 
-uint64_t Simulation::walk_cycles(uint64_t walks) {
+uint64_t JobSimulation::walk_cycles(uint64_t walks) {
   count_external(tables_, walks * NPU_MMU_LEVELS * target_.dma_granule_bytes);
   return walks * NPU_MMU_LEVELS * latency(tables_);
 }
 
-npu_profile_command* Simulation::record(unsigned core, uint32_t index) {
+npu_profile_command* JobSimulation::record(unsigned core, uint32_t index) {
   return trace_ == nullptr ? nullptr : &(*trace_)[trace_base_[core] + index];
-}
-
-uint32_t saturated(uint64_t value) {
-  return static_cast<uint32_t>(std::min<uint64_t>(value, std::numeric_limits<uint32_t>::max()));
 }
 
 // ---- Command fetch ---------------------------------------------------------
 
-void Simulation::begin_fetch_chunk(Fetcher& fetcher) {
+void JobSimulation::begin_fetch_chunk(Fetcher& fetcher) {
   fetcher.chunk_bytes = std::min(kFetchChunkBytes, fetcher.total_bytes - fetcher.fetched_bytes);
   const uint64_t granule = target_.dma_granule_bytes;
   const uint64_t bytes = (fetcher.chunk_bytes + granule - 1) / granule * granule;
@@ -198,7 +74,7 @@ void Simulation::begin_fetch_chunk(Fetcher& fetcher) {
   rates_valid_ = false;
 }
 
-bool Simulation::step_fetcher(Core& core) {
+bool JobSimulation::step_fetcher(Core& core) {
   Fetcher& fetcher = core.fetcher;
   if (fetcher.waiting) {
     if (now_ < fetcher.until) return false;
@@ -232,7 +108,7 @@ bool Simulation::step_fetcher(Core& core) {
 
 // ---- Sequencer -------------------------------------------------------------
 
-bool Simulation::waits_met(const npu_command_header& header) const {
+bool JobSimulation::waits_met(const npu_command_header& header) const {
   for (const uint32_t wait : header.wait) {
     if (wait == 0) continue;
     const Engine& engine =
@@ -242,8 +118,8 @@ bool Simulation::waits_met(const npu_command_header& header) const {
   return true;
 }
 
-uint64_t Simulation::wait_cost(const npu_command_header& header, unsigned core,
-                               unsigned engine) const {
+uint64_t JobSimulation::wait_cost(const npu_command_header& header, unsigned core,
+                                  unsigned engine) const {
   uint64_t cost = 0;
   for (const uint32_t wait : header.wait) {
     if (wait == 0) continue;
@@ -257,7 +133,7 @@ uint64_t Simulation::wait_cost(const npu_command_header& header, unsigned core,
   return cost;
 }
 
-bool Simulation::execute_in_sequencer(unsigned core, const Command& command, uint32_t index) {
+bool JobSimulation::execute_in_sequencer(unsigned core, const Command& command, uint32_t index) {
   if (!waits_met(command.header())) return false;
   if (command.opcode() == NPU_OP_YIELD)
     for (const Engine& engine : cores_[core].engines)
@@ -281,7 +157,7 @@ bool Simulation::execute_in_sequencer(unsigned core, const Command& command, uin
   return true;
 }
 
-bool Simulation::step_sequencer(unsigned core) {
+bool JobSimulation::step_sequencer(unsigned core) {
   Sequencer& sequencer = cores_[core].sequencer;
   const Stream& stream = input_.streams[core];
   if (sequencer.next == stream.size()) return false;
@@ -312,8 +188,8 @@ bool Simulation::step_sequencer(unsigned core) {
 
 // `ready`: waits met and paid for; `previous`: start of the engine's command
 // before.
-void Simulation::start_dma(Engine& engine, const Command& command, uint64_t ready,
-                           uint64_t previous) {
+void JobSimulation::start_dma(Engine& engine, const Command& command, uint64_t ready,
+                              uint64_t previous) {
   const npu_command_dma& dma = command.dma();
   const CommandCost cost = dma_cost(command, target_);
   timing_.sram_bytes += cost.sram_bytes;
@@ -356,7 +232,7 @@ void Simulation::start_dma(Engine& engine, const Command& command, uint64_t read
 }
 
 // The head's waits are met.
-void Simulation::start(unsigned core, unsigned engine_index) {
+void JobSimulation::start(unsigned core, unsigned engine_index) {
   Engine& engine = cores_[core].engines[engine_index];
   const uint32_t index = engine.list[engine.started];
   const Command& command = input_.streams[core][index];
@@ -413,8 +289,8 @@ void Simulation::start(unsigned core, unsigned engine_index) {
   ++engine.started;
 }
 
-void Simulation::retire(unsigned core, unsigned engine_index, uint64_t started_at,
-                        uint64_t ideal_cycles) {
+void JobSimulation::retire(unsigned core, unsigned engine_index, uint64_t started_at,
+                           uint64_t ideal_cycles) {
   Engine& engine = cores_[core].engines[engine_index];
   const uint32_t index = engine.list[engine.retired++];
   const uint64_t cycles = now_ - started_at;
@@ -426,7 +302,7 @@ void Simulation::retire(unsigned core, unsigned engine_index, uint64_t started_a
   }
 }
 
-bool Simulation::step_engine(unsigned core, unsigned engine_index) {
+bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
   Engine& engine = cores_[core].engines[engine_index];
   if (engine.drained_at <= now_) {
     engine.drained_at = kNever;
@@ -475,7 +351,7 @@ bool Simulation::step_engine(unsigned core, unsigned engine_index) {
   return false;
 }
 
-bool Simulation::step(unsigned core) {
+bool JobSimulation::step(unsigned core) {
   bool any = false;
   for (unsigned engine = 0; engine < NPU_ENGINE_COUNT; ++engine)
     while (step_engine(core, engine)) any = true;
@@ -486,61 +362,35 @@ bool Simulation::step(unsigned core) {
 
 // ---- Rates and time --------------------------------------------------------
 
-// Equal shares of a channel; what a work cannot use goes to the others.
-void Simulation::share(Via via) {
-  Work* active[NPU_MAX_CORES * 3];
-  unsigned count = 0;
-  for (Core& core : cores_) {
-    for (Work* work : {&core.engines[NPU_ENGINE_LOAD].work, &core.engines[NPU_ENGINE_STORE].work,
-                       &core.fetcher.work})
-      if (work->active && work->via == via) active[count++] = work;
+void JobSimulation::set_rates() {
+  Work* active[NPU_MAX_CORES * (NPU_ENGINE_COUNT + 1)];
+  for (const Via via : {Via::kCard, Via::kHost}) {
+    size_t count = 0;
+    for (Core& core : cores_)
+      for (Work* work : {&core.engines[NPU_ENGINE_LOAD].work, &core.engines[NPU_ENGINE_STORE].work,
+                         &core.fetcher.work})
+        if (work->active && work->via == via) active[count++] = work;
+    share_channel({active, count}, bandwidth(via));
   }
-  uint64_t left = kOne * bandwidth(via);
-  while (count != 0) {
-    const uint64_t equal = left / count;
-    unsigned kept = 0;
-    for (unsigned i = 0; i < count; ++i) {
-      if (active[i]->cap <= equal) {
-        active[i]->rate = active[i]->cap;
-        left -= active[i]->cap;
-      } else {
-        active[kept++] = active[i];
-      }
-    }
-    if (kept == count) {
-      for (unsigned i = 0; i < count; ++i) active[i]->rate = std::max<uint64_t>(equal, 1);
-      return;
-    }
-    count = kept;
-  }
-}
-
-void Simulation::set_rates() {
-  for (const Via via : {Via::kCard, Via::kHost}) share(via);
   for (Core& core : cores_) {
-    uint64_t demand = 0;
+    size_t count = 0;
     for (Engine& engine : core.engines) {
       if (!engine.work.active) continue;
       if (engine.work.via == Via::kNone) engine.work.rate = engine.work.cap;
-      // rate * sram_per_unit is at most a few SRAM words, squared fraction.
-      demand += engine.work.rate * engine.work.sram_per_unit >> kFraction;
+      active[count++] = &engine.work;
     }
-    const uint64_t limit = kOne * 4 * target_.sram_word_bytes;
-    if (demand <= limit) continue;
-    for (Engine& engine : core.engines)
-      if (engine.work.active)
-        engine.work.rate = std::max<uint64_t>(engine.work.rate * limit / demand, 1);
+    limit_sram({active, count}, uint64_t{4} * target_.sram_word_bytes);
   }
   rates_valid_ = true;
 }
 
-uint64_t Simulation::next_event() const {
+uint64_t JobSimulation::next_event() const {
   uint64_t next = kNever;
   const auto at = [&](uint64_t time) {
     if (time > now_) next = std::min(next, time);
   };
   const auto end_of = [&](const Work& work) {
-    if (work.active) at(now_ + (work.remaining + work.rate - 1) / work.rate);
+    if (work.active) at(now_ + work.cycles_left());
   };
   for (const Core& core : cores_) {
     for (const Engine& engine : core.engines) {
@@ -555,56 +405,67 @@ uint64_t Simulation::next_event() const {
   return next;
 }
 
-void Simulation::advance(uint64_t to) {
+void JobSimulation::advance(uint64_t to) {
   const uint64_t cycles = to - now_;
-  const auto progress = [&](Work& work) {
-    if (!work.active) return;
-    const uint64_t done = work.rate * cycles;
-    work.remaining -= std::min(work.remaining, done);
-  };
   for (Core& core : cores_) {
-    for (Engine& engine : core.engines) progress(engine.work);
-    progress(core.fetcher.work);
+    for (Engine& engine : core.engines)
+      if (engine.work.active) engine.work.progress(cycles);
+    if (core.fetcher.work.active) core.fetcher.work.progress(cycles);
   }
   now_ = to;
 }
 
-JobTiming Simulation::run() {
+// Everything that can happen at this instant. Retirements wake other cores, so
+// all are asked until none has anything to do.
+void JobSimulation::settle() {
+  bool any = true;
+  while (any) {
+    any = false;
+    for (unsigned core = 0; core < cores_.size(); ++core) any = step(core) || any;
+  }
+  if (!rates_valid_) set_rates();
+}
+
+void JobSimulation::begin_job() {
   // The packet comes from host memory; then the region table and the streams
   // are read at the same time.
   count_external(Via::kHost, sizeof(npu_packet));
   now_ = target_.pcie_latency_cycles +
          (sizeof(npu_packet) + target_.pcie_bytes_per_cycle - 1) / target_.pcie_bytes_per_cycle;
-  uint64_t table_walk = walk_cycles(tlb_.walks(kCommandsKey + NPU_MAX_CORES, uint64_t{0}));
+  const uint64_t walk = walk_cycles(tlb_.walks(kTableKey, uint64_t{0}));
   count_external(tables_, target_.dma_granule_bytes);
-  tables_ready_ = now_ + table_walk + latency(tables_);
+  tables_ready_ = now_ + walk + latency(tables_);
+}
 
-  for (;;) {
-    // Retirements wake other cores at the same instant.
-    bool any = true;
-    while (any) {
-      any = false;
-      for (unsigned core = 0; core < cores_.size(); ++core) any = step(core) || any;
-    }
-    if (!rates_valid_) set_rates();
-    const uint64_t next = next_event();
-    if (next == kNever) break;
-    advance(next);
-  }
-
+void JobSimulation::end_job() {
   count_external(Via::kHost, sizeof(npu_completion));
   timing_.cycles =
       std::max(now_, tables_ready_) +
       (sizeof(npu_completion) + target_.pcie_bytes_per_cycle - 1) / target_.pcie_bytes_per_cycle;
   timing_.energy_pj = job_energy_pj(timing_, target_);
-  return timing_;
 }
 
-}  // namespace
+bool JobSimulation::run(uint64_t events) {
+  if (!std::exchange(begun_, true)) begin_job();
+  for (; !over_ && events != 0; --events) {
+    settle();
+    const uint64_t next = next_event();
+    if (next == kNever) {
+      end_job();
+      over_ = true;
+    } else {
+      advance(next);
+    }
+  }
+  return over_;
+}
 
 JobTiming simulate_job(const TimingInput& input, const npu_target& target,
                        std::vector<npu_profile_command>* trace) {
-  return Simulation(input, target, trace).run();
+  JobSimulation simulation(input, target, trace);
+  while (!simulation.run(kNever)) {
+  }
+  return simulation.timing();
 }
 
 }  // namespace npu::arch

@@ -1,50 +1,21 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <cstring>
 
-#include "arch/command_check.h"
 #include "arch/mac_shape.h"
-#include "arch/sram_access.h"
-#include "arch/stream.h"
+#include "arch/stream_decoder.h"
 #include "arch/text.h"
 
 namespace npu::arch {
-namespace {
+StreamDecoder::StreamDecoder(std::span<const std::byte> bytes, const npu_target& target,
+                             unsigned core, unsigned gang, Stream& stream, StreamError& error)
+    : bytes_(bytes), target_(target), core_(core), gang_(gang), stream_(stream), error_(error) {
+  stream_.clear();
+  error_ = {};
+}
 
-// What an accumulator bank holds at a point of the stream.
-struct Bank {
-  bool holds_sums = false;
-  npu_command_mac producer = {};
-};
-
-class Decoder {
- public:
-  Decoder(const npu_target& target, unsigned core, unsigned gang, StreamError& error)
-      : target_(target), core_(core), gang_(gang), error_(error) {}
-
-  bool decode(std::span<const std::byte> bytes, Stream& stream);
-
- private:
-  bool check(const Command& command);
-  bool check_header(const npu_command_header& header);
-  bool check_waits(const npu_command_header& header);
-  bool check_operands(const Command& command);
-  bool check_sequencer(const Command& command);
-  bool check_accumulators(const Command& command);
-  bool check_sram_range(const Command& command);
-  bool refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
-              uint64_t address, const std::string& text);
-
-  const npu_target& target_;
-  const unsigned core_, gang_;
-  StreamError& error_;
-  Violation violation_;
-  uint32_t counts_[NPU_ENGINE_COUNT + 1] = {};
-  Bank banks_[2];
-  std::vector<SramAccess> accesses_;
-};
-
-bool Decoder::refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
-                     uint64_t address, const std::string& text) {
+bool StreamDecoder::refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
+                           uint64_t address, const std::string& text) {
   error_.status = status;
   error_.command = index;
   error_.engine =
@@ -58,49 +29,56 @@ bool Decoder::refuse(npu_status_code status, uint32_t index, const npu_command_h
   return false;
 }
 
-bool Decoder::decode(std::span<const std::byte> bytes, Stream& stream) {
-  stream.clear();
-  error_ = {};
-  const npu_command_header none = {};
+bool StreamDecoder::check_size() {
   const uint32_t longest = std::min<uint32_t>(target_.max_stream_bytes, NPU_STREAM_MAX_BYTES);
-  if (bytes.size() > longest || bytes.size() % NPU_RECORD_BYTES != 0) {
-    refuse(NPU_STATUS_BAD_COMMAND, NPU_NO_COMMAND, none, 0, {});
-    error_.engine = NPU_ENGINE_DISPATCH;
-    error_.text = format_text("the stream has %zu bytes, must be a multiple of %u and at most %u",
-                              bytes.size(), NPU_RECORD_BYTES, longest);
-    return false;
+  if (bytes_.size() <= longest && bytes_.size() % NPU_RECORD_BYTES == 0) return true;
+  error_.status = NPU_STATUS_BAD_COMMAND;
+  error_.core = static_cast<uint8_t>(core_);
+  error_.text = format_text("the stream has %zu bytes, must be a multiple of %u and at most %u",
+                            bytes_.size(), NPU_RECORD_BYTES, longest);
+  return false;
+}
+
+bool StreamDecoder::decode(size_t commands) {
+  if (at_ == 0) {
+    if (!check_size()) return false;
+    stream_.reserve(bytes_.size() / NPU_RECORD_BYTES);
   }
-  stream.reserve(bytes.size() / NPU_RECORD_BYTES);
-  for (size_t at = 0; at < bytes.size();) {
-    Command command;
-    std::memcpy(command.records, bytes.data() + at, NPU_RECORD_BYTES);
-    std::memset(command.records + NPU_RECORD_BYTES, 0, NPU_RECORD_BYTES);
-    const uint32_t index = static_cast<uint32_t>(stream.size());
-    const npu_command_header& header = command.header();
-    violation_ = {};
-    if (!check_header(header)) return refuse(violation_.status, index, header, 0, violation_.text);
-    if (header.records == 2) {
-      if (bytes.size() - at < 2 * NPU_RECORD_BYTES)
-        return refuse(NPU_STATUS_BAD_COMMAND, index, header, 0,
-                      "records is 2, but the stream ends after the first");
-      std::memcpy(command.records + NPU_RECORD_BYTES, bytes.data() + at + NPU_RECORD_BYTES,
-                  NPU_RECORD_BYTES);
-    }
-    if (!check(command))
-      return refuse(violation_.status, index, header, violation_.address, violation_.text);
-    ++counts_[header.engine];
-    at += header.records * size_t{NPU_RECORD_BYTES};
-    stream.push_back(command);
-  }
+  for (; commands != 0 && !finished(); --commands)
+    if (!decode_one()) return false;
   return true;
 }
 
-bool Decoder::check(const Command& command) {
+bool StreamDecoder::decode_one() {
+  const std::span<const std::byte> rest = bytes_.subspan(at_);
+  Command command;
+  std::memcpy(command.records, rest.data(), NPU_RECORD_BYTES);
+  std::memset(command.records + NPU_RECORD_BYTES, 0, NPU_RECORD_BYTES);
+  const uint32_t index = static_cast<uint32_t>(stream_.size());
+  const npu_command_header& header = command.header();
+  violation_ = {};
+  if (!check_header(header)) return refuse(violation_.status, index, header, 0, violation_.text);
+  if (header.records == 2) {
+    if (rest.size() < 2 * NPU_RECORD_BYTES)
+      return refuse(NPU_STATUS_BAD_COMMAND, index, header, 0,
+                    "records is 2, but the stream ends after the first");
+    std::memcpy(command.records + NPU_RECORD_BYTES, rest.data() + NPU_RECORD_BYTES,
+                NPU_RECORD_BYTES);
+  }
+  if (!check(command))
+    return refuse(violation_.status, index, header, violation_.address, violation_.text);
+  ++counts_[header.engine];
+  at_ += header.records * size_t{NPU_RECORD_BYTES};
+  stream_.push_back(command);
+  return true;
+}
+
+bool StreamDecoder::check(const Command& command) {
   return check_waits(command.header()) && check_operands(command) && check_sram_range(command) &&
          check_accumulators(command);
 }
 
-bool Decoder::check_header(const npu_command_header& header) {
+bool StreamDecoder::check_header(const npu_command_header& header) {
   npu_engine engine;
   if (!opcode_engine(header.opcode, engine))
     return violation_.fail("opcode %#x is unknown", header.opcode);
@@ -111,7 +89,7 @@ bool Decoder::check_header(const npu_command_header& header) {
          violation_.zero("header flags", header.flags);
 }
 
-bool Decoder::check_waits(const npu_command_header& header) {
+bool StreamDecoder::check_waits(const npu_command_header& header) {
   for (int i = 0; i < NPU_WAITS; ++i) {
     const uint32_t wait = header.wait[i];
     if (wait == 0) continue;
@@ -135,7 +113,7 @@ bool Decoder::check_waits(const npu_command_header& header) {
   return true;
 }
 
-bool Decoder::check_operands(const Command& command) {
+bool StreamDecoder::check_operands(const Command& command) {
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
     case NPU_ENGINE_STORE:
@@ -149,7 +127,7 @@ bool Decoder::check_operands(const Command& command) {
   }
 }
 
-bool Decoder::check_sequencer(const Command& command) {
+bool StreamDecoder::check_sequencer(const Command& command) {
   if (command.opcode() == NPU_OP_NOP) {
     for (size_t i = sizeof(npu_command_header); i < NPU_RECORD_BYTES; ++i)
       if (command.records[i] != std::byte{0})
@@ -180,7 +158,7 @@ bool Decoder::check_sequencer(const Command& command) {
   return true;
 }
 
-bool Decoder::check_sram_range(const Command& command) {
+bool StreamDecoder::check_sram_range(const Command& command) {
   accesses_.clear();
   append_sram_accesses(command, core_, accesses_);
   for (const SramAccess& access : accesses_) {
@@ -197,7 +175,7 @@ bool Decoder::check_sram_range(const Command& command) {
 
 // The sums that ADD continues are those of a KEEP of the same shape, with
 // nothing between that overwrites them.
-bool Decoder::check_accumulators(const Command& command) {
+bool StreamDecoder::check_accumulators(const Command& command) {
   if (command.opcode() == NPU_OP_YIELD) {
     banks_[0].holds_sums = banks_[1].holds_sums = false;
     return true;
@@ -225,11 +203,10 @@ bool Decoder::check_accumulators(const Command& command) {
   return true;
 }
 
-}  // namespace
-
 bool decode_stream(std::span<const std::byte> bytes, const npu_target& target, unsigned core,
                    unsigned gang, Stream& stream, StreamError& error) {
-  return Decoder(target, core, gang, error).decode(bytes, stream);
+  return StreamDecoder(bytes, target, core, gang, stream, error)
+      .decode(bytes.size() / NPU_RECORD_BYTES + 1);
 }
 
 }  // namespace npu::arch

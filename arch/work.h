@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+//
+// Work in progress in modelled time, and how it shares bandwidth; internal to
+// arch. Rates and remaining work are 48.16 fixed point, so that results are the
+// same everywhere.
+#ifndef NPU_ARCH_WORK_H_
+#define NPU_ARCH_WORK_H_
+
+#include <cstdint>
+#include <span>
+
+namespace npu::arch {
+
+inline constexpr unsigned kFraction = 16;
+inline constexpr uint64_t kOne = uint64_t{1} << kFraction;
+
+enum class Via : uint8_t { kNone, kCard, kHost };  // which external channel work goes through
+
+// Bytes of an external channel, or cycles of a unit.
+struct Work {
+  bool active = false;
+  Via via = Via::kNone;
+  uint64_t remaining = 0;
+  uint64_t rate = 0;           // per cycle
+  uint64_t cap = kOne;         // rate with nothing else active
+  uint64_t sram_per_unit = 0;  // bytes through SRAM ports per unit of work
+
+  void begin(uint64_t units) {
+    active = true;
+    remaining = units << kFraction;
+  }
+  uint64_t cycles_left() const { return (remaining + rate - 1) / rate; }
+  void progress(uint64_t cycles) {
+    const uint64_t done = rate * cycles;
+    remaining -= remaining < done ? remaining : done;
+  }
+};
+
+// Sets the rates of works on one channel: equal shares of `bandwidth` bytes per
+// cycle; what a work cannot use goes to the others. Reorders `active`.
+void share_channel(std::span<Work*> active, uint64_t bandwidth);
+
+// Lowers the rates of one core's works in proportion if together they want
+// more than `bandwidth` bytes per cycle of its SRAM.
+void limit_sram(std::span<Work*> active, uint64_t bandwidth);
+
+}  // namespace npu::arch
+
+#endif  // NPU_ARCH_WORK_H_
