@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <thread>
 
@@ -62,6 +63,25 @@ TEST_F(Fault, HangOfOneDoesNotHurtAnother) {
   worker.join();
   EXPECT_EQ(device_.queue_state(other.queue()).health,
             static_cast<uint32_t>(DRM_NPU_QUEUE_HEALTHY));
+}
+
+// A job that takes several times the hang timeout, and makes progress all along.
+TEST_F(Fault, LongJobIsNoHang) {
+  const std::string parameter = "/sys/module/npu/parameters/hang_timeout_ms";
+  const std::string normal = read_file(parameter);
+  ASSERT_TRUE(write_file(parameter, "300"));
+  const drm_npu_counters before = device_.counters();
+  double seconds = 0;
+  for (uint32_t repeats = 4000; seconds < 1.2 && repeats < 100'000; repeats *= 2) {
+    LookupJob lookup(device_, 60000, 1, DRM_NPU_PLACEMENT_HOST, 0, repeats);
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_EQ(lookup.run_checked(2), 0);
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  ASSERT_TRUE(write_file(parameter, normal));
+  EXPECT_GT(seconds, 0.6) << "not long enough to show anything";
+  EXPECT_EQ(device_.counters().core_resets, before.core_resets);
+  EXPECT_EQ(device_.counters().card_resets, before.card_resets);
 }
 
 TEST_F(Fault, TooManyHangsBanTheQueue) {

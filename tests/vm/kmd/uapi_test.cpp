@@ -3,8 +3,11 @@
 // Every field of every ioctl, wrong in turn: the documented error, and nothing
 // changed. The driver sees what no library would send.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "device.h"
@@ -265,6 +268,28 @@ TEST(QueueCreate, BadArguments) {
   for (uint32_t priority : {DRM_NPU_PRIORITY_NORMAL, DRM_NPU_PRIORITY_LOW, DRM_NPU_PRIORITY_HIGH})
     wrong([&](auto& q) { q.priority = priority; }, 0);
   EXPECT_EQ(device.destroy_queue(99), -ENOENT);
+}
+
+TEST(QueueCreate, HighPriorityNeedsCapability) {
+  Device device;
+  uint32_t vm = 0;
+  ASSERT_EQ(device.create_vm(vm), 0);
+  fflush(nullptr);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    // The open file is inherited, the capability is not.
+    if (setgid(1000) != 0 || setuid(1000) != 0) _exit(1);
+    drm_npu_queue_create args = {};
+    args.vm_id = vm;
+    args.priority = DRM_NPU_PRIORITY_HIGH;
+    if (device.create_queue(args) != -EACCES) _exit(2);
+    args.priority = DRM_NPU_PRIORITY_NORMAL;
+    _exit(device.create_queue(args) != 0 ? 3 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(QueueCreate, LimitOfOneFile) {

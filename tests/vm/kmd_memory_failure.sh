@@ -1,0 +1,12 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Every allocation fails in turn. Needs a kernel built for that: see
+# docs/kernel.md; with the stock kernel the tests are skipped.
+#
+# vm: device=npu,card-memory-mib=16
+# vm: file=build/test/kmd_test
+# vm: timeout=400
+. ./tap.sh
+gtest ./kmd_test --gtest_filter='MemoryFailure.*'
+finish
