@@ -35,6 +35,15 @@ std::vector<int64_t> halvings(int64_t size, int64_t unit, size_t limit) {
   return out;
 }
 
+// Extents of a piece of a kernel: all of it or one tap of a usual kernel, any
+// halving of a larger one, within what a command can say.
+std::vector<int64_t> kernel_pieces(int64_t kernel) {
+  std::vector<int64_t> out = kernel <= 7 ? std::vector<int64_t>{kernel} : halvings(kernel, 1, 16);
+  if (out.back() != 1) out.push_back(1);
+  std::erase_if(out, [](int64_t piece) { return piece > 255; });
+  return out;
+}
+
 // Cycles of one MAC command of this size.
 uint64_t command_cycles(const MacLayer& layer, int64_t h, int64_t w, int64_t c, int64_t kh,
                         int64_t kw, int64_t kc, bool split, const npu_target& target) {
@@ -90,9 +99,8 @@ class Search {
     const bool poor = !best_ || (best_->tile_c < std::min<int64_t>(op.out_channels, target_.mac_outputs)) ||
                       best_->tile_h * best_->tile_w < std::min<int64_t>(16, layer_.used_h() * layer_.used_w());
     if (poor) {
-      for (const int64_t h : {kernel_h, int64_t{1}}) {
-        for (const int64_t w : {kernel_w, int64_t{1}}) {
-          if (h > 255 || w > 255) continue;
+      for (const int64_t h : kernel_pieces(kernel_h)) {
+        for (const int64_t w : kernel_pieces(kernel_w)) {
           for (const int64_t c : halvings(depth, std::min<int64_t>(depth, target_.mac_inputs), 12)) {
             if (h == kernel_h && w == kernel_w && c == depth) continue;
             tilings(h, w, c);

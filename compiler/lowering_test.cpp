@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT
+//
+// Every kind of layer at random shapes, compiled for cards with little and
+// much SRAM, run on the simulated card and compared with the interpreter.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "arch/target.h"
+#include "compiler/compile.h"
+#include "compiler/testing/random_graph.h"
+#include "compiler/verify/verify.h"
+
+namespace npu::compiler {
+namespace {
+
+using testing::RandomGraph;
+
+npu_target make_target(uint32_t sram_bytes) {
+  npu_target target = *arch::find_target("edge");
+  std::strcpy(target.name, "test");
+  target.sram_bytes = sram_bytes;
+  return target;
+}
+
+// Small enough that most layers need many tiles and split sums, up to one tile
+// per layer.
+constexpr uint32_t kSramSizes[] = {4096, 16384, 65536, 2097152};
+
+void check(const Graph& graph, const npu_target& target, bool fuse = true) {
+  CompileOptions options;
+  options.target = target;
+  options.fuse = fuse;
+  Diagnostics diagnostics;
+  const auto model = compile_graph(graph, options, diagnostics);
+  ASSERT_TRUE(model) << diagnostics.text();
+  const Verification result = verify(graph, model->file, target, 4);
+  EXPECT_TRUE(result.ok) << result.text << " (SRAM " << target.sram_bytes << ")";
+}
+
+void check_all_sizes(const Graph& graph) {
+  for (const uint32_t bytes : kSramSizes) check(graph, make_target(bytes));
+}
+
+TEST(Lowering, Convolutions) {
+  for (uint32_t seed = 1; seed <= 24; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t h = g.pick(1, 20), w = g.pick(1, 20), c = g.pick(1, 70);
+    const ValueId x = g.input({g.pick(1, 2), c, h, w}, g.byte_type());
+    g.output(g.conv(x, g.pick(1, 70), 1, g.window(h, w, 5, true)));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, GroupedConvolutions) {
+  for (uint32_t seed = 1; seed <= 16; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t groups = g.pick(2, 6), h = g.pick(1, 14), w = g.pick(1, 14);
+    const ValueId x = g.input({1, groups * g.pick(1, 20), h, w}, g.byte_type());
+    g.output(g.conv(x, groups * g.pick(1, 20), groups, g.window(h, w, 4, true)));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, DepthwiseConvolutions) {
+  for (uint32_t seed = 1; seed <= 16; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t c = g.pick(2, 60), h = g.pick(1, 24), w = g.pick(1, 24);
+    const ValueId x = g.input({1, c, h, w}, g.byte_type());
+    g.output(g.conv(x, c, c, g.window(h, w, 5, true)));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, OneDimensionalConvolutions) {
+  for (uint32_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t w = g.pick(5, 200), c = g.pick(1, 40);
+    const ValueId x = g.input({g.pick(1, 2), c, w}, g.byte_type());
+    Window window = g.window(1, w, 5, true);
+    g.output(g.conv(x, g.pick(1, 40), 1, window));
+    check_all_sizes(g.graph);
+  }
+}
+
+// Kernels as large as the image, whose pieces partly lie in padding only.
+TEST(Lowering, KernelsLargerThanSram) {
+  RandomGraph g(7);
+  const ValueId x = g.input({1, 40, 9, 9}, ByteType::kUint8);
+  Window window;
+  window.kernel[0] = window.kernel[1] = 11;
+  for (int i = 0; i < 2; ++i) window.pad_before[i] = window.pad_after[i] = 5;
+  g.output(g.conv(x, 5, 1, window));
+  check_all_sizes(g.graph);
+}
+
+// Pads beyond the kernel: some outputs see nothing but padding.
+TEST(Lowering, OutputsInThePadding) {
+  RandomGraph g(8);
+  const ValueId x = g.input({1, 6, 3, 3}, ByteType::kInt8);
+  Window window;
+  window.kernel[0] = window.kernel[1] = 2;
+  for (int i = 0; i < 2; ++i) window.pad_before[i] = window.pad_after[i] = 6;
+  g.output(g.conv(x, 20, 1, window));
+  check_all_sizes(g.graph);
+}
+
+TEST(Lowering, WideRows) {
+  RandomGraph g(9);
+  const ValueId x = g.input({1, 24, 2, 3000}, ByteType::kUint8);
+  Window window;
+  window.kernel[0] = 2;
+  window.kernel[1] = 3;
+  window.stride[1] = 2;
+  g.output(g.conv(x, 33, 1, window));
+  check_all_sizes(g.graph);
+}
+
+TEST(Lowering, Products) {
+  for (uint32_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const ValueId x = g.chance(50) ? g.input({g.pick(1, 40), g.pick(1, 300)}, g.byte_type())
+                                   : g.input({2, g.pick(1, 9), g.pick(1, 90)}, g.byte_type());
+    g.output(g.matmul(x, g.pick(1, 150)));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, ProductsDeeperThanSram) {
+  RandomGraph g(3);
+  const ValueId x = g.input({3, 70000}, ByteType::kUint8);
+  g.output(g.matmul(x, 2));
+  check_all_sizes(g.graph);
+}
+
+TEST(Lowering, ProductsOfTwoComputedOperands) {
+  for (uint32_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t batch = g.pick(1, 3), m = g.pick(1, 30), k = g.pick(1, 90), n = g.pick(1, 90);
+    const bool flat = g.chance(40);
+    const ValueId a = g.input(flat ? Shape{m, k} : Shape{batch, m, k}, g.byte_type());
+    // Also as the transposed operand that attention has.
+    ValueId b;
+    if (g.chance(50)) {
+      b = g.input(flat ? Shape{k, n} : Shape{batch, k, n}, g.byte_type());
+    } else {
+      b = g.transpose(g.input(flat ? Shape{n, k} : Shape{batch, n, k}, g.byte_type()),
+                      flat ? std::vector<int>{1, 0} : std::vector<int>{0, 2, 1});
+    }
+    g.output(g.dynamic_matmul(a, b));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, Pools) {
+  for (uint32_t seed = 1; seed <= 16; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t h = g.pick(1, 30), w = g.pick(1, 30);
+    const ValueId x = g.input({g.pick(1, 2), g.pick(1, 50), h, w}, g.byte_type());
+    g.output(g.pool(x, g.chance(50) ? PoolKind::kMax : PoolKind::kAverage,
+                    g.window(h, w, 5, false), g.chance(50)));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, GlobalAverages) {
+  for (uint32_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const ValueId x =
+        g.input({g.pick(1, 2), g.pick(1, 80), g.pick(1, 30), g.pick(1, 30)}, g.byte_type());
+    g.output(g.global_average(x));
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, GlobalAverageOfAnImageLargerThanSram) {
+  RandomGraph g(5);
+  g.output(g.global_average(g.input({1, 3, 300, 290}, ByteType::kUint8)));
+  check(g.graph, make_target(16384));
+  check(g.graph, make_target(65536));
+}
+
+TEST(Lowering, ElementWise) {
+  for (uint32_t seed = 1; seed <= 16; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const Shape shape{g.pick(1, 3), g.pick(1, 20), g.pick(1, 20), g.pick(1, 20)};
+    const ValueId x = g.input(shape, g.byte_type());
+    Shape other = shape;
+    for (int64_t& dim : other) {
+      if (g.chance(25)) dim = 1;
+    }
+    while (other.size() > 1 && other[0] == 1 && g.chance(50)) other.erase(other.begin());
+    const ValueId y = g.chance(70) ? g.input(other, g.byte_type()) : g.constant(other, g.byte_type());
+    const bool first = g.chance(50);
+    ValueId z = g.chance(50) ? g.add(first ? x : y, first ? y : x) : g.mul(first ? x : y, first ? y : x);
+    if (g.chance(50)) z = g.lut(z);
+    g.output(z);
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, DataMovement) {
+  for (uint32_t seed = 1; seed <= 24; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t c = g.pick(2, 9), h = g.pick(2, 9), w = g.pick(2, 9);
+    ValueId x = g.input({1, c, h, w}, ByteType::kUint8);
+    // Behind a convolution data lies channels last, behind an input row-major.
+    if (g.chance(60)) x = g.conv(x, c, 1, Window{});
+    for (int64_t steps = g.pick(1, 4); steps > 0; --steps) {
+      const Shape now = g.shape(x);
+      switch (g.pick(0, 4)) {
+        case 0: x = g.reshape(x, {now[0] * now[1], now[2], now[3], 1}); break;
+        case 1: x = g.transpose(x, {0, 2, 3, 1}); break;
+        case 2: x = g.concat({x, x}, static_cast<int>(g.pick(0, 3))); break;
+        case 3: {
+          Shape size = now;
+          size[1] = (size[1] + 1) / 2;
+          x = g.slice(x, {0, now[1] - size[1], 0, 0}, size);
+          break;
+        }
+        default: x = g.lut(x); break;
+      }
+    }
+    g.output(x);
+    check(g.graph, make_target(4096));
+    check(g.graph, make_target(65536));
+  }
+}
+
+TEST(Lowering, AnInputIsAnOutput) {
+  RandomGraph g(1);
+  const ValueId x = g.input({1, 5, 4, 3}, ByteType::kInt8);
+  g.output(x);
+  g.output(g.transpose(x, {0, 2, 3, 1}));
+  g.output(x);
+  check_all_sizes(g.graph);
+}
+
+// Chains that fusion turns into one command, with everything a chain can hold.
+TEST(Lowering, OutputChains) {
+  for (uint32_t seed = 1; seed <= 32; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t c = g.pick(1, 40), h = g.pick(2, 16), w = g.pick(2, 16);
+    const ValueId x = g.input({1, c, h, w}, g.byte_type());
+    ValueId y = g.conv(x, c, g.chance(30) ? c : 1, Window{});
+    if (g.chance(50)) y = g.lut(y);
+    if (g.chance(60)) {
+      const ValueId other = g.chance(50) ? x : g.conv(x, c, 1, Window{});
+      y = g.chance(50) ? g.add(y, other) : g.add(other, y);
+      if (g.chance(50)) y = g.lut(y);
+    }
+    if (g.chance(60)) {
+      Window window;
+      window.kernel[0] = window.stride[0] = g.pick(1, 2);
+      window.kernel[1] = window.stride[1] = g.pick(1, 2);
+      y = g.pool(y, g.chance(50) ? PoolKind::kMax : PoolKind::kAverage, window, false);
+    }
+    if (g.chance(40)) y = g.lut(y);
+    g.output(y);
+    check_all_sizes(g.graph);
+    check(g.graph, make_target(65536), false);
+  }
+}
+
+TEST(Lowering, FlattenedImagesIntoProducts) {
+  for (uint32_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t n = g.pick(1, 3), c = g.pick(1, 12), h = g.pick(1, 7), w = g.pick(1, 7);
+    const ValueId x = g.conv(g.input({n, c, h, w}, g.byte_type()), c, 1, Window{});
+    const ValueId flat = g.reshape(x, {n, c * h * w});
+    g.output(g.matmul(flat, g.pick(1, 20)));
+    if (g.chance(50)) g.output(g.lut(flat));
+    if (g.chance(30)) g.output(x);
+    check_all_sizes(g.graph);
+  }
+}
+
+// Whole networks share scratch memory and SRAM between layers.
+TEST(Lowering, RandomNetworks) {
+  const char* wanted = std::getenv("NPU_RANDOM_NETWORKS");
+  const uint32_t networks = wanted != nullptr ? static_cast<uint32_t>(std::atoi(wanted)) : 30;
+  for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    std::vector<ValueId> live{g.input({1, g.pick(1, 16), g.pick(4, 20), g.pick(4, 20)}, g.byte_type())};
+    for (int64_t layers = g.pick(2, 9); layers > 0; --layers) {
+      const ValueId x = live[static_cast<size_t>(g.pick(0, static_cast<int64_t>(live.size()) - 1))];
+      const Shape in = g.shape(x);
+      ValueId y = kNoValue;
+      switch (g.pick(0, 7)) {
+        case 0:
+        case 1: y = g.conv(x, g.pick(1, 40), 1, g.window(in[2], in[3], 3, true)); break;
+        case 2: y = g.conv(x, in[1], in[1], g.window(in[2], in[3], 3, false)); break;
+        case 3: y = g.pool(x, PoolKind::kMax, g.window(in[2], in[3], 3, false), false); break;
+        case 4: y = g.pool(x, PoolKind::kAverage, g.window(in[2], in[3], 3, false), g.chance(50)); break;
+        case 5: y = g.lut(x); break;
+        case 6:
+          for (const ValueId other : live) {
+            if (other != x && g.shape(other) == in) y = g.add(x, other);
+          }
+          if (y == kNoValue) y = g.mul(x, g.global_average(x));
+          break;
+        default:
+          y = x;
+          for (const ValueId other : live) {
+            if (other != x && g.shape(other) == in &&
+                g.graph.value(other).type == g.graph.value(x).type) {
+              y = g.concat({x, other}, 1);
+            }
+          }
+          if (y == x) y = g.lut(x);
+          break;
+      }
+      live.push_back(y);
+    }
+    g.output(live.back());
+    if (live.size() > 3 && g.chance(50)) g.output(live[live.size() / 2]);
+    const uint32_t bytes[] = {4096, 8192, 16384, 65536, 524288};
+    check(g.graph, make_target(bytes[seed % 5]));
+  }
+}
+
+TEST(Lowering, SameInputSameBytes) {
+  RandomGraph g(11);
+  const ValueId x = g.input({1, 16, 20, 20}, ByteType::kUint8);
+  Window window;
+  window.kernel[0] = window.kernel[1] = 3;
+  g.output(g.lut(g.conv(x, 40, 1, window)));
+  CompileOptions options;
+  options.target = make_target(16384);
+  Diagnostics diagnostics;
+  const auto first = compile_graph(g.graph, options, diagnostics);
+  const auto second = compile_graph(g.graph, options, diagnostics);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->file, second->file);
+}
+
+// The report's cycles are those of the card.
+TEST(Lowering, PredictedCyclesAreTheCards) {
+  RandomGraph g(12);
+  const ValueId x = g.input({1, 32, 24, 24}, ByteType::kUint8);
+  Window window;
+  window.kernel[0] = window.kernel[1] = 3;
+  g.output(g.conv(g.conv(x, 48, 1, window), 16, 1, window));
+  CompileOptions options;
+  options.target = make_target(65536);
+  Diagnostics diagnostics;
+  const auto model = compile_graph(g.graph, options, diagnostics);
+  ASSERT_TRUE(model);
+  SimulatedCard card(options.target, false);
+  std::vector<Bytes> outputs;
+  ASSERT_EQ(card.run(model->file, test_inputs(g.graph, 3), outputs), "");
+  // Tables of pages lie where the driver puts them, which the compiler cannot know.
+  EXPECT_NEAR(static_cast<double>(card.cycles()), static_cast<double>(model->report.cycles),
+              0.05 * static_cast<double>(card.cycles()));
+}
+
+TEST(Lowering, TensorsBeyondCardMemoryAreAnError) {
+  RandomGraph g(13);
+  const ValueId x = g.input({1, 64, 4096, 4096}, ByteType::kUint8);
+  g.output(g.lut(x));
+  CompileOptions options;
+  options.target = make_target(65536);
+  Diagnostics diagnostics;
+  EXPECT_FALSE(compile_graph(g.graph, options, diagnostics));
+  EXPECT_EQ(diagnostics.status(), Status::kResources);
+}
+
+}  // namespace
+}  // namespace npu::compiler

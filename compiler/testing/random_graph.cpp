@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT
+#include "compiler/testing/random_graph.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "arch/numerics.h"
+
+namespace npu::compiler::testing {
+
+ValueId RandomGraph::append(std::vector<ValueId> inputs, Shape shape, ByteType type,
+                            OpDetail detail) {
+  Value value;
+  value.name = "value_" + std::to_string(graph.values.size());
+  value.type = type;
+  value.shape = std::move(shape);
+  value.quantization = {0.1f, 0};
+  Op op;
+  op.source = static_cast<uint32_t>(graph.sources.size());
+  op.inputs = std::move(inputs);
+  op.output = graph.add_value(std::move(value));
+  op.detail = std::move(detail);
+  graph.sources.push_back({"node_" + std::to_string(op.source), kind_name(op), 0});
+  graph.sources.back().macs = macs_of(graph, op);
+  graph.ops.push_back(std::move(op));
+  return graph.ops.back().output;
+}
+
+ValueId RandomGraph::input(Shape shape, ByteType type) {
+  Value value;
+  value.name = "input_" + std::to_string(graph.inputs.size());
+  value.type = type;
+  value.shape = std::move(shape);
+  value.quantization = {0.1f, 0};
+  graph.input_names.push_back(value.name);
+  graph.inputs.push_back(graph.add_value(std::move(value)));
+  return graph.inputs.back();
+}
+
+void RandomGraph::output(ValueId id) {
+  graph.outputs.push_back(id);
+  graph.output_names.push_back("output_" + std::to_string(graph.outputs.size() - 1));
+}
+
+Clamp RandomGraph::clamp(ByteType type) {
+  Clamp out{byte_low(type), byte_high(type)};
+  if (chance(30)) out.low = static_cast<int>(pick(byte_low(type), 20));
+  if (chance(30)) out.high = static_cast<int>(pick(std::max(out.low, 40), byte_high(type)));
+  return out;
+}
+
+// Scales that spread sums of `depth` products over the range of a byte.
+void RandomGraph::requantization(MacOp& mac, ByteType type, int64_t depth) {
+  const float spread = 0.02f / std::sqrt(static_cast<float>(depth));
+  const size_t scales = chance(50) ? 1 : static_cast<size_t>(mac.out_channels);
+  for (size_t i = 0; i < scales; ++i) {
+    // Powers of two make ties.
+    mac.scales.push_back(chance(20) ? std::exp2(std::floor(std::log2(spread)))
+                                    : spread * real(0.5f, 2.0f));
+  }
+  mac.weight_type = byte_type();
+  const size_t zeros = chance(70) ? 1 : static_cast<size_t>(mac.out_channels);
+  const bool centred = mac.weight_type == ByteType::kInt8 && chance(60);
+  for (size_t i = 0; i < zeros; ++i) {
+    mac.weight_zeros.push_back(centred ? 0 : mac.weight_type == ByteType::kUint8
+                                                 ? static_cast<int>(pick(100, 150))
+                                                 : static_cast<int>(pick(-20, 20)));
+  }
+  if (chance(70)) {
+    for (int64_t c = 0; c < mac.out_channels; ++c) {
+      mac.bias.push_back(static_cast<int32_t>(pick(-20000, 20000)));
+    }
+  }
+  mac.output_zero = zero(type);
+  mac.clamp = clamp(type);
+  mac.mac_type = type;
+}
+
+ValueId RandomGraph::conv(ValueId x, int64_t out_channels, int64_t groups, const Window& window) {
+  const Shape in = shape(x);
+  MacOp mac;
+  mac.window = window;
+  mac.groups = groups;
+  mac.in_channels = in[1];
+  mac.out_channels = out_channels;
+  const int64_t depth = in[1] / groups * window.kernel[0] * window.kernel[1];
+  mac.weights.resize(static_cast<size_t>(out_channels * depth));
+  for (uint8_t& byte : mac.weights) byte = static_cast<uint8_t>(random_());
+  const ByteType type = byte_type();
+  requantization(mac, type, depth);
+  mac.input_zero = zero(graph.value(x).type);
+  Shape out{in[0], out_channels};
+  const size_t spatial = in.size() - 2;
+  for (size_t i = 0; i < spatial; ++i) {
+    const int d = static_cast<int>(i + 2 - spatial);
+    out.push_back((in[i + 2] + window.pad_before[d] + window.pad_after[d] - window.span(d)) /
+                      window.stride[d] + 1);
+  }
+  return append({x}, std::move(out), type, std::move(mac));
+}
+
+ValueId RandomGraph::matmul(ValueId x, int64_t columns) {
+  MacOp mac;
+  mac.matmul = true;
+  Shape out = shape(x);
+  mac.in_channels = out.back();
+  mac.out_channels = out.back() = columns;
+  mac.weights.resize(static_cast<size_t>(mac.in_channels * columns));
+  for (uint8_t& byte : mac.weights) byte = static_cast<uint8_t>(random_());
+  const ByteType type = byte_type();
+  requantization(mac, type, mac.in_channels);
+  mac.input_zero = zero(graph.value(x).type);
+  return append({x}, std::move(out), type, std::move(mac));
+}
+
+ValueId RandomGraph::dynamic_matmul(ValueId a, ValueId b) {
+  MacOp mac;
+  mac.matmul = true;
+  Shape out = shape(a);
+  mac.in_channels = out.back();
+  mac.out_channels = out.back() = shape(b).back();
+  const ByteType type = byte_type();
+  requantization(mac, type, mac.in_channels);
+  mac.bias.clear();
+  mac.scales.resize(1);
+  mac.weight_type = graph.value(b).type;
+  mac.weight_zeros = {zero(mac.weight_type)};
+  mac.input_zero = zero(graph.value(a).type);
+  return append({a, b}, std::move(out), type, std::move(mac));
+}
+
+ValueId RandomGraph::pool(ValueId x, PoolKind kind, const Window& window, bool count_pads) {
+  const Shape in = shape(x);
+  PoolOp op;
+  op.window = window;
+  op.arithmetic.kind = kind;
+  const ByteType type = kind == PoolKind::kMax ? graph.value(x).type : byte_type();
+  op.arithmetic.clamp = {byte_low(type), byte_high(type)};
+  if (kind == PoolKind::kAverage) {
+    op.arithmetic.in_scale = real(0.01f, 0.1f);
+    op.arithmetic.out_scale = real(0.01f, 0.1f);
+    op.arithmetic.in_zero = zero(graph.value(x).type);
+    op.arithmetic.out_zero = zero(type);
+    op.arithmetic.count_pads = count_pads;
+    if (chance(30)) op.arithmetic.clamp = clamp(type);
+  }
+  Shape out{in[0], in[1]};
+  const size_t spatial = in.size() - 2;
+  for (size_t i = 0; i < spatial; ++i) {
+    const int d = static_cast<int>(i + 2 - spatial);
+    out.push_back((in[i + 2] + window.pad_before[d] + window.pad_after[d] - window.kernel[d]) /
+                      window.stride[d] + 1);
+  }
+  return append({x}, std::move(out), type, op);
+}
+
+ValueId RandomGraph::global_average(ValueId x) {
+  GlobalAverageOp op;
+  Shape out = shape(x);
+  int64_t pixels = 1;
+  for (size_t i = 2; i < out.size(); ++i) {
+    pixels *= out[i];
+    out[i] = 1;
+  }
+  const ByteType type = byte_type();
+  op.scale = real(0.5f, 2.0f) / static_cast<float>(pixels);
+  op.in_zero = zero(graph.value(x).type);
+  op.out_zero = zero(type);
+  op.clamp = clamp(type);
+  return append({x}, std::move(out), type, op);
+}
+
+ValueId RandomGraph::add(ValueId a, ValueId b) {
+  AddOp op;
+  const ByteType type = byte_type();
+  op.arithmetic.ra = real(0.2f, 1.2f);
+  op.arithmetic.rb = real(0.2f, 1.2f);
+  op.arithmetic.fix = arch::add_fix(op.arithmetic.ra, op.arithmetic.rb, zero(graph.value(a).type),
+                                    zero(graph.value(b).type), zero(type));
+  op.arithmetic.clamp = clamp(type);
+  Shape out(std::max(shape(a).size(), shape(b).size()));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const auto dim = [&](const Shape& s) { return i < s.size() ? s[s.size() - 1 - i] : 1; };
+    out[out.size() - 1 - i] = std::max(dim(shape(a)), dim(shape(b)));
+  }
+  return append({a, b}, std::move(out), type, op);
+}
+
+ValueId RandomGraph::mul(ValueId a, ValueId b) {
+  const ValueId sum = add(a, b);  // the same shapes
+  MulOp op;
+  const ByteType type = graph.value(sum).type;
+  op.scale = real(0.002f, 0.02f);
+  op.a_zero = zero(graph.value(a).type);
+  op.b_zero = zero(graph.value(b).type);
+  op.out_zero = zero(type);
+  op.clamp = clamp(type);
+  graph.ops.back().detail = op;
+  graph.sources.back().type = "Mul";
+  return sum;
+}
+
+ValueId RandomGraph::lut(ValueId x) {
+  LutOp op;
+  if (chance(50)) {
+    for (uint8_t& byte : op.table) byte = static_cast<uint8_t>(random_());
+    return append({x}, shape(x), byte_type(), op);
+  }
+  // A clamp, which fusion treats on its own.
+  const ByteType type = graph.value(x).type;
+  const int low = static_cast<int>(pick(byte_low(type), 10));
+  const int high = static_cast<int>(pick(20, byte_high(type)));
+  for (int byte = 0; byte < 256; ++byte) {
+    op.table[static_cast<size_t>(byte)] = static_cast<uint8_t>(
+        std::clamp(byte_value(type, static_cast<uint8_t>(byte)), low, high));
+  }
+  return append({x}, shape(x), type, op);
+}
+
+ValueId RandomGraph::reshape(ValueId x, Shape to) {
+  return append({x}, std::move(to), graph.value(x).type, ReshapeOp{});
+}
+
+ValueId RandomGraph::transpose(ValueId x, std::vector<int> permutation) {
+  Shape out;
+  for (const int axis : permutation) out.push_back(shape(x)[static_cast<size_t>(axis)]);
+  return append({x}, std::move(out), graph.value(x).type, TransposeOp{std::move(permutation)});
+}
+
+ValueId RandomGraph::slice(ValueId x, std::vector<int64_t> start, Shape size) {
+  return append({x}, std::move(size), graph.value(x).type, SliceOp{std::move(start)});
+}
+
+ValueId RandomGraph::concat(std::vector<ValueId> parts, int axis) {
+  Shape out = shape(parts[0]);
+  for (size_t i = 1; i < parts.size(); ++i) {
+    out[static_cast<size_t>(axis)] += shape(parts[i])[static_cast<size_t>(axis)];
+  }
+  const ByteType type = graph.value(parts[0]).type;
+  return append(std::move(parts), std::move(out), type, ConcatOp{axis});
+}
+
+ValueId RandomGraph::constant(Shape size, ByteType type) {
+  Value value;
+  value.name = "constant_" + std::to_string(graph.values.size());
+  value.type = type;
+  value.constant.resize(static_cast<size_t>(elements(size)));
+  for (uint8_t& byte : value.constant) byte = static_cast<uint8_t>(random_());
+  value.shape = std::move(size);
+  return graph.add_value(std::move(value));
+}
+
+Window RandomGraph::window(int64_t h, int64_t w, int64_t max_kernel, bool dilate) {
+  Window out;
+  const int64_t size[2] = {h, w};
+  for (int d = 0; d < 2; ++d) {
+    if (size[d] == 1 && d == 0) continue;
+    out.dilation[d] = dilate && chance(30) ? pick(1, 3) : 1;
+    out.kernel[d] = pick(1, max_kernel);
+    out.stride[d] = pick(1, 3);
+    const int64_t most = std::max<int64_t>(0, out.span(d) - 1);
+    out.pad_before[d] = chance(60) ? pick(0, most) : 0;
+    out.pad_after[d] = chance(60) ? pick(0, most) : 0;
+    while (size[d] + out.pad_before[d] + out.pad_after[d] < out.span(d)) {
+      if (out.dilation[d] > 1) {
+        out.dilation[d] = 1;
+      } else {
+        --out.kernel[d];
+      }
+      out.pad_before[d] = std::min(out.pad_before[d], out.span(d) - 1);
+      out.pad_after[d] = std::min(out.pad_after[d], out.span(d) - 1);
+    }
+  }
+  return out;
+}
+
+}  // namespace npu::compiler::testing
