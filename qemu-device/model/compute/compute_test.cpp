@@ -12,18 +12,17 @@
 #include <vector>
 
 #include "arch/stream.h"
+#include "arch/target.h"
 #include "compute/kernels.h"
 #include "compute/mac.h"
 #include "compute/vec.h"
 #include "core.h"
-#include "arch/target.h"
 #include "progress.h"
 
 namespace npu::model {
 namespace {
 
-constexpr uint32_t kSram = 1 << 20;
-constexpr uint32_t kArea = 192 * 1024;  // what random commands use of it
+constexpr uint32_t kSram = 192 * 1024;
 
 npu_target test_target() {
   npu_target target = *arch::find_target("card");
@@ -279,7 +278,7 @@ class Layout {
     t.address = take(uint64_t{held} * t.row_stride, alignment);
     return t;
   }
-  bool fits() const { return at_ <= kArea; }
+  bool fits() const { return at_ <= kSram; }
 
  private:
   Random& random_;
@@ -488,7 +487,7 @@ Case random_vec(Random& r) {
 
 // Random bytes; at float tables positive finite numbers.
 void fill_memory(Memory& memory, Random& r, const arch::Stream& stream) {
-  std::generate_n(memory.begin(), kArea, [&r] { return static_cast<uint8_t>(r.in(0, 255)); });
+  for (uint8_t& b : memory) b = static_cast<uint8_t>(r.in(0, 255));
   for (const arch::Command& command : stream) {
     if (command.engine() == NPU_ENGINE_MAC) {
       const npu_command_mac& mac = command.mac();
@@ -497,7 +496,7 @@ void fill_memory(Memory& memory, Random& r, const arch::Stream& stream) {
         std::memcpy(memory.data() + mac.scales + 4 * o, &s, 4);
       }
     } else if (NPU_TYPE_AT(command.vec().types, 0) == NPU_TYPE_FP32) {
-      for (size_t at = 0; at < kArea; at += 4) {
+      for (size_t at = 0; at < kSram; at += 4) {
         const float v = r.real(-70000, 70000);
         std::memcpy(memory.data() + at, &v, 4);
       }
@@ -561,7 +560,7 @@ class ComputeTest : public ::testing::TestWithParam<Isa> {
           }
         }
       }
-      for (uint32_t i = 0; i < kSram; ++i)
+      for (uint32_t i = 0; std::memcmp(core.sram(), oracle.memory.data(), kSram) != 0; ++i)
         ASSERT_EQ(core.sram()[i], oracle.memory[i])
             << "round " << round << ", SRAM " << i << ": " << arch::disassemble(stream.back());
     }
@@ -596,21 +595,20 @@ TEST_P(ComputeTest, WrapsAndSaturates) {
   c.types = NPU_TYPES(NPU_TYPE_UINT8, NPU_TYPE_INT8, NPU_TYPE_INT32, 0);
   c.in_h = c.out_h = 1;
   c.in_w = c.out_w = 7;
-  c.in_c = 40000;
+  c.in_c = 6000;
   c.out_c = 18;
-  c.weight_stride = 0;
   c.input.row_stride = 0;
   c.input.pixel_stride = 0;  // every row the same
-  c.weights = 40000;
-  c.weight_stride = 40000;
-  c.weight_bytes = 18 * 40000;
-  c.bias = 770000;
+  c.weights = 6000;
+  c.weight_stride = 6000;
+  c.weight_bytes = 18 * 6000;
+  c.bias = 120000;
   c.flags = NPU_MAC_BIAS;
-  c.output.address = 780000;
+  c.output.address = 130000;
   c.output.pixel_stride = 72;
   c.output.row_stride = 7 * 72;
-  std::memset(core.sram(), 255, 40000);
-  std::memset(core.sram() + 40000, 0x80, 18 * 40000);
+  std::memset(core.sram(), 255, 6000);
+  std::memset(core.sram() + 6000, 0x80, 18 * 6000);
   const int32_t bias = -2000000000;
   for (int o = 0; o < 18; ++o) std::memcpy(core.sram() + c.bias + 4 * o, &bias, 4);
   arch::StreamBuilder builder;
@@ -624,10 +622,10 @@ TEST_P(ComputeTest, WrapsAndSaturates) {
   while (!run_slice(op, cursor, progress)) {
   }
   const auto expected = static_cast<int32_t>(
-      static_cast<uint64_t>(int64_t{bias} + int64_t{40000} * 255 * -128));
+      static_cast<uint64_t>(int64_t{bias} + int64_t{6000} * 255 * -128));
   for (int i = 0; i < 7 * 18; ++i) {
     int32_t got;
-    std::memcpy(&got, core.sram() + 780000 + 4 * i, 4);
+    std::memcpy(&got, core.sram() + 130000 + 4 * i, 4);
     ASSERT_EQ(got, expected) << i;
   }
 }
