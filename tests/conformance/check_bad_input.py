@@ -19,6 +19,7 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from check_mutations import with_checksum  # noqa: E402
 from judge import ROOT, Judge  # noqa: E402
 from random_quant import stored  # noqa: E402, I001 (finds the next one)
 from quantized_graph import GraphBuilder, Quant  # noqa: E402
@@ -26,7 +27,7 @@ from quantized_graph import GraphBuilder, Quant  # noqa: E402
 TIMEOUT_SECONDS = 60
 MEMORY_BYTES = 4 << 30  # of address space: a huge shape must not become a huge allocation
 LAST_STATUS = 125  # beyond: the shell's and signals
-CORRUPTIONS = 60
+CORRUPTIONS = 100
 
 
 def conv_model(weights=None, scale=0.02, **attributes):
@@ -187,15 +188,15 @@ class Program:
         self.tap.result(not wrong, f"{name} survives {what}", "\n".join([f"{refused} of {len(runs)} refused"] + wrong))
 
 
-def mutations(data, rng, folder, suffix):
-    """Paths of copies with one to four bytes changed."""
+def mutations(data, rng, folder, suffix, finish=bytes):
+    """Paths of copies with one to four bytes changed; finish: the last hand on a copy."""
     for i in range(CORRUPTIONS):
         copy = bytearray(data)
         for _ in range(int(rng.integers(1, 5))):
             copy[int(rng.integers(len(copy)))] = int(rng.integers(256))
         path = os.path.join(folder, f"corrupt{i}{suffix}")
         with open(path, "wb") as f:
-            f.write(copy)
+            f.write(finish(copy))
         yield path
 
 
@@ -276,6 +277,9 @@ def check_run(program, folder, digits, tap):
     program.survives("corrupted compiled models", "npu-run",
                      [(p, (p, "--device", "sim", "--input", f"image={files['image']}"))
                       for p in mutations(data, np.random.default_rng(4), folder, ".npu")])
+    program.survives("corrupted compiled models with the right checksum", "npu-run",
+                     [(p, (p, "--device", "sim", "--input", f"image={files['image']}"))
+                      for p in mutations(data, np.random.default_rng(5), folder, ".npu", with_checksum)])
 
 
 def main():
