@@ -14,15 +14,24 @@ static const struct ttm_place npu_place_host = {
 	.mem_type = TTM_PL_TT,
 };
 
-static const struct ttm_place npu_place_card = {
-	.mem_type = TTM_PL_VRAM,
-};
-
-/* Where a card buffer may be while there is no room: jobs work on it there, too. */
+/* A card buffer for which there is no room is in host memory: jobs work on it there, too. */
 static const struct ttm_place npu_places_card_or_host[] = {
 	{ .mem_type = TTM_PL_VRAM },
 	{ .mem_type = TTM_PL_TT, .flags = TTM_PL_FLAG_FALLBACK },
 };
+
+static struct ttm_placement npu_bo_placement(const struct npu_bo *bo)
+{
+	if (bo->placement == DRM_NPU_PLACEMENT_CARD)
+		return (struct ttm_placement) {
+			.num_placement = ARRAY_SIZE(npu_places_card_or_host),
+			.placement = npu_places_card_or_host,
+		};
+	return (struct ttm_placement) {
+		.num_placement = 1,
+		.placement = &npu_place_host,
+	};
+}
 
 /**
  * npu_bo_validate - bring a buffer to where the card can access it
@@ -33,18 +42,8 @@ static const struct ttm_place npu_places_card_or_host[] = {
 int npu_bo_validate(struct npu_bo *bo)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = true };
-	struct ttm_placement placement;
+	struct ttm_placement placement = npu_bo_placement(bo);
 
-	if (bo->placement == DRM_NPU_PLACEMENT_CARD)
-		placement = (struct ttm_placement) {
-			.num_placement = ARRAY_SIZE(npu_places_card_or_host),
-			.placement = npu_places_card_or_host,
-		};
-	else
-		placement = (struct ttm_placement) {
-			.num_placement = 1,
-			.placement = &npu_place_host,
-		};
 	return ttm_bo_validate(&bo->tbo, &placement, &ctx);
 }
 
@@ -79,11 +78,7 @@ static const struct drm_gem_object_funcs npu_bo_funcs = {
 
 static struct npu_bo *npu_bo_create(struct npu_device *npu, u64 size, u32 placement)
 {
-	struct ttm_placement first = {
-		.num_placement = 1,
-		.placement = placement == DRM_NPU_PLACEMENT_CARD ?
-			&npu_place_card : &npu_place_host,
-	};
+	struct ttm_placement first;
 	struct npu_bo *bo;
 	int ret;
 
@@ -91,6 +86,7 @@ static struct npu_bo *npu_bo_create(struct npu_device *npu, u64 size, u32 placem
 	if (!bo)
 		return ERR_PTR(-ENOMEM);
 	bo->placement = placement;
+	first = npu_bo_placement(bo);
 	drm_gem_private_object_init(&npu->drm, &bo->tbo.base, size);
 	bo->tbo.base.funcs = &npu_bo_funcs;
 	atomic_inc(&npu->buffers);

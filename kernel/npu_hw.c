@@ -142,12 +142,12 @@ int npu_hw_reset_card(struct npu_device *npu)
 	u32 value;
 	int ret;
 
+	atomic64_inc(&npu->card_resets);
 	npu_write(npu, NPU_REG_RESET, NPU_RESET_KIND_CARD);
 	ret = readl_poll_timeout(npu->regs + NPU_REG_RESETS, value, value != resets,
 				 100, NPU_READY_TIMEOUT_US);
 	if (ret || npu_hw_gone(npu))
 		return -EIO;
-	atomic64_inc(&npu->card_resets);
 	return npu_hw_start(npu);
 }
 
@@ -165,9 +165,10 @@ bool npu_hw_reset_cores_of(struct npu_device *npu, unsigned int hwq_id)
 
 		if (!(state & 0xff) || state >> 8 != hwq_id)
 			continue;
+		/* Counted first: the job's fence signals in the middle of this. */
+		atomic64_inc(&npu->core_resets);
 		npu_write(npu, NPU_REG_RESET, NPU_RESET_KIND_CORE | core << 8);
 		npu_read(npu, NPU_REG_RESETS);
-		atomic64_inc(&npu->core_resets);
 		any = true;
 	}
 	return any;

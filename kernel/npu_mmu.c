@@ -175,8 +175,10 @@ void npu_mmu_map(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 o
 	for (; extent.bytes; va += NPU_PAGE_BYTES) {
 		unsigned int i = npu_mmu_index(va, 0);
 
-		if (!table || !i)
+		if (!table || !i) {
 			table = npu_mmu_leaf_table(mmu, va);
+			cond_resched();
+		}
 		if (WARN_ON_ONCE(!table))
 			return;
 		WRITE_ONCE(table->entries[i], extent.address | flags);
@@ -194,22 +196,37 @@ void npu_mmu_map(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 o
 	dma_wmb();
 }
 
-/* Clears leaves; the TLB is the caller's. Inside drm_dev_enter(). Fence-critical. */
+/*
+ * Clears leaves; the TLB is the caller's. The range may be all of the space:
+ * what has no tables is skipped at the level where they end. Inside
+ * drm_dev_enter(). Fence-critical.
+ */
 void npu_mmu_unmap(struct npu_mmu *mmu, u64 va, u64 size)
 {
-	const u64 step = NPU_PAGE_BYTES << NPU_MMU_LEVEL_BITS;
 	u64 end = va + size;
 
 	while (va < end) {
-		u64 stop = min(end, ALIGN_DOWN(va, step) + step);
-		struct npu_table *table = npu_mmu_leaf_table(mmu, va);
+		struct npu_table *table = mmu->root;
+		unsigned int level = NPU_MMU_LEVELS - 1;
+		u64 stop;
 
-		if (!table) {
-			va = stop;
-			continue;
+		for (; table && level; level--) {
+			struct npu_table *below;
+
+			/* Pairs with npu_mmu_prepare(). */
+			below = smp_load_acquire(&table->below[npu_mmu_index(va, level)]);
+			if (!below)
+				break;
+			table = below;
 		}
-		for (; va < stop; va += NPU_PAGE_BYTES)
-			WRITE_ONCE(table->entries[npu_mmu_index(va, 0)], 0);
+		/* What one entry of the lowest table found here covers, or all of a leaf table. */
+		stop = NPU_PAGE_BYTES << NPU_MMU_LEVEL_BITS * (level ?: 1);
+		stop = min(end, ALIGN_DOWN(va, stop) + stop);
+		if (table && !level)
+			for (; va < stop; va += NPU_PAGE_BYTES)
+				WRITE_ONCE(table->entries[npu_mmu_index(va, 0)], 0);
+		va = stop;
+		cond_resched();
 	}
 	/* Gone before the invalidation that follows. */
 	dma_wmb();

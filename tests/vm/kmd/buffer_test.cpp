@@ -64,6 +64,8 @@ TEST(CardMemory, IsCountedAndGivenBack) {
     EXPECT_EQ(device.ioctl(DRM_IOCTL_NPU_DEV_QUERY, &args), 0);
     return telemetry.card_memory_used;
   };
+  // Buffers of earlier tests may still be on their way out.
+  ASSERT_TRUE(wait_for_counts(device, 0, 0, 0));
   const uint64_t before = used();
   {
     Buffer buffer(device, 3 << 20, DRM_NPU_PLACEMENT_CARD);
