@@ -147,11 +147,7 @@ bool Card::try_job(uint32_t index, uint32_t& blocked_cores) {
     fault = out_of_memory();
   }
   bus_.set_client(Bus::kDevice);
-  if (!fault.ok()) {
-    if (host_.log != nullptr && q.job->prepared() && !q.job->plan().error.text.empty())
-      host_.log(host_.opaque, q.job->plan().error.text.c_str());
-    finish_job(index, fault);
-  }
+  if (!fault.ok()) finish_job(index, fault);
   return true;
 }
 
@@ -254,6 +250,8 @@ void Card::release_cores(const Job& job) {
 void Card::finish_job(uint32_t index, Fault fault) {
   Queue& q = queues_[index];
   Job& job = *q.job;
+  if (host_.log != nullptr && job.prepared() && !job.plan().error.text.empty())
+    host_.log(host_.opaque, job.plan().error.text.c_str());
   npu_completion c = {};
   c.start_ns = job.start_ns;
   c.end_ns = now();

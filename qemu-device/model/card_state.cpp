@@ -60,8 +60,10 @@ void Card::visit_job(Archive& ar, uint32_t index) {
   JobSeed seed;
   if (ar.saving()) {
     const Job& job = *q.job;
-    seed = {job.id, job.packet_index, job.packet, job.cores, job.plan().bytes};
+    seed = {job.id, job.packet_index, job.packet, job.cores, job.bytes()};
   }
+  bool preparing = ar.saving() && !q.job->admitted();
+  ar.flag(preparing);
   visit(ar, seed);
   if (!ar.saving()) {
     npu_packet packet;
@@ -78,9 +80,13 @@ void Card::visit_job(Archive& ar, uint32_t index) {
     if (!ar.ok()) return;
     q.job = std::make_unique<Job>(seed.id, index, static_cast<uint16_t>(q.context.asid),
                                   seed.packet_index, seed.packet, seed.cores);
-    q.job->set_prepared(prepared_.prepare(std::move(seed.bytes)));
-    ar.require(q.job->plan().error.status == NPU_STATUS_OK);
-    q.job->streams.resize(seed.cores.size());
+    if (preparing) {
+      q.job->begin_preparation(prepared_, std::move(seed.bytes), q.context.cycle_limit);
+    } else {
+      q.job->set_admitted(prepared_.prepare(std::move(seed.bytes)));
+      ar.require(q.job->plan().error.status == NPU_STATUS_OK);
+      q.job->streams.resize(seed.cores.size());
+    }
   }
   Job& job = *q.job;
   ar.list(job.regions, NPU_MAX_REGIONS);
@@ -151,8 +157,8 @@ void Card::visit_registers(Archive& ar) {
   ar.value(shared_.event_tail);
   ar.value(shared_.event_lost);
   Counters& c = shared_.counters;
-  for (auto* counter : {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets,
-                        &c.jobs, &c.faults})
+  for (auto* counter :
+       {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets, &c.jobs, &c.faults})
     ar.value(*counter);
   for (QueueRegisters& q : shared_.queues) {
     ar.value(q.heartbeat);
@@ -178,8 +184,7 @@ void Card::visit_interrupts(Archive& ar) {
     ar.require(due.vector < shared_.target.vectors &&
                (due.queue < queues_.size() || due.queue == Interrupts::kNoQueue));
   for (uint32_t vector : vectors) ar.require(vector < shared_.target.vectors);
-  if (!ar.saving() && ar.ok())
-    interrupts_.restore(std::move(late), std::move(coalesced), vectors);
+  if (!ar.saving() && ar.ok()) interrupts_.restore(std::move(late), std::move(coalesced), vectors);
 }
 
 void Card::visit_core(Archive& ar, CoreMemory& memory) {
@@ -255,9 +260,8 @@ bool Card::load(const uint8_t* data, size_t bytes) {
   for (unsigned core = 0; core < core_queue_.size(); ++core) {
     const uint32_t queue = core_queue_[core];
     const bool hung = queue != kFree && queues_[queue].job->hung;
-    shared_.cores[core].state.store(queue == kFree ? kCoreIdle
-                                                   : (hung ? kCoreHung : kCoreRunning) |
-                                                         queue << 8);
+    shared_.cores[core].state.store(
+        queue == kFree ? kCoreIdle : (hung ? kCoreHung : kCoreRunning) | queue << 8);
   }
   // Whatever was asked for is looked at by the next run.
   shared_.urgent.store(false);

@@ -44,7 +44,33 @@ Fault Job::prepare(Mmu& mmu, PreparedCache& cache, uint64_t cycle_limit) {
   for (uint64_t base : regions) bytes.regions.push_back(memory_at(base));
   bytes.commands = memory_at(packet.stream_va);
 
-  prepared_ = cache.prepare(std::move(bytes));
+  begin_preparation(cache, std::move(bytes), cycle_limit);
+  return prepared() ? admit() : fault;
+}
+
+void Job::begin_preparation(PreparedCache& cache, JobBytes bytes, uint64_t cycle_limit) {
+  cache_ = &cache;
+  cycle_limit_ = cycle_limit;
+  prepared_ = cache.find(bytes);
+  if (!prepared()) preparation_ = cache.begin(std::move(bytes));
+}
+
+// True once prepared; false when it is time to pause.
+bool Job::continue_preparation(Progress& progress) {
+  constexpr uint64_t kSlice = 200'000;  // ns
+  while (!preparation_->run(kSlice)) {
+    progress.work(kSlice);
+    if (progress.pause()) return false;
+  }
+  prepared_ = preparation_->finish();
+  preparation_.reset();
+  cache_->keep(prepared_);
+  return true;
+}
+
+// Whether the job, now prepared, may run.
+Fault Job::admit() {
+  Fault fault;
   streams.resize(packet.stream_count);
   const arch::StreamError& error = prepared_->error;
   if (error.status != NPU_STATUS_OK) {
@@ -57,19 +83,20 @@ Fault Job::prepare(Mmu& mmu, PreparedCache& cache, uint64_t cycle_limit) {
   }
   // A job that would run longer than allowed is refused before it has stored
   // anything, and blamed on the first command that ends behind the limit.
-  if (cycle_limit != 0 && prepared_->timed && prepared_->timing.cycles > cycle_limit) {
+  if (cycle_limit_ != 0 && prepared_->timed && prepared_->timing.cycles > cycle_limit_) {
     fault = Fault::of(NPU_STATUS_BUDGET);
     uint64_t earliest = ~0ull;
     for (unsigned core = 0; core < packet.stream_count; ++core) {
       for (uint32_t i = 0; i < prepared_->streams[core].size(); ++i) {
         const uint64_t at = prepared_->retired_at(core, i);
-        if (at <= cycle_limit || at >= earliest) continue;
+        if (at <= cycle_limit_ || at >= earliest) continue;
         earliest = at;
         fault = command_fault(core, i, NPU_STATUS_BUDGET);
       }
     }
-    cycles = cycle_limit;
+    cycles = cycle_limit_;
   }
+  admitted_ = fault.ok();
   return fault;
 }
 
@@ -119,11 +146,10 @@ bool Job::select(unsigned core, uint32_t& command) {
   const uint32_t barrier = heads[NPU_ENGINE_DISPATCH];
   uint32_t best = size;
   for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
-    if (heads[e] < std::min(best, barrier) && waits_met(stream[heads[e]].header()))
-      best = heads[e];
+    if (heads[e] < std::min(best, barrier) && waits_met(stream[heads[e]].header())) best = heads[e];
   if (best == size && barrier < size) {
-    const bool drained = std::all_of(heads, heads + NPU_ENGINE_COUNT,
-                                     [&](uint32_t head) { return head > barrier; });
+    const bool drained =
+        std::all_of(heads, heads + NPU_ENGINE_COUNT, [&](uint32_t head) { return head > barrier; });
     if (drained && waits_met(stream[barrier].header())) best = barrier;
   }
   command = best;
@@ -184,6 +210,12 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
 
 Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
   if (hung) return Step::kBlocked;
+  if (!admitted()) {
+    env.progress.begin_slice(cores[0], queue);
+    if (!prepared() && !continue_preparation(env.progress)) return Step::kMore;
+    fault = admit();
+    if (!fault.ok()) return Step::kDone;
+  }
   bool progressed = true;
   bool any_left = true;
   while (progressed) {

@@ -28,10 +28,10 @@ namespace npu::model {
 struct StreamState {
   static constexpr uint32_t kNone = 0xffffffffu;
 
-  uint32_t next[NPU_ENGINE_COUNT + 1] = {};     // list position to look from, per engine
-  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};  // retirement counts
-  uint32_t current = kNone;  // command in execution, not complete
-  uint64_t cursor = 0;       // its units done
+  uint32_t next[NPU_ENGINE_COUNT + 1] = {};              // list position to look from, per engine
+  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};           // retirement counts
+  uint32_t current = kNone;                              // command in execution, not complete
+  uint64_t cursor = 0;                                   // its units done
   std::variant<std::monostate, DmaOp, MacOp, VecOp> op;  // its working state, can be rebuilt
 };
 
@@ -48,9 +48,12 @@ class Job {
         packet(packet),
         cores(std::move(cores)) {}
 
-  // Fetches region table and streams, decodes, checks, times. A fault ends the
-  // job.
+  // Fetches region table and streams. A fault ends the job. Streams that are
+  // not known yet are decoded, checked and timed by step(), before anything
+  // else. `cache` outlives the job.
   Fault prepare(Mmu& mmu, PreparedCache& cache, uint64_t cycle_limit);
+  // The same without the fetch, for a job that is loaded in that state.
+  void begin_preparation(PreparedCache& cache, JobBytes bytes, uint64_t cycle_limit);
 
   struct Environment {
     Mmu& mmu;
@@ -68,6 +71,7 @@ class Job {
   Fault hang_fault() const;
 
   bool prepared() const { return prepared_ != nullptr; }
+  const JobBytes& bytes() const { return prepared() ? prepared_->bytes : preparation_->bytes(); }
   const Prepared& plan() const { return *prepared_; }
   bool timed() const { return prepared_ != nullptr && prepared_->timed; }
 
@@ -85,7 +89,13 @@ class Job {
 
   std::vector<StreamState> streams;
   std::vector<uint64_t> regions;
-  void set_prepared(std::shared_ptr<const Prepared> p) { prepared_ = std::move(p); }
+  // A job that is loaded while it runs.
+  void set_admitted(std::shared_ptr<const Prepared> p) {
+    prepared_ = std::move(p);
+    admitted_ = true;
+  }
+  // Checked and found valid; executing.
+  bool admitted() const { return admitted_; }
 
  private:
   bool select(unsigned core, uint32_t& command);
@@ -95,7 +105,14 @@ class Job {
   void retire(unsigned core, uint32_t command);
   bool finished(unsigned core) const;
 
+  bool continue_preparation(Progress& progress);
+  Fault admit();
+
   std::shared_ptr<const Prepared> prepared_;
+  std::unique_ptr<Preparation> preparation_;  // until prepared
+  PreparedCache* cache_ = nullptr;
+  uint64_t cycle_limit_ = 0;
+  bool admitted_ = false;
 };
 
 }  // namespace npu::model

@@ -43,52 +43,66 @@ uint64_t Prepared::retired_at(unsigned core, uint32_t command) const {
   return at < trace.size() ? trace[at].start_cycle + trace[at].execute_cycles : 0;
 }
 
-std::shared_ptr<const Prepared> PreparedCache::prepare(JobBytes bytes) {
+Preparation::Preparation(JobBytes bytes, const npu_target& target, bool timed)
+    : prepared_(std::make_shared<Prepared>(std::move(bytes))),
+      check_({prepared_->bytes.streams.begin(), prepared_->bytes.streams.end()}, target),
+      timed_(timed) {
+  if (!timed) return;
+  check_.request_timing([&in = prepared_->bytes](unsigned index) {
+    if (index == arch::kRegionCommands) return in.commands;
+    return index < in.regions.size() ? in.regions[index] : arch::External::kCard;
+  });
+}
+
+bool Preparation::run(uint64_t nanoseconds) {
+  return check_.run(nanoseconds);
+}
+
+std::shared_ptr<const Prepared> Preparation::finish() {
+  Prepared& out = *prepared_;
+  out.error = std::move(check_.error);
+  out.streams = std::move(check_.streams);
+  if (out.error.status != NPU_STATUS_OK ||
+      !check_regions(out.streams, out.bytes.regions.size(), out.error))
+    return std::move(prepared_);
+  size_t begin = 0;
+  for (const arch::Stream& stream : out.streams) {
+    out.trace_begin.push_back(begin);
+    begin += stream.size();
+  }
+  out.timed = timed_;
+  out.timing = check_.timing;
+  out.trace = std::move(check_.trace);
+  return std::move(prepared_);
+}
+
+std::shared_ptr<const Prepared> PreparedCache::find(const JobBytes& bytes) {
   for (auto i = entries_.begin(); i != entries_.end(); ++i) {
     if (!same((*i)->bytes, bytes)) continue;
     entries_.splice(entries_.begin(), entries_, i);
     return entries_.front();
   }
+  return nullptr;
+}
 
-  auto prepared = std::make_shared<Prepared>();
-  prepared->bytes = std::move(bytes);
-  const JobBytes& in = prepared->bytes;
-  const auto gang = static_cast<unsigned>(in.streams.size());
-  prepared->streams.resize(gang);
-  for (unsigned core = 0; core < gang; ++core)
-    if (!arch::decode_stream(in.streams[core], target_, core, gang, prepared->streams[core],
-                             prepared->error))
-      return prepared;
-  if (!check_regions(prepared->streams, in.regions.size(), prepared->error)) return prepared;
-  if (!arch::check_deadlock(prepared->streams, prepared->error) ||
-      !arch::check_hazards(prepared->streams, target_, prepared->error))
-    return prepared;
+void PreparedCache::keep(const std::shared_ptr<const Prepared>& prepared) {
+  const size_t size = total_bytes(prepared->bytes);
+  if (prepared->error.status != NPU_STATUS_OK || size > kMaxBytes / 2) return;
+  entries_.push_front(prepared);
+  bytes_held_ += size;
+  while (entries_.size() > kMaxEntries || bytes_held_ > kMaxBytes) {
+    bytes_held_ -= total_bytes(entries_.back()->bytes);
+    entries_.pop_back();
+  }
+}
 
-  size_t begin = 0;
-  for (const arch::Stream& stream : prepared->streams) {
-    prepared->trace_begin.push_back(begin);
-    begin += stream.size();
+std::shared_ptr<const Prepared> PreparedCache::prepare(JobBytes bytes) {
+  if (auto known = find(bytes)) return known;
+  const std::unique_ptr<Preparation> work = begin(std::move(bytes));
+  while (!work->run(~uint64_t{0})) {
   }
-  if (timed_) {
-    arch::TimingInput input;
-    input.streams = prepared->streams;
-    input.region_memory = [&in](unsigned index) {
-      if (index == arch::kRegionCommands) return in.commands;
-      return index < in.regions.size() ? in.regions[index] : arch::External::kCard;
-    };
-    prepared->timing = arch::simulate_job(input, target_, &prepared->trace);
-    prepared->timed = true;
-  }
-
-  const size_t size = total_bytes(in);
-  if (size <= kMaxBytes / 2) {
-    entries_.push_front(prepared);
-    bytes_held_ += size;
-    while (entries_.size() > kMaxEntries || bytes_held_ > kMaxBytes) {
-      bytes_held_ -= total_bytes(entries_.back()->bytes);
-      entries_.pop_back();
-    }
-  }
+  auto prepared = work->finish();
+  keep(prepared);
   return prepared;
 }
 

@@ -10,8 +10,10 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "arch/job_check.h"
 #include "arch/stream.h"
 #include "arch/timing.h"
 #include "npu/target.h"
@@ -26,6 +28,8 @@ struct JobBytes {
 };
 
 struct Prepared {
+  explicit Prepared(JobBytes of) : bytes(std::move(of)) {}
+
   JobBytes bytes;
   arch::StreamError error;  // status OK: valid
   std::vector<arch::Stream> streams;
@@ -38,10 +42,35 @@ struct Prepared {
   uint64_t retired_at(unsigned core, uint32_t command) const;
 };
 
+// The work, in slices: full-length streams can take seconds to check, hostile
+// ones minutes.
+class Preparation {
+ public:
+  Preparation(JobBytes bytes, const npu_target& target, bool timed);
+
+  // Goes on for about so much host time; true once done.
+  bool run(uint64_t nanoseconds);
+  const JobBytes& bytes() const { return prepared_->bytes; }
+  // Once, after run() has returned true.
+  std::shared_ptr<const Prepared> finish();
+
+ private:
+  std::shared_ptr<Prepared> prepared_;
+  arch::JobCheck check_;
+  const bool timed_;
+};
+
 class PreparedCache {
  public:
   PreparedCache(const npu_target& target, bool timed) : target_(target), timed_(timed) {}
 
+  // Null if these bytes are not known.
+  std::shared_ptr<const Prepared> find(const JobBytes& bytes);
+  std::unique_ptr<Preparation> begin(JobBytes bytes) const {
+    return std::make_unique<Preparation>(std::move(bytes), target_, timed_);
+  }
+  void keep(const std::shared_ptr<const Prepared>& prepared);
+  // find, or all of the work at once.
   std::shared_ptr<const Prepared> prepare(JobBytes bytes);
   void clear() { entries_.clear(), bytes_held_ = 0; }
 

@@ -114,6 +114,51 @@ TEST(State, JobContinuesAfterEveryNumberOfSteps) {
   }
 }
 
+// A valid stream whose check alone takes a second: 150 additions over every
+// fourth granule of the SRAM.
+std::vector<std::byte> slow_to_check() {
+  StreamBuilder s;
+  npu_command_vec add = arch::test::elementwise(NPU_VEC_ADD, 256, 128, 1);
+  add.a = {.address = 0, .row_stride = 128 * 64, .pixel_stride = 64, .ring_rows = 0,
+           .ring_first = 0};
+  add.b = add.out = add.a;
+  add.b.address = add.out.address = 32;
+  for (int i = 0; i < 150; ++i) s.append(add);
+  return s.bytes();
+}
+
+TEST(State, CheckingAStreamCanBeInterrupted) {
+  JobBench bench;
+  Harness& h = bench.h();
+  h.put(kQueue, bench.packet(slow_to_check()));
+  h.ring(kQueue);
+  int polls = 0;
+  h.cancelled = [&] { return ++polls > 3; };
+  EXPECT_EQ(h.run(), NPU_MODEL_MORE);
+  h.cancelled = nullptr;
+  EXPECT_LE(polls, 8);
+  const uint32_t heartbeat = h.read(NPU_QUEUE_PAGE(kQueue) + NPU_QUEUE_HEARTBEAT);
+  EXPECT_GT(heartbeat, 0u);
+  EXPECT_FALSE(h.completed(kQueue, 0));
+
+  // The same machine elsewhere checks from the beginning, and comes to an end.
+  const auto state = save(h.model());
+  JobBench other;
+  std::memcpy(other.h().host(0), h.host(0), h.host_bytes());
+  std::memcpy(other.h().card(0), h.card(0), uint64_t{h.target().card_memory_mib} << 20);
+  ASSERT_TRUE(npu_model_load(other.h().model(), state.data(), state.size()));
+  other.h().run();
+  npu_completion c;
+  std::memcpy(&c, other.h().host(h.context(kQueue).completions), sizeof(c));
+  EXPECT_EQ(c.sequence, 1u);
+  EXPECT_EQ(c.status, uint32_t{NPU_STATUS_OK});
+
+  h.write(NPU_QUEUE_PAGE(kQueue) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_ABORT_JOB);
+  h.run();
+  ASSERT_TRUE(h.completed(kQueue, 0));
+  EXPECT_EQ(h.completion(kQueue, 0).status, uint32_t{NPU_STATUS_ABORTED});
+}
+
 TEST(State, HungJobStaysHung) {
   JobBench bench;
   Harness& h = bench.h();
