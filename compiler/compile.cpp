@@ -207,6 +207,12 @@ class Compilation {
       }
       arch::TimingInput input;
       input.streams = streams;
+      // As libnpu loads a model: all in card memory but the network's inputs and outputs.
+      input.region_memory = [](unsigned region) {
+        return region >= NPU_REGION_TENSORS && region != arch::kRegionCommands
+                   ? arch::External::kHost
+                   : arch::External::kCard;
+      };
       std::vector<npu_profile_command> trace;
       const arch::JobTiming timing = arch::simulate_job(input, target_, &trace);
       uint64_t end = 0;
