@@ -16,8 +16,10 @@ install=yes
 [ $# -gt 0 ] || set -- build vm
 [ -z "$install" ] || scripts/install-deps.sh "$@"
 
+target=programs
 case " $* " in
 *" test "*)
+	target=all
 	# Its absence is seen by CMake, and its coming; the tests that need it say so as skips.
 	scripts/fetch-onnxruntime.sh || say "ONNX Runtime cannot be had here; tests that compare with it are skipped"
 	scripts/fetch-onnx-testdata.sh || say "ONNX's operator cases cannot be had here; their tests are skipped"
@@ -27,7 +29,7 @@ if [ ! -f build/build.ninja ]; then
 	run_quietly "configuring user space" cmake --preset release
 fi
 # The lines of Ninja are the progress; on failure they hold the compiler's message.
-run_quietly "building user space" cmake --build build -j "$JOBS"
+run_quietly "building user space" cmake --build build -j "$JOBS" --target $target
 scripts/fetch-kernel.sh
 scripts/build-module.sh
 scripts/build-qemu.sh
