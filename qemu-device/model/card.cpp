@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "card.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -8,6 +10,14 @@
 #include <utility>
 
 namespace npu::model {
+
+void Unmap::operator()(uint8_t* memory) const { munmap(memory, bytes); }
+
+OwnedMemory map_zeroed(size_t bytes) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return {memory == MAP_FAILED ? nullptr : static_cast<uint8_t*>(memory), Unmap{bytes}};
+}
 namespace {
 
 uint64_t features(uint32_t mode) {
@@ -28,7 +38,7 @@ void wipe(uint8_t* memory, uint64_t bytes) {
 }  // namespace
 
 Card::Card(const npu_model_config& config, const npu_model_host& host, uint8_t* card_memory,
-           std::unique_ptr<uint8_t, void (*)(void*)> own_memory)
+           OwnedMemory own_memory)
     : host_(host),
       mode_(config.mode),
       shared_(config.target),

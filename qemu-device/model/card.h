@@ -26,13 +26,22 @@
 
 namespace npu::model {
 
+// Zeroed pages that cost memory only once they are touched: a card's memory may
+// be larger than the host's. Null when the host refuses even that.
+struct Unmap {
+  size_t bytes;
+  void operator()(uint8_t* memory) const;
+};
+using OwnedMemory = std::unique_ptr<uint8_t, Unmap>;
+OwnedMemory map_zeroed(size_t bytes);
+
 class Archive;
 
 class Card {
  public:
   // card_memory is the caller's or own_memory's.
   Card(const npu_model_config& config, const npu_model_host& host, uint8_t* card_memory,
-       std::unique_ptr<uint8_t, void (*)(void*)> own_memory);
+       OwnedMemory own_memory);
 
   Registers& registers() { return registers_; }
   uint8_t* card_memory() { return card_memory_; }
@@ -97,7 +106,7 @@ class Card {
   Injector injector_;
   Telemetry telemetry_;
   uint8_t* const card_memory_;
-  std::unique_ptr<uint8_t, void (*)(void*)> own_memory_;
+  OwnedMemory own_memory_;
   Bus bus_;
   Mmu mmu_;
   Interrupts interrupts_;

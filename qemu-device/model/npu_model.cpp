@@ -4,7 +4,6 @@
 // memory, which ends the job at hand.
 #include "npu_model.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -20,6 +19,8 @@ struct npu_model {
 namespace {
 
 using npu::model::Injector;
+using npu::model::OwnedMemory;
+using npu::model::Unmap;
 
 const char* check(const npu_model_config* config, const npu_model_host* host) {
   if (config == nullptr || config->struct_size < sizeof(npu_model_config))
@@ -45,10 +46,9 @@ npu_model* create(const npu_model_config* config, const npu_model_host* host, co
     return nullptr;
   }
   auto* memory = static_cast<uint8_t*>(config->card_memory);
-  std::unique_ptr<uint8_t, void (*)(void*)> own(nullptr, std::free);
+  OwnedMemory own(nullptr, Unmap{0});
   if (memory == nullptr) {
-    own.reset(static_cast<uint8_t*>(
-        std::calloc(config->target.card_memory_mib, size_t{1} << 20)));
+    own = npu::model::map_zeroed(size_t{config->target.card_memory_mib} << 20);
     memory = own.get();
     if (memory == nullptr) throw std::bad_alloc();
   }
