@@ -334,6 +334,22 @@ TEST(Lowering, RandomNetworks) {
   }
 }
 
+// The comparison itself: one weight changed is seen.
+TEST(Lowering, VerificationSeesADifference) {
+  RandomGraph g(14);
+  const ValueId x = g.input({1, 8, 6, 6}, ByteType::kUint8);
+  g.output(g.conv(x, 8, 1, Window{}));
+  CompileOptions options;
+  options.target = make_target(65536);
+  Diagnostics diagnostics;
+  const auto model = compile_graph(g.graph, options, diagnostics);
+  ASSERT_TRUE(model);
+  MacOp& mac = *g.graph.ops[0].as<MacOp>();
+  mac.weights[17] ^= 0x40;
+  mac.clamp = {byte_low(mac.mac_type), byte_high(mac.mac_type)};
+  EXPECT_FALSE(verify(g.graph, model->file, options.target, 4).ok);
+}
+
 TEST(Lowering, SameInputSameBytes) {
   RandomGraph g(11);
   const ValueId x = g.input({1, 16, 20, 20}, ByteType::kUint8);

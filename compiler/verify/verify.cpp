@@ -30,7 +30,7 @@ struct NetworkDeleter {
 Buffer make_buffer(npu_device* device, uint64_t bytes) {
   npu_buffer_desc desc = {};
   desc.struct_size = sizeof(desc);
-  desc.source = NPU_BUFFER_CARD;
+  desc.source = NPU_BUFFER_HOST;
   desc.size = bytes;
   npu_buffer* buffer = nullptr;
   return npu_buffer_create(device, &desc, &buffer) == NPU_OK ? Buffer(buffer) : Buffer();

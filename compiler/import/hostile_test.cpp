@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+//
+// Damaged files: truncated everywhere, bytes flipped, fields replaced by
+// extreme values. Import and compilation may refuse or accept, never crash;
+// what they accept must also survive the card's checks.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "arch/target.h"
+#include "compiler/compile.h"
+#include "compiler/testing/onnx_builder.h"
+
+namespace npu::compiler {
+namespace {
+
+using testing::OnnxBuilder;
+using ::npu::onnx::Tensor;
+
+// A little of everything.
+std::string model() {
+  OnnxBuilder b;
+  b.input("x", {1, 4, 8, 8});
+  b.quantization("x", 0.05f, 10);
+  b.dequantize("x");
+  b.bytes("w", {8, 4, 3, 3}, std::vector<int>(8 * 4 * 9, 5));
+  b.floats("w_s", {8}, std::vector<float>(8, 0.02f));
+  b.bytes("w_z", {8}, std::vector<int>(8, 0));
+  onnx::Node& dq = b.node("DequantizeLinear", {"w", "w_s", "w_z"}, "w_f");
+  OnnxBuilder::integer(dq, "axis", 0);
+  onnx::Node& conv = b.node("Conv", {"x_f", "w_f"}, "c0_f");
+  OnnxBuilder::ints(conv, "pads", {1, 1, 1, 1});
+  OnnxBuilder::ints(conv, "strides", {1, 1});
+  b.node("Relu", {"c0_f"}, "c_f");
+  b.quantization("c", 0.1f, 0);
+  b.quantize("c");
+  b.dequantize("c2");
+  b.graph().mutable_node(b.graph().node_size() - 1)->set_input(0, "c");
+  b.quantization("c2", 0.1f, 0);
+  onnx::Node& pool = b.node("MaxPool", {"c2_f"}, "p_f");
+  OnnxBuilder::ints(pool, "kernel_shape", {2, 2});
+  OnnxBuilder::ints(pool, "strides", {2, 2});
+  b.int64s("shape", {1, -1});
+  b.node("Reshape", {"p_f", "shape"}, "r_f");
+  b.bytes("g", {128, 5}, std::vector<int>(640, -3));
+  b.quantization("g", 0.01f, 0, Tensor::INT8);
+  b.dequantize("g");
+  b.node("Gemm", {"r_f", "g_f"}, "y_f");
+  b.quantization("y", 0.3f, 128);
+  b.quantize("y");
+  b.node("QLinearAdd", {"y", "y_s", "y_z", "y", "y_s", "y_z", "y_s", "y_z"}, "s", "com.microsoft");
+  b.node("QLinearSigmoid", {"s", "y_s", "y_z", "y_s", "y_z"}, "z", "com.microsoft");
+  b.output("z");
+  return b.serialize();
+}
+
+// True if it compiled.
+bool try_compile(const std::string& file) {
+  Diagnostics diagnostics;
+  const auto graph = import_onnx(testing::as_bytes(file), {}, diagnostics);
+  EXPECT_EQ(graph.has_value(), diagnostics.ok());
+  if (!graph) return false;
+  CompileOptions options;
+  options.target = *arch::find_target("edge");
+  options.target.sram_bytes = 16384;
+  // Keeps a mutated shape from making a test of minutes.
+  options.target.card_memory_mib = 4;
+  const auto compiled = compile_graph(*graph, options, diagnostics);
+  EXPECT_EQ(compiled.has_value(), diagnostics.ok());
+  EXPECT_NE(diagnostics.status(), Status::kInternal) << diagnostics.text();
+  return compiled.has_value();
+}
+
+TEST(Hostile, TheModelItselfCompiles) { EXPECT_TRUE(try_compile(model())); }
+
+TEST(Hostile, Truncations) {
+  const std::string file = model();
+  for (size_t length = 0; length < file.size(); ++length) {
+    SCOPED_TRACE(length);
+    try_compile(file.substr(0, length));
+  }
+}
+
+TEST(Hostile, FlippedBytes) {
+  const char* wanted = std::getenv("NPU_MUTATIONS");
+  const int mutations = wanted != nullptr ? std::atoi(wanted) : 4000;
+  const std::string file = model();
+  std::mt19937 random(1);
+  int compiled = 0;
+  for (int i = 0; i < mutations; ++i) {
+    SCOPED_TRACE(i);
+    std::string mutated = file;
+    for (unsigned changes = 1 + random() % 3; changes > 0; --changes) {
+      const size_t at = random() % mutated.size();
+      switch (random() % 4) {
+        case 0: mutated[at] = static_cast<char>(mutated[at] ^ (1 << random() % 8)); break;
+        case 1: mutated[at] = static_cast<char>(random()); break;
+        case 2: mutated[at] = static_cast<char>(random() % 2 ? 0x7f : 0xff); break;
+        default: mutated.erase(at, 1 + random() % 8); break;
+      }
+    }
+    compiled += try_compile(mutated);
+  }
+  // Most weights and names may change without harm: both ways were taken.
+  EXPECT_GT(compiled, 0);
+  EXPECT_LT(compiled, mutations);
+}
+
+// Numbers in attributes, shapes and types, which random bytes seldom hit.
+TEST(Hostile, ExtremeNumbers) {
+  const int64_t extremes[] = {0, 1, -1, 2, 255, 256, 65535, 65536, int64_t{1} << 31,
+                              int64_t{1} << 40, std::numeric_limits<int64_t>::max(),
+                              std::numeric_limits<int64_t>::min()};
+  onnx::Model original;
+  ASSERT_TRUE(original.ParseFromString(model()));
+  for (const int64_t value : extremes) {
+    SCOPED_TRACE(value);
+    for (int n = 0; n < original.graph().node_size(); ++n) {
+      for (int a = 0; a < original.graph().node(n).attribute_size(); ++a) {
+        onnx::Model changed = original;
+        onnx::Attribute& attribute = *changed.mutable_graph()->mutable_node(n)->mutable_attribute(a);
+        attribute.set_i(value);
+        for (int i = 0; i < attribute.ints_size(); ++i) attribute.set_ints(i, value);
+        try_compile(changed.SerializeAsString());
+      }
+    }
+    for (int t = 0; t < original.graph().initializer_size(); ++t) {
+      onnx::Model changed = original;
+      onnx::Tensor& tensor = *changed.mutable_graph()->mutable_initializer(t);
+      for (int i = 0; i < tensor.dims_size(); ++i) tensor.set_dims(i, value);
+      try_compile(changed.SerializeAsString());
+      changed = original;
+      changed.mutable_graph()->mutable_initializer(t)->set_data_type(static_cast<int>(value));
+      try_compile(changed.SerializeAsString());
+      changed = original;
+      for (auto& entry : *changed.mutable_graph()->mutable_initializer(t)->mutable_int64_data()) {
+        entry = value;
+      }
+      try_compile(changed.SerializeAsString());
+    }
+    for (int d = 0; d < 4; ++d) {
+      onnx::Model changed = original;
+      changed.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()
+          ->mutable_shape()->mutable_dim(d)->set_dim_value(value);
+      try_compile(changed.SerializeAsString());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace npu::compiler

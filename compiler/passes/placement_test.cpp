@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#include "compiler/passes/placement.h"
+
+#include <gtest/gtest.h>
+
+#include "compiler/testing/random_graph.h"
+#include "npu/compiled_model.h"
+
+namespace npu::compiler {
+namespace {
+
+using testing::RandomGraph;
+using Strides = std::vector<int64_t>;
+
+TEST(ReshapeStrides, DenseTensorsTakeAnyShape) {
+  EXPECT_EQ(reshape_strides({2, 3, 4}, {12, 4, 1}, {6, 4}), (Strides{4, 1}));
+  EXPECT_EQ(reshape_strides({2, 3, 4}, {12, 4, 1}, {2, 12}), (Strides{12, 1}));
+  EXPECT_EQ(reshape_strides({24}, {1}, {2, 1, 12}), (Strides{12, 12, 1}));
+}
+
+TEST(ReshapeStrides, ChannelsLastCannotBeFlattened) {
+  EXPECT_EQ(reshape_strides({1, 3, 2, 2}, {12, 1, 6, 3}, {1, 12}), std::nullopt);
+  // But its pixels can be.
+  EXPECT_EQ(reshape_strides({1, 3, 2, 2}, {12, 1, 6, 3}, {1, 3, 4}), (Strides{3, 1, 3}));
+}
+
+TEST(MemoryPlan, GraphOutputsAreRowMajorInTheirOwnRegion) {
+  RandomGraph g(1);
+  const ValueId x = g.input({1, 3, 4, 5}, ByteType::kUint8);
+  g.output(g.conv(x, 7, 1, Window{}));
+  Diagnostics diagnostics;
+  const auto plan = plan_memory(g.graph, diagnostics);
+  ASSERT_TRUE(plan);
+  const ValueId out = g.graph.outputs[0];
+  EXPECT_EQ(plan->region_of(out), NPU_REGION_TENSORS + 1);
+  EXPECT_EQ(plan->values[out].strides, row_major({1, 7, 4, 5}));
+  EXPECT_EQ(plan->scratch_bytes, 0u);
+}
+
+TEST(MemoryPlan, ImagesBetweenLayersHaveTheirChannelsLast) {
+  RandomGraph g(2);
+  const ValueId x = g.input({1, 3, 4, 5}, ByteType::kUint8);
+  const ValueId y = g.conv(x, 7, 1, Window{});
+  g.output(g.conv(y, 2, 1, Window{}));
+  Diagnostics diagnostics;
+  const auto plan = plan_memory(g.graph, diagnostics);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->values[y].strides, (Strides{140, 1, 35, 7}));
+}
+
+// Values that live at the same time never share bytes, and a chain needs two.
+TEST(MemoryPlan, ScratchIsSharedByLifetime) {
+  RandomGraph g(3);
+  ValueId x = g.input({1, 8, 16, 16}, ByteType::kUint8);
+  for (int i = 0; i < 10; ++i) x = g.conv(x, 8, 1, Window{});
+  g.output(x);
+  Diagnostics diagnostics;
+  const auto plan = plan_memory(g.graph, diagnostics);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->scratch_bytes, 2u * 8 * 16 * 16);
+  for (size_t i = 0; i < plan->storages.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const Storage &a = plan->storages[i], &b = plan->storages[j];
+      if (a.region != NPU_REGION_SCRATCH || b.region != NPU_REGION_SCRATCH) continue;
+      const bool alive_together = a.first_op <= b.last_op && b.first_op <= a.last_op;
+      const bool overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+      EXPECT_FALSE(alive_together && overlap);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace npu::compiler
