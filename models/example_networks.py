@@ -22,7 +22,7 @@ def digits_input(dtype):
     return Quant(1 / 16, 0, dtype)
 
 
-class _Random:
+class Random:
     """He-initialised weights from a fixed seed."""
 
     def __init__(self, seed):
@@ -46,7 +46,7 @@ class _Random:
 
 
 def mlp_2_64_64_1():
-    r, net = _Random(264641), Network("mlp_2_64_64_1", (1, 2))
+    r, net = Random(264641), Network("mlp_2_64_64_1", (1, 2))
     x = r.dense(net, 0, 64, activation="relu")
     x = r.dense(net, x, 64, activation="relu")
     net.sigmoid(r.dense(net, x, 1))
@@ -54,7 +54,7 @@ def mlp_2_64_64_1():
 
 
 def mlp_784_128_64_10():
-    r, net = _Random(7841), Network("mlp_784_128_64_10", (1, 784))
+    r, net = Random(7841), Network("mlp_784_128_64_10", (1, 784))
     x = r.dense(net, 0, 128, activation="relu")
     x = r.dense(net, x, 64, activation="relu")
     r.dense(net, x, 10)
@@ -62,14 +62,14 @@ def mlp_784_128_64_10():
 
 
 def cnn_conv32_pool_dense():
-    r, net = _Random(32), Network("cnn_conv32_pool_dense", (1, 1, 28, 28))
+    r, net = Random(32), Network("cnn_conv32_pool_dense", (1, 1, 28, 28))
     x = net.max_pool(r.conv(net, 0, 32, 3, activation="relu"))
     r.dense(net, net.flatten(x), 10)
     return net, r.images(32, (1, 1, 28, 28))
 
 
 def cnn_conv32_pool_conv64_pool_dense64_dense10():
-    r, net = _Random(3264), Network("cnn_conv32_pool_conv64_pool_dense64_dense10", (1, 1, 28, 28))
+    r, net = Random(3264), Network("cnn_conv32_pool_conv64_pool_dense64_dense10", (1, 1, 28, 28))
     x = net.max_pool(r.conv(net, 0, 32, 3, activation="relu"))
     x = net.max_pool(r.conv(net, x, 64, 3, activation="relu"))
     x = r.dense(net, net.flatten(x), 64, activation="relu")
@@ -79,7 +79,7 @@ def cnn_conv32_pool_conv64_pool_dense64_dense10():
 
 def resnet_block():
     """A strided residual block with a projection, an identity block, the classifier's head."""
-    r, net = _Random(50), Network("resnet_block", (1, 16, 12, 12))
+    r, net = Random(50), Network("resnet_block", (1, 16, 12, 12))
     same = (1, 1, 1, 1)
     x = r.conv(net, 0, 24, 3, strides=(2, 2), pads=same, activation="relu")
     x = r.conv(net, x, 24, 3, pads=same)
@@ -95,7 +95,7 @@ def resnet_block():
 
 def inverted_residual_block():
     """MobileNetV2's: expand, depthwise, project, add; then one with stride 2."""
-    r, net = _Random(1802), Network("inverted_residual_block", (1, 8, 14, 14))
+    r, net = Random(1802), Network("inverted_residual_block", (1, 8, 14, 14))
     six = (0.0, 6.0)
     x = r.conv(net, 0, 48, 1, activation=six)
     x = r.conv(net, x, 48, 3, pads=(1, 1, 1, 1), group=48, activation=six)

@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Networks of the size that people use, with random weights: too large for git, made on demand.
+
+    large_networks.py mobilenet_v2|resnet18|resnet50 -o FILE.onnx [--size 224] [--form qdq]
+
+run_conformance.py takes the file like any other. Shapes, strides and operator counts are those of the published
+networks; the ranges come from one random image.
+"""
+
+import argparse
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models"))
+
+from example_networks import Random  # noqa: E402
+from network import Network  # noqa: E402
+
+SIX = (0.0, 6.0)
+# expansion, channels, repetitions, stride of the first
+MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+                (6, 320, 1, 1))
+
+
+def head(r, net, x):
+    r.dense(net, net.flatten(net.global_average_pool(x)), 1000)
+
+
+def mobilenet_v2(size):
+    r, net = Random(2), Network("mobilenet_v2", (1, 3, size, size))
+    same = (1, 1, 1, 1)
+    x = r.conv(net, 0, 32, 3, strides=(2, 2), pads=same, activation=SIX)
+    for expansion, channels, repetitions, stride in MOBILENET_V2:
+        for i in range(repetitions):
+            before, step = x, stride if i == 0 else 1
+            wide = net.shapes[x][1] * expansion
+            if expansion > 1:
+                x = r.conv(net, x, wide, 1, activation=SIX)
+            x = r.conv(net, x, wide, 3, strides=(step, step), pads=same, group=wide, activation=SIX)
+            x = r.conv(net, x, channels, 1)
+            if step == 1 and net.shapes[before] == net.shapes[x]:
+                x = net.add(x, before)
+    head(r, net, r.conv(net, x, 1280, 1, activation=SIX))
+    return net
+
+
+def resnet(name, size, blocks, bottleneck):
+    r, net = Random(len(name)), Network(name, (1, 3, size, size))
+    x = r.conv(net, 0, 64, 7, strides=(2, 2), pads=(3, 3, 3, 3), activation="relu")
+    x = net.max_pool(x, (3, 3), (2, 2), (1, 1, 1, 1))
+    same = (1, 1, 1, 1)
+    for stage, count in enumerate(blocks):
+        width = 64 << stage
+        for i in range(count):
+            step = 2 if i == 0 and stage > 0 else 1
+            before = x
+            if bottleneck:
+                x = r.conv(net, x, width, 1, activation="relu")
+                x = r.conv(net, x, width, 3, strides=(step, step), pads=same, activation="relu")
+                x = r.conv(net, x, 4 * width, 1)
+            else:
+                x = r.conv(net, x, width, 3, strides=(step, step), pads=same, activation="relu")
+                x = r.conv(net, x, width, 3, pads=same)
+            if net.shapes[before] != net.shapes[x]:
+                before = r.conv(net, before, net.shapes[x][1], 1, strides=(step, step))
+            x = net.add(x, before, activation="relu")
+    head(r, net, x)
+    return net
+
+
+NETWORKS = {
+    "mobilenet_v2": mobilenet_v2,
+    "resnet18": lambda size: resnet("resnet18", size, (2, 2, 2, 2), False),
+    "resnet50": lambda size: resnet("resnet50", size, (3, 4, 6, 3), True),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--size", type=int, default=224, help="height and width of the image")
+    parser.add_argument("--form", choices=("qdq", "qoperator"), default="qdq")
+    args = parser.parse_args()
+    net = NETWORKS[args.network](args.size)
+    image = Random(7).rng.standard_normal(net.input_shape)
+    net.quantized(net.calibrate(image), args.form).save(args.output)
+
+
+if __name__ == "__main__":
+    main()
