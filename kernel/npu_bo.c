@@ -59,7 +59,7 @@ static void npu_bo_destroy(struct ttm_buffer_object *tbo)
 
 static void npu_bo_free(struct drm_gem_object *obj)
 {
-	ttm_bo_put(&gem_to_npu_bo(obj)->tbo);
+	ttm_bo_fini(&gem_to_npu_bo(obj)->tbo);
 }
 
 static enum drm_gem_object_status npu_bo_status(struct drm_gem_object *obj)

@@ -14,10 +14,13 @@
 #include <linux/workqueue.h>
 
 #include <drm/drm_buddy.h>
+#include <drm/drm_device.h>
 #include <drm/drm_file.h>
 #include <drm/drm_gpuvm.h>
 #include <drm/drm_managed.h>
 #include <drm/gpu_scheduler.h>
+#include <drm/ttm/ttm_bo.h>
+#include <drm/ttm/ttm_device.h>
 
 #include "npu_config.h"
 
@@ -63,6 +66,26 @@ static inline int npu_sched_job_init(struct drm_sched_job *job,
 	return drm_sched_job_init(job, entity, credits, owner, file->client_id);
 #else
 	return drm_sched_job_init(job, entity, credits, owner);
+#endif
+}
+
+/* ---- TTM ---- */
+
+#ifndef NPU_HAVE_TTM_BO_FINI
+#define ttm_bo_fini	ttm_bo_put
+#endif
+
+/* Plain pages, anywhere, mapped for DMA one by one. */
+static inline int npu_ttm_device_init(struct ttm_device *ttm,
+				      const struct ttm_device_funcs *funcs,
+				      struct drm_device *drm)
+{
+#ifdef NPU_HAVE_TTM_DEVICE_FLAGS
+	return ttm_device_init(ttm, funcs, drm->dev, drm->anon_inode->i_mapping,
+			       drm->vma_offset_manager, 0);
+#else
+	return ttm_device_init(ttm, funcs, drm->dev, drm->anon_inode->i_mapping,
+			       drm->vma_offset_manager, false, false);
 #endif
 }
 

@@ -252,9 +252,7 @@ int npu_ttm_init(struct npu_device *npu)
 	unsigned long host_pages = totalram_pages() / 4 * 3;
 	int ret;
 
-	ret = ttm_device_init(&npu->ttm, &npu_ttm_funcs, drm->dev,
-			      drm->anon_inode->i_mapping, drm->vma_offset_manager,
-			      false, false);
+	ret = npu_ttm_device_init(&npu->ttm, &npu_ttm_funcs, drm);
 	if (ret)
 		return ret;
 	ret = ttm_range_man_init(&npu->ttm, TTM_PL_TT, true, host_pages);
