@@ -76,6 +76,12 @@ NETWORKS = {
 }
 
 
+def make(name, size, path, form="qdq"):
+    net = NETWORKS[name](size)
+    image = Random(7).rng.standard_normal(net.input_shape)
+    net.quantized(net.calibrate(image), form).save(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=NETWORKS)
@@ -83,9 +89,7 @@ def main():
     parser.add_argument("--size", type=int, default=224, help="height and width of the image")
     parser.add_argument("--form", choices=("qdq", "qoperator"), default="qdq")
     args = parser.parse_args()
-    net = NETWORKS[args.network](args.size)
-    image = Random(7).rng.standard_normal(net.input_shape)
-    net.quantized(net.calibrate(image), args.form).save(args.output)
+    make(args.network, args.size, args.output, args.form)
 
 
 if __name__ == "__main__":

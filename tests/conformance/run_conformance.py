@@ -34,6 +34,7 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
+import large_networks  # noqa: E402
 import random_ops  # noqa: E402
 from judge import ROOT, Judge, file_name  # noqa: E402
 
@@ -41,6 +42,7 @@ from judge import ROOT, Judge, file_name  # noqa: E402
 TARGETS = {"card": "card", "edge": "edge", "tiny": os.path.join(ROOT, "tests", "conformance", "tiny.json")}
 VECTORS = 4  # random, alternating extremes, all lowest, all highest
 TIMEOUT_SECONDS = 600
+LARGE_NETWORKS = (("mobilenet_v2", 224), ("resnet50", 96))
 NUMPY_TYPE = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.FLOAT: np.float32}
 
 
@@ -117,6 +119,21 @@ def held_out_case(_, folder, judge):
     case.expected = {"logits": np.load(os.path.join(digits, "logits.npy"))}
     case.count, case.source = len(case.inputs["image"]), "the recorded logits"
     return case
+
+
+def large_case(name_and_size, folder, judge):
+    name, size = name_and_size
+    case = ModelCase(large_name(name_and_size), folder)
+    if judge is None:
+        raise Failure("no network of this size without ONNX Runtime")
+    large_networks.make(name, size, case.path)
+    case.inputs = random_inputs(case.path, size)
+    case.expected, case.source = judge.run(case.path, case.inputs), "ONNX Runtime"
+    return case
+
+
+def large_name(name_and_size):
+    return "%s at %d" % name_and_size
 
 
 def random_case(seed, folder, judge):
@@ -262,6 +279,7 @@ def main():
     cases = [Case(os.path.relpath(p, os.path.join(ROOT, "models")), shipped_case, p) for p in (args.models or shipped_models())]
     if not args.models:
         cases.append(Case("digits/digits.onnx, held-out images", held_out_case, None))
+        cases += [Case(large_name(n), large_case, n) for n in LARGE_NETWORKS if judge is not None]
     count = args.random if args.random is not None else (0 if args.models else 84)
     cases += [Case(f"random {random_ops.random_name(s)}", random_case, s) for s in range(args.seed, args.seed + count)]
     cases = [c for c in cases if re.search(args.only, c.name)]
