@@ -66,7 +66,7 @@ class BackendTest : public ::testing::Test {
     std::memcpy(memory.memory + 512, stream.data(), stream.size());
     drm_npu_job job = {};
     job.stream_va = memory.va + 512;
-    job.region_va = memory.va;
+    job.region_va = regions.empty() ? 0 : memory.va;
     job.region_count = uint32_t(regions.size());
     job.stream_count = 1;
     job.stream_bytes[0] = uint32_t(stream.size());
@@ -256,6 +256,8 @@ TEST_F(BackendTest, MalformedJobsAreRefused) {
   EXPECT_TRUE(refused([](drm_npu_job& j) { j.stream_count = NPU_MAX_CORES + 1; }));
   EXPECT_TRUE(refused([](drm_npu_job& j) { j.stream_va += 64; }));
   EXPECT_TRUE(refused([](drm_npu_job& j) { j.region_count = 65; }));
+  EXPECT_TRUE(refused([](drm_npu_job& j) { j.region_va = 4096; })) << "without regions";
+  EXPECT_TRUE(refused([](drm_npu_job& j) { j.profile_va = 4096; })) << "without PROFILE";
   EXPECT_TRUE(refused([](drm_npu_job& j) { j.stream_bytes[0] = 100; }));
   EXPECT_TRUE(refused([](drm_npu_job& j) { j.stream_bytes[5] = 128; }));
   EXPECT_TRUE(refused([](drm_npu_job& j) { j.flags = 1u << 31; }));

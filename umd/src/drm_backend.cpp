@@ -337,7 +337,7 @@ Status DrmBackend::submit(uint32_t queue, std::span<const drm_npu_job> jobs,
   std::vector<std::shared_ptr<Timeline>> kept;
   for (const Point& point : waits) {
     KernelQueue other = find_queue(point.queue);
-    if (other.timeline == nullptr) continue;
+    if (other.timeline == nullptr || point.value == 0) continue;
     if (point.value > other.submits) {
       return fail(NPU_ERROR_INVALID, "submit: a wait is for a point that nothing will reach");
     }

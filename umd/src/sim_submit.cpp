@@ -40,7 +40,10 @@ Status encode_job(const drm_npu_job& job, const npu_target& target, npu_packet_j
   uint64_t flags = 0;
   if (job.stream_count == 0 || job.stream_count > target.cores ||
       job.region_count > NPU_MAX_REGIONS || job.stream_va % NPU_RECORD_BYTES != 0 ||
-      job.region_va % 8 != 0 || job.profile_va % 128 != 0 || (job.core_mask & ~all_cores) != 0 ||
+      job.region_va % 8 != 0 || job.profile_va % 128 != 0 ||
+      (job.region_count == 0 && job.region_va != 0) ||
+      ((job.flags & DRM_NPU_JOB_PROFILE) == 0 &&
+       (job.profile_va != 0 || (job.flags & DRM_NPU_JOB_PROFILE_COMMANDS) != 0)) || (job.core_mask & ~all_cores) != 0 ||
       (job.flags & ~(DRM_NPU_JOB_RESTARTABLE | DRM_NPU_JOB_PROFILE |
                      DRM_NPU_JOB_PROFILE_COMMANDS)) != 0) {
     return fail(NPU_ERROR_INVALID, "submit: a field of the job is out of range");
@@ -49,9 +52,7 @@ Status encode_job(const drm_npu_job& job, const npu_target& target, npu_packet_j
   packet.opcode = NPU_PACKET_JOB;
   if (job.flags & DRM_NPU_JOB_RESTARTABLE) flags |= NPU_PACKET_RESTARTABLE;
   if (job.flags & DRM_NPU_JOB_PROFILE) flags |= NPU_PACKET_PROFILE;
-  if (job.flags & DRM_NPU_JOB_PROFILE_COMMANDS) {
-    flags |= NPU_PACKET_PROFILE | NPU_PACKET_PROFILE_COMMANDS;
-  }
+  if (job.flags & DRM_NPU_JOB_PROFILE_COMMANDS) flags |= NPU_PACKET_PROFILE_COMMANDS;
   packet.flags = uint8_t(flags);
   packet.stream_count = uint8_t(job.stream_count);
   packet.region_count = uint8_t(job.region_count);
