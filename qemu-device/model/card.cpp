@@ -52,13 +52,25 @@ Card::Card(const npu_model_config& config, const npu_model_host& host, uint8_t* 
       events_(bus_, shared_, interrupts_),
       registers_(host_, shared_, injector_, telemetry_, config.serial, features(config.mode)),
       progress_(host_, shared_),
-      prepared_(shared_.target, config.mode != NPU_MODEL_FUNCTION_ONLY),
       queues_(config.target.queues),
       stop_when_reset_(config.target.queues),
       core_queue_(config.target.cores, kFree) {
   for (unsigned core = 0; core < config.target.cores; ++core)
     memories_.push_back(std::make_unique<CoreMemory>(config.target));
   telemetry_.reset(now());
+}
+
+// A guest must not be able to fill its host's log.
+void Card::log(const char* line) {
+  constexpr uint64_t kWindowNs = 1'000'000'000;
+  constexpr unsigned kLines = 10;
+  if (host_.log == nullptr) return;
+  const uint64_t now_ns = now();
+  if (now_ns - log_window_ns_ >= kWindowNs) {
+    log_window_ns_ = now_ns;
+    log_lines_ = 0;
+  }
+  if (++log_lines_ <= kLines) host_.log(host_.opaque, line);
 }
 
 npu_model_run_result Card::run(uint64_t budget) {
@@ -138,11 +150,9 @@ void Card::start_queue(uint32_t index) {
     return;
   }
   if (const char* field = check_context(context, shared_.target)) {
-    if (host_.log != nullptr) {
-      char line[96];
-      std::snprintf(line, sizeof(line), "queue %u: bad %s in its context", index, field);
-      host_.log(host_.opaque, line);
-    }
+    char line[96];
+    std::snprintf(line, sizeof(line), "queue %u: bad %s in its context", index, field);
+    log(line);
     queue_error(index, NPU_STATUS_BAD_COMMAND, at);
     return;
   }
@@ -206,7 +216,7 @@ void Card::reset_core(uint32_t core) {
   const uint32_t index = core_queue_[core];
   if (index != kFree) {
     const Job& job = *queues_[index].job;
-    finish_job(index, job.hung ? job.hang_fault() : Fault::of(NPU_STATUS_ABORTED));
+    finish_job(index, job.hung ? job.hang : Fault::of(NPU_STATUS_ABORTED));
     if (stop_when_reset_[index]) stop_queue(index);
   }
   memories_[core]->clear();
@@ -223,7 +233,7 @@ void Card::reset_card() {
   for (uint32_t index = 0; index < queues_.size(); ++index) {
     Queue& q = queues_[index];
     if (q.job != nullptr)
-      finish_job(index, q.job->hung ? q.job->hang_fault() : Fault::of(NPU_STATUS_VICTIM));
+      finish_job(index, q.job->hung ? q.job->hang : Fault::of(NPU_STATUS_VICTIM));
     const bool chain_failed = q.chain_failed && !stop_when_reset_[index];
     stop_when_reset_[index] = false;
     q = {};

@@ -60,6 +60,8 @@ class Card {
 
   uint64_t now() const { return host_.now_ns(host_.opaque); }
 
+  void log(const char* line);
+
   // card.cpp: the run loop and what software asks for
   void service_requests();
   void apply(uint32_t queue, const QueueRequest& request);
@@ -123,6 +125,8 @@ class Card {
   uint64_t next_job_id_ = 1;
   uint64_t thermal_checked_ns_ = 0;
   bool thermal_reported_ = false;
+  uint64_t log_window_ns_ = 0;
+  unsigned log_lines_ = 0;
   std::vector<uint8_t> bounce_;
 };
 

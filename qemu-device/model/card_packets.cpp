@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "card.h"
 
@@ -142,7 +143,10 @@ bool Card::try_job(uint32_t index, uint32_t& blocked_cores) {
   bus_.set_client(index);
   Fault fault;
   try {
-    fault = q.job->prepare(mmu_, prepared_, q.context.cycle_limit);
+    JobBytes bytes;
+    fault = q.job->fetch(mmu_, bytes);
+    if (fault.ok())
+      q.job->begin(std::move(bytes), prepared_, shared_.target, mode_ != NPU_MODEL_FUNCTION_ONLY);
   } catch (const std::bad_alloc&) {
     fault = out_of_memory();
   }
@@ -218,9 +222,11 @@ bool Card::step_jobs(uint64_t& budget) {
   bool progress = false;
   for (uint32_t index = 0; index < queues_.size() && budget > 0; ++index) {
     Queue& q = queues_[index];
-    if (q.job == nullptr || q.job->hung) continue;
-    Job::Environment env{mmu_,      injector_, progress_, memories_,
-                         shared_,   mode_ != NPU_MODEL_TIMING_ONLY};
+    if (q.job == nullptr || (q.job->hung && q.job->checked())) continue;
+    Job::Environment env{mmu_,     prepared_,
+                         injector_, progress_,
+                         memories_, shared_,
+                         mode_ != NPU_MODEL_TIMING_ONLY, q.context.cycle_limit};
     Fault fault;
     bus_.set_client(index);
     Job::Step step = Job::Step::kDone;
@@ -239,7 +245,7 @@ bool Card::step_jobs(uint64_t& budget) {
 
 // The process that models the card is short of memory: not the job's fault.
 Fault Card::out_of_memory() {
-  if (host_.log != nullptr) host_.log(host_.opaque, "card model: out of memory, job dropped");
+  log("out of memory, a job is dropped");
   return Fault::of(NPU_STATUS_VICTIM);
 }
 
@@ -250,8 +256,8 @@ void Card::release_cores(const Job& job) {
 void Card::finish_job(uint32_t index, Fault fault) {
   Queue& q = queues_[index];
   Job& job = *q.job;
-  if (host_.log != nullptr && job.prepared() && !job.plan().error.text.empty())
-    host_.log(host_.opaque, job.plan().error.text.c_str());
+  if (!fault.ok() && job.checked() && !job.plan().error.text.empty())
+    log(job.plan().error.text.c_str());
   npu_completion c = {};
   c.start_ns = job.start_ns;
   c.end_ns = now();

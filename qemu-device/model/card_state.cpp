@@ -15,13 +15,35 @@ namespace {
 
 constexpr uint64_t kMagic = 0x315441545355504eull;  // "NPUSTAT1" read as bytes
 
-void visit(Archive& ar, StreamState& s, size_t commands) {
+// Whether the positions exist in the stream is seen once it is decoded again.
+void visit(Archive& ar, StreamState& s) {
   ar.value(s.next);
   ar.value(s.retired);
   ar.value(s.current);
   ar.value(s.cursor);
-  ar.require(s.current == StreamState::kNone || s.current < commands);
-  for (uint32_t next : s.next) ar.require(next <= commands);
+}
+
+void visit(Archive& ar, TlbEntry& entry) {
+  ar.flag(entry.valid);
+  ar.flag(entry.read);
+  ar.flag(entry.write);
+  ar.flag(entry.card);
+  ar.value(entry.shift);
+  ar.value(entry.asid);
+  ar.value(entry.page);
+  ar.value(entry.address);
+  ar.require(!entry.valid || entry.shift == NPU_MMU_PAGE_SHIFT ||
+             entry.shift == NPU_MMU_BLOCK_SHIFT);
+}
+
+void visit(Archive& ar, Fault& fault) {
+  ar.enumeration(fault.status, NPU_STATUS_COUNT);
+  ar.value(fault.command);
+  ar.value(fault.engine);
+  ar.value(fault.core);
+  ar.value(fault.access);
+  ar.value(fault.source_op);
+  ar.value(fault.address);
 }
 
 // The immutable part of a job: what its constructor and prepare() take.
@@ -62,8 +84,6 @@ void Card::visit_job(Archive& ar, uint32_t index) {
     const Job& job = *q.job;
     seed = {job.id, job.packet_index, job.packet, job.cores, job.bytes()};
   }
-  bool preparing = ar.saving() && !q.job->admitted();
-  ar.flag(preparing);
   visit(ar, seed);
   if (!ar.saving()) {
     npu_packet packet;
@@ -80,26 +100,19 @@ void Card::visit_job(Archive& ar, uint32_t index) {
     if (!ar.ok()) return;
     q.job = std::make_unique<Job>(seed.id, index, static_cast<uint16_t>(q.context.asid),
                                   seed.packet_index, seed.packet, seed.cores);
-    if (preparing) {
-      q.job->begin_preparation(prepared_, std::move(seed.bytes), q.context.cycle_limit);
-    } else {
-      q.job->set_admitted(prepared_.prepare(std::move(seed.bytes)));
-      ar.require(q.job->plan().error.status == NPU_STATUS_OK);
-      q.job->streams.resize(seed.cores.size());
-    }
+    q.job->begin(std::move(seed.bytes), prepared_, shared_.target,
+                 mode_ != NPU_MODEL_FUNCTION_ONLY);
   }
   Job& job = *q.job;
   ar.list(job.regions, NPU_MAX_REGIONS);
   ar.require(job.regions.size() == job.packet.region_count);
   ar.value(job.start_ns);
   ar.flag(job.hung);
-  ar.value(job.hung_core);
-  ar.require(job.hung_core < job.cores.size());
+  visit(ar, job.hang);
   ar.flag(job.throttled);
   ar.value(job.cycles);
   if (!ar.ok()) return;
-  for (size_t core = 0; core < job.streams.size(); ++core)
-    visit(ar, job.streams[core], job.plan().streams[core].size());
+  for (StreamState& stream : job.streams) visit(ar, stream);
 }
 
 void Card::visit_queue(Archive& ar, uint32_t index) {
@@ -157,8 +170,8 @@ void Card::visit_registers(Archive& ar) {
   ar.value(shared_.event_tail);
   ar.value(shared_.event_lost);
   Counters& c = shared_.counters;
-  for (auto* counter :
-       {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets, &c.jobs, &c.faults})
+  for (auto* counter : {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets,
+                        &c.jobs, &c.faults})
     ar.value(*counter);
   for (QueueRegisters& q : shared_.queues) {
     ar.value(q.heartbeat);
@@ -184,7 +197,8 @@ void Card::visit_interrupts(Archive& ar) {
     ar.require(due.vector < shared_.target.vectors &&
                (due.queue < queues_.size() || due.queue == Interrupts::kNoQueue));
   for (uint32_t vector : vectors) ar.require(vector < shared_.target.vectors);
-  if (!ar.saving() && ar.ok()) interrupts_.restore(std::move(late), std::move(coalesced), vectors);
+  if (!ar.saving() && ar.ok())
+    interrupts_.restore(std::move(late), std::move(coalesced), vectors);
 }
 
 void Card::visit_core(Archive& ar, CoreMemory& memory) {
@@ -219,12 +233,8 @@ void Card::visit_state(Archive& ar) {
   ar.value(telemetry);
   std::vector<TlbEntry> tlb = mmu_.entries();
   uint32_t victim = mmu_.next_victim();
-  ar.list(tlb, tlb.size());
+  for (TlbEntry& entry : tlb) visit(ar, entry);
   ar.value(victim);
-  ar.require(tlb.size() == mmu_.entries().size());
-  for (const TlbEntry& entry : tlb)
-    ar.require(!entry.valid || entry.shift == NPU_MMU_PAGE_SHIFT ||
-               entry.shift == NPU_MMU_BLOCK_SHIFT);
   visit_interrupts(ar);
   ar.value(last_served_);
   ar.value(next_job_id_);
@@ -260,8 +270,9 @@ bool Card::load(const uint8_t* data, size_t bytes) {
   for (unsigned core = 0; core < core_queue_.size(); ++core) {
     const uint32_t queue = core_queue_[core];
     const bool hung = queue != kFree && queues_[queue].job->hung;
-    shared_.cores[core].state.store(
-        queue == kFree ? kCoreIdle : (hung ? kCoreHung : kCoreRunning) | queue << 8);
+    shared_.cores[core].state.store(queue == kFree ? kCoreIdle
+                                                   : (hung ? kCoreHung : kCoreRunning) |
+                                                         queue << 8);
   }
   // Whatever was asked for is looked at by the next run.
   shared_.urgent.store(false);

@@ -16,23 +16,21 @@ uint32_t find_next(const arch::Stream& stream, unsigned engine, uint32_t from) {
 
 }  // namespace
 
-Fault Job::prepare(Mmu& mmu, PreparedCache& cache, uint64_t cycle_limit) {
-  const auto fetch = [&](uint64_t va, void* data, size_t bytes) {
-    const npu_status_code status = mmu.read(asid, va, data, bytes, NPU_ACCESS_FETCH);
-    Fault fault = Fault::of(status, mmu.fault_address());
+Fault Job::fetch(Mmu& mmu, JobBytes& bytes) {
+  const auto read = [&](uint64_t va, void* data, size_t size) {
+    const npu_status_code status = mmu.read(asid, va, data, size, NPU_ACCESS_FETCH);
+    Fault fault = Fault::of(status, status == NPU_STATUS_OK ? 0 : mmu.fault_address());
     fault.access = NPU_ACCESS_FETCH;
     return fault;
   };
-
   regions.resize(packet.region_count);
-  Fault fault = fetch(packet.region_va, regions.data(), regions.size() * sizeof(uint64_t));
+  Fault fault = read(packet.region_va, regions.data(), regions.size() * sizeof(uint64_t));
   if (!fault.ok()) return fault;
 
-  JobBytes bytes;
   uint64_t va = packet.stream_va;
   for (unsigned core = 0; core < packet.stream_count; ++core) {
     bytes.streams.emplace_back(packet.stream_bytes[core]);
-    fault = fetch(va, bytes.streams.back().data(), packet.stream_bytes[core]);
+    fault = read(va, bytes.streams.back().data(), packet.stream_bytes[core]);
     if (!fault.ok()) return fault;
     va += packet.stream_bytes[core];
   }
@@ -43,36 +41,35 @@ Fault Job::prepare(Mmu& mmu, PreparedCache& cache, uint64_t cycle_limit) {
   };
   for (uint64_t base : regions) bytes.regions.push_back(memory_at(base));
   bytes.commands = memory_at(packet.stream_va);
-
-  begin_preparation(cache, std::move(bytes), cycle_limit);
-  return prepared() ? admit() : fault;
+  return fault;
 }
 
-void Job::begin_preparation(PreparedCache& cache, JobBytes bytes, uint64_t cycle_limit) {
-  cache_ = &cache;
-  cycle_limit_ = cycle_limit;
-  prepared_ = cache.find(bytes);
-  if (!prepared()) preparation_ = cache.begin(std::move(bytes));
+void Job::begin(JobBytes bytes, PreparedCache& cache, const npu_target& target, bool timed) {
+  streams.resize(packet.stream_count);
+  plan_ = cache.find(bytes);
+  if (plan_ == nullptr)
+    preparation_ = std::make_unique<Preparation>(std::move(bytes), target, timed);
 }
 
-// True once prepared; false when it is time to pause.
-bool Job::continue_preparation(Progress& progress) {
-  constexpr uint64_t kSlice = 200'000;  // ns
-  while (!preparation_->run(kSlice)) {
-    progress.work(kSlice);
-    if (progress.pause()) return false;
+// Goes on checking; false: not done within this slice.
+bool Job::check(Environment& env) {
+  env.progress.begin_slice(cores[0], queue);
+  while (!preparation_->run(Progress::kPollWork)) {
+    env.progress.work(Progress::kPollWork);
+    if (env.progress.pause()) return false;
   }
-  prepared_ = preparation_->finish();
+  plan_ = preparation_->result();
   preparation_.reset();
-  cache_->keep(prepared_);
+  if (plan_->error.status == NPU_STATUS_OK) env.prepared.add(plan_);
   return true;
 }
 
-// Whether the job, now prepared, may run.
-Fault Job::admit() {
+// The outcome of the check. A job that would run longer than allowed is refused
+// before it has stored anything, and blamed on the first command that ends
+// behind the limit.
+Fault Job::judge(uint64_t cycle_limit) {
+  const arch::StreamError& error = plan_->error;
   Fault fault;
-  streams.resize(packet.stream_count);
-  const arch::StreamError& error = prepared_->error;
   if (error.status != NPU_STATUS_OK) {
     fault = Fault::of(error.status, error.address);
     fault.command = error.command;
@@ -81,40 +78,37 @@ Fault Job::admit() {
     fault.source_op = error.source_op;
     return fault;
   }
-  // A job that would run longer than allowed is refused before it has stored
-  // anything, and blamed on the first command that ends behind the limit.
-  if (cycle_limit_ != 0 && prepared_->timed && prepared_->timing.cycles > cycle_limit_) {
-    fault = Fault::of(NPU_STATUS_BUDGET);
-    uint64_t earliest = ~0ull;
-    for (unsigned core = 0; core < packet.stream_count; ++core) {
-      for (uint32_t i = 0; i < prepared_->streams[core].size(); ++i) {
-        const uint64_t at = prepared_->retired_at(core, i);
-        if (at <= cycle_limit_ || at >= earliest) continue;
-        earliest = at;
-        fault = command_fault(core, i, NPU_STATUS_BUDGET);
-      }
-    }
-    cycles = cycle_limit_;
+  // Of a restored job: positions that its streams have.
+  for (unsigned core = 0; core < streams.size(); ++core) {
+    const size_t size = plan_->streams[core].size();
+    const StreamState& s = streams[core];
+    if ((s.current != StreamState::kNone && s.current >= size) ||
+        std::any_of(s.next, s.next + kLists, [size](uint32_t next) { return next > size; }))
+      return Fault::of(NPU_STATUS_VICTIM);
   }
-  admitted_ = fault.ok();
+  if (cycle_limit == 0 || !plan_->timed || plan_->timing.cycles <= cycle_limit) return fault;
+  fault = Fault::of(NPU_STATUS_BUDGET);
+  uint64_t earliest = ~0ull;
+  for (unsigned core = 0; core < streams.size(); ++core) {
+    for (uint32_t i = 0; i < plan_->streams[core].size(); ++i) {
+      const uint64_t at = plan_->retired_at(core, i);
+      if (at <= cycle_limit || at >= earliest) continue;
+      earliest = at;
+      fault = command_fault(core, i, NPU_STATUS_BUDGET);
+    }
+  }
+  cycles = cycle_limit;
   return fault;
 }
 
 Fault Job::command_fault(unsigned core, uint32_t command, npu_status_code status) const {
-  const npu_command_header& header = prepared_->streams[core][command].header();
+  const npu_command_header& header = plan_->streams[core][command].header();
   Fault fault = Fault::of(status);
   fault.command = command;
   fault.engine = header.engine;
   fault.core = static_cast<uint8_t>(core);
   fault.source_op = header.source_op;
   return fault;
-}
-
-Fault Job::hang_fault() const {
-  for (unsigned core = 0; core < streams.size(); ++core)
-    if (streams[core].current != StreamState::kNone && core == hung_core)
-      return command_fault(core, streams[core].current, NPU_STATUS_HANG);
-  return Fault::of(NPU_STATUS_HANG);
 }
 
 bool Job::waits_met(const npu_command_header& header) const {
@@ -129,7 +123,7 @@ bool Job::waits_met(const npu_command_header& header) const {
 }
 
 bool Job::finished(unsigned core) const {
-  const arch::Stream& stream = prepared_->streams[core];
+  const arch::Stream& stream = plan_->streams[core];
   for (unsigned e = 0; e < kLists; ++e)
     if (find_next(stream, e, streams[core].next[e]) < stream.size()) return false;
   return true;
@@ -138,7 +132,7 @@ bool Job::finished(unsigned core) const {
 // The earliest command of the list that may start now. A YIELD starts when
 // everything before it has retired, and nothing behind it starts before.
 bool Job::select(unsigned core, uint32_t& command) {
-  const arch::Stream& stream = prepared_->streams[core];
+  const arch::Stream& stream = plan_->streams[core];
   StreamState& s = streams[core];
   const auto size = static_cast<uint32_t>(stream.size());
   uint32_t heads[kLists];
@@ -146,10 +140,11 @@ bool Job::select(unsigned core, uint32_t& command) {
   const uint32_t barrier = heads[NPU_ENGINE_DISPATCH];
   uint32_t best = size;
   for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
-    if (heads[e] < std::min(best, barrier) && waits_met(stream[heads[e]].header())) best = heads[e];
+    if (heads[e] < std::min(best, barrier) && waits_met(stream[heads[e]].header()))
+      best = heads[e];
   if (best == size && barrier < size) {
-    const bool drained =
-        std::all_of(heads, heads + NPU_ENGINE_COUNT, [&](uint32_t head) { return head > barrier; });
+    const bool drained = std::all_of(heads, heads + NPU_ENGINE_COUNT,
+                                     [&](uint32_t head) { return head > barrier; });
     if (drained && waits_met(stream[barrier].header())) best = barrier;
   }
   command = best;
@@ -158,19 +153,19 @@ bool Job::select(unsigned core, uint32_t& command) {
 
 void Job::retire(unsigned core, uint32_t command) {
   StreamState& s = streams[core];
-  const unsigned engine = prepared_->streams[core][command].header().engine;
+  const unsigned engine = plan_->streams[core][command].header().engine;
   s.next[engine] = command + 1;
   ++s.retired[engine];
   s.current = StreamState::kNone;
   s.cursor = 0;
   s.op = std::monostate{};
-  if (prepared_->timed) cycles = std::max(cycles, prepared_->retired_at(core, command));
+  if (plan_->timed) cycles = std::max(cycles, plan_->retired_at(core, command));
 }
 
 // Runs the current command of `core` on. True when it ended, well or not.
 bool Job::execute(unsigned core, Environment& env, Fault& fault) {
   StreamState& s = streams[core];
-  const arch::Command& command = prepared_->streams[core][s.current];
+  const arch::Command& command = plan_->streams[core][s.current];
   CoreMemory& memory = *env.memories[cores[core]];
   if (!env.functional || command.engine() == NPU_ENGINE_DISPATCH) return true;
 
@@ -209,12 +204,12 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
 }
 
 Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
+  if (preparation_ != nullptr && !check(env)) return Step::kMore;
   if (hung) return Step::kBlocked;
-  if (!admitted()) {
-    env.progress.begin_slice(cores[0], queue);
-    if (!prepared() && !continue_preparation(env.progress)) return Step::kMore;
-    fault = admit();
+  if (!judged_) {
+    fault = judge(env.cycle_limit);
     if (!fault.ok()) return Step::kDone;
+    judged_ = true;
   }
   bool progressed = true;
   bool any_left = true;
@@ -232,7 +227,7 @@ Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
           env.shared.cores[cores[core]].command.store(command, std::memory_order_relaxed);
           if (env.injector.strikes_at(NPU_INJECT_HANG, queue, command)) {
             hung = true;
-            hung_core = core;
+            hang = command_fault(core, command, NPU_STATUS_HANG);
             env.shared.cores[cores[core]].state.store(kCoreHung | queue << 8);
             return Step::kBlocked;
           }

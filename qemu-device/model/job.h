@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A job on its way through the card: fetched and prepared, then executed
-// command by command, resumable at any unit of a command.
+// A job on its way through the card: fetched, checked and timed in slices, then
+// executed command by command, resumable at any unit of a command.
 #ifndef NPU_MODEL_JOB_H_
 #define NPU_MODEL_JOB_H_
 
@@ -28,10 +28,10 @@ namespace npu::model {
 struct StreamState {
   static constexpr uint32_t kNone = 0xffffffffu;
 
-  uint32_t next[NPU_ENGINE_COUNT + 1] = {};              // list position to look from, per engine
-  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};           // retirement counts
-  uint32_t current = kNone;                              // command in execution, not complete
-  uint64_t cursor = 0;                                   // its units done
+  uint32_t next[NPU_ENGINE_COUNT + 1] = {};     // list position to look from, per engine
+  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};  // retirement counts
+  uint32_t current = kNone;  // command in execution, not complete
+  uint64_t cursor = 0;       // its units done
   std::variant<std::monostate, DmaOp, MacOp, VecOp> op;  // its working state, can be rebuilt
 };
 
@@ -48,32 +48,29 @@ class Job {
         packet(packet),
         cores(std::move(cores)) {}
 
-  // Fetches region table and streams. A fault ends the job. Streams that are
-  // not known yet are decoded, checked and timed by step(), before anything
-  // else. `cache` outlives the job.
-  Fault prepare(Mmu& mmu, PreparedCache& cache, uint64_t cycle_limit);
-  // The same without the fetch, for a job that is loaded in that state.
-  void begin_preparation(PreparedCache& cache, JobBytes bytes, uint64_t cycle_limit);
+  // Fetches region table and streams. A fault ends the job.
+  Fault fetch(Mmu& mmu, JobBytes& bytes);
+  // Then, or when a saved job is restored: takes what was fetched.
+  void begin(JobBytes bytes, PreparedCache& cache, const npu_target& target, bool timed);
 
   struct Environment {
     Mmu& mmu;
+    PreparedCache& prepared;
     Injector& injector;
     Progress& progress;
     std::vector<std::unique_ptr<CoreMemory>>& memories;
     Shared& shared;
     bool functional;  // false: commands retire without doing anything
+    uint64_t cycle_limit;  // of the queue; 0: none
   };
-  // Executes up to `budget` commands, decrementing it, or until the slice is
-  // used up. kBlocked: hung, or stopped by a request. kDone: `fault` tells how.
+  // Checks, then executes up to `budget` commands, decrementing it, or until
+  // the slice is used up. kBlocked: hung, or stopped by a request. kDone: `fault` tells how.
   Step step(Environment& env, uint64_t& budget, Fault& fault);
 
-  // How a hung job is reported once its core is reset.
-  Fault hang_fault() const;
-
-  bool prepared() const { return prepared_ != nullptr; }
-  const JobBytes& bytes() const { return prepared() ? prepared_->bytes : preparation_->bytes(); }
-  const Prepared& plan() const { return *prepared_; }
-  bool timed() const { return prepared_ != nullptr && prepared_->timed; }
+  bool checked() const { return plan_ != nullptr; }
+  const Prepared& plan() const { return *plan_; }  // if checked
+  bool timed() const { return checked() && plan_->timed; }
+  const JobBytes& bytes() const { return checked() ? plan_->bytes : preparation_->bytes(); }
 
   const uint64_t id;
   const uint32_t queue;
@@ -83,21 +80,16 @@ class Job {
   const std::vector<unsigned> cores;  // physical, by position in the gang
   uint64_t start_ns = 0;
   bool hung = false;
-  unsigned hung_core = 0;  // position in the gang
+  Fault hang;              // how that is reported once the core is reset
   bool throttled = false;  // the clock was lowered at some time
   uint64_t cycles = 0;     // modelled, reached so far
 
   std::vector<StreamState> streams;
   std::vector<uint64_t> regions;
-  // A job that is loaded while it runs.
-  void set_admitted(std::shared_ptr<const Prepared> p) {
-    prepared_ = std::move(p);
-    admitted_ = true;
-  }
-  // Checked and found valid; executing.
-  bool admitted() const { return admitted_; }
 
  private:
+  bool check(Environment& env);
+  Fault judge(uint64_t cycle_limit);
   bool select(unsigned core, uint32_t& command);
   bool waits_met(const npu_command_header& header) const;
   bool execute(unsigned core, Environment& env, Fault& fault);
@@ -105,14 +97,9 @@ class Job {
   void retire(unsigned core, uint32_t command);
   bool finished(unsigned core) const;
 
-  bool continue_preparation(Progress& progress);
-  Fault admit();
-
-  std::shared_ptr<const Prepared> prepared_;
-  std::unique_ptr<Preparation> preparation_;  // until prepared
-  PreparedCache* cache_ = nullptr;
-  uint64_t cycle_limit_ = 0;
-  bool admitted_ = false;
+  std::unique_ptr<Preparation> preparation_;  // while it is checked
+  std::shared_ptr<const Prepared> plan_;
+  bool judged_ = false;
 };
 
 }  // namespace npu::model

@@ -843,5 +843,32 @@ TEST(Progress, HeartbeatInsideOneCommand) {
   EXPECT_EQ(h.completion(kQueue, 0).status, 0u);
 }
 
+// A stream that takes seconds of host time to check for hazards.
+TEST(Progress, HeartbeatWhileAStreamIsChecked) {
+  JobBench bench;
+  Harness& h = bench.h();
+  StreamBuilder s;
+  for (int i = 0; i < 8000; ++i) {
+    npu_command_dma dma = contiguous(i % 2 != 0 ? NPU_OP_LOAD : NPU_OP_STORE, 0,
+                                     i % 2 != 0 ? 1 << 20 : 0, 1);
+    dma.size[1] = 32768;
+    dma.sram_stride[1] = 17;
+    dma.external_stride[1] = 33;
+    s.append(dma);
+  }
+  h.put(kQueue, bench.packet(s.bytes()));
+  h.ring(kQueue);
+  int polls = 0;
+  h.cancelled = [&] { return ++polls > 4; };
+  EXPECT_EQ(h.run(), NPU_MODEL_MORE);
+  EXPECT_EQ(h.queue_reg(kQueue, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_RUNNING});
+  EXPECT_GT(h.queue_reg(kQueue, NPU_QUEUE_HEARTBEAT), 1u);
+  EXPECT_FALSE(h.completed(kQueue, 0));
+  h.write(NPU_QUEUE_PAGE(kQueue) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_ABORT_JOB);
+  h.cancelled = nullptr;
+  EXPECT_EQ(h.run(), NPU_MODEL_IDLE);
+  EXPECT_EQ(h.completion(kQueue, 0).status, uint32_t{NPU_STATUS_ABORTED});
+}
+
 }  // namespace
 }  // namespace npu::model::testing

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "prepared.h"
 
+#include <span>
 #include <utility>
 
 namespace npu::model {
@@ -30,6 +31,7 @@ bool check_regions(const std::vector<arch::Stream>& streams, size_t regions,
       error.engine = command.header().engine;
       error.core = static_cast<uint8_t>(core);
       error.source_op = command.header().source_op;
+      error.text = "a command uses a region that the job does not have";
       return false;
     }
   }
@@ -44,36 +46,35 @@ uint64_t Prepared::retired_at(unsigned core, uint32_t command) const {
 }
 
 Preparation::Preparation(JobBytes bytes, const npu_target& target, bool timed)
-    : prepared_(std::make_shared<Prepared>(std::move(bytes))),
-      check_({prepared_->bytes.streams.begin(), prepared_->bytes.streams.end()}, target),
-      timed_(timed) {
-  if (!timed) return;
-  check_.request_timing([&in = prepared_->bytes](unsigned index) {
+    : result_(std::make_shared<Prepared>()), timed_(timed) {
+  result_->bytes = std::move(bytes);
+  const JobBytes& in = result_->bytes;
+  std::vector<std::span<const std::byte>> streams(in.streams.begin(), in.streams.end());
+  check_ = std::make_unique<arch::JobCheck>(std::move(streams), target);
+  if (!timed_) return;
+  check_->request_timing([&in](unsigned index) {
     if (index == arch::kRegionCommands) return in.commands;
     return index < in.regions.size() ? in.regions[index] : arch::External::kCard;
   });
 }
 
 bool Preparation::run(uint64_t nanoseconds) {
-  return check_.run(nanoseconds);
-}
-
-std::shared_ptr<const Prepared> Preparation::finish() {
-  Prepared& out = *prepared_;
-  out.error = std::move(check_.error);
-  out.streams = std::move(check_.streams);
-  if (out.error.status != NPU_STATUS_OK ||
-      !check_regions(out.streams, out.bytes.regions.size(), out.error))
-    return std::move(prepared_);
+  if (!check_->run(nanoseconds)) return false;
+  Prepared& p = *result_;
+  p.error = check_->error;
+  p.streams = std::move(check_->streams);
+  if (p.error.status != NPU_STATUS_OK ||
+      !check_regions(p.streams, p.bytes.regions.size(), p.error))
+    return true;
+  p.timing = check_->timing;
+  p.trace = std::move(check_->trace);
+  p.timed = timed_;
   size_t begin = 0;
-  for (const arch::Stream& stream : out.streams) {
-    out.trace_begin.push_back(begin);
+  for (const arch::Stream& stream : p.streams) {
+    p.trace_begin.push_back(begin);
     begin += stream.size();
   }
-  out.timed = timed_;
-  out.timing = check_.timing;
-  out.trace = std::move(check_.trace);
-  return std::move(prepared_);
+  return true;
 }
 
 std::shared_ptr<const Prepared> PreparedCache::find(const JobBytes& bytes) {
@@ -85,25 +86,15 @@ std::shared_ptr<const Prepared> PreparedCache::find(const JobBytes& bytes) {
   return nullptr;
 }
 
-void PreparedCache::keep(const std::shared_ptr<const Prepared>& prepared) {
+void PreparedCache::add(std::shared_ptr<const Prepared> prepared) {
   const size_t size = total_bytes(prepared->bytes);
-  if (prepared->error.status != NPU_STATUS_OK || size > kMaxBytes / 2) return;
-  entries_.push_front(prepared);
+  if (size > kMaxBytes / 2) return;
+  entries_.push_front(std::move(prepared));
   bytes_held_ += size;
   while (entries_.size() > kMaxEntries || bytes_held_ > kMaxBytes) {
     bytes_held_ -= total_bytes(entries_.back()->bytes);
     entries_.pop_back();
   }
-}
-
-std::shared_ptr<const Prepared> PreparedCache::prepare(JobBytes bytes) {
-  if (auto known = find(bytes)) return known;
-  const std::unique_ptr<Preparation> work = begin(std::move(bytes));
-  while (!work->run(~uint64_t{0})) {
-  }
-  auto prepared = work->finish();
-  keep(prepared);
-  return prepared;
 }
 
 }  // namespace npu::model

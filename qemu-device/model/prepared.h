@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "arch/job_check.h"
@@ -28,9 +27,8 @@ struct JobBytes {
 };
 
 struct Prepared {
-  explicit Prepared(JobBytes of) : bytes(std::move(of)) {}
-
   JobBytes bytes;
+  // What follows is empty until the check is done.
   arch::StreamError error;  // status OK: valid
   std::vector<arch::Stream> streams;
   bool timed = false;
@@ -42,44 +40,31 @@ struct Prepared {
   uint64_t retired_at(unsigned core, uint32_t command) const;
 };
 
-// The work, in slices: full-length streams can take seconds to check, hostile
-// ones minutes.
+// A check under way, in slices of host time.
 class Preparation {
  public:
   Preparation(JobBytes bytes, const npu_target& target, bool timed);
 
-  // Goes on for about so much host time; true once done.
+  // Goes on for about `nanoseconds`. True once result() is complete.
   bool run(uint64_t nanoseconds);
-  const JobBytes& bytes() const { return prepared_->bytes; }
-  // Once, after run() has returned true.
-  std::shared_ptr<const Prepared> finish();
+  const JobBytes& bytes() const { return result_->bytes; }
+  std::shared_ptr<const Prepared> result() const { return result_; }
 
  private:
-  std::shared_ptr<Prepared> prepared_;
-  arch::JobCheck check_;
+  std::shared_ptr<Prepared> result_;  // before check_, which refers to its bytes
+  std::unique_ptr<arch::JobCheck> check_;
   const bool timed_;
 };
 
 class PreparedCache {
  public:
-  PreparedCache(const npu_target& target, bool timed) : target_(target), timed_(timed) {}
-
-  // Null if these bytes are not known.
   std::shared_ptr<const Prepared> find(const JobBytes& bytes);
-  std::unique_ptr<Preparation> begin(JobBytes bytes) const {
-    return std::make_unique<Preparation>(std::move(bytes), target_, timed_);
-  }
-  void keep(const std::shared_ptr<const Prepared>& prepared);
-  // find, or all of the work at once.
-  std::shared_ptr<const Prepared> prepare(JobBytes bytes);
-  void clear() { entries_.clear(), bytes_held_ = 0; }
+  void add(std::shared_ptr<const Prepared> prepared);
 
  private:
   static constexpr size_t kMaxEntries = 16;
   static constexpr size_t kMaxBytes = 32u << 20;  // of streams; the rest is in proportion
 
-  const npu_target& target_;
-  const bool timed_;
   std::list<std::shared_ptr<const Prepared>> entries_;  // most recent first
   size_t bytes_held_ = 0;
 };

@@ -144,24 +144,44 @@ void MacOp::pack_gemm() {
   for (unsigned oc = 0; oc < mac_.out_c; ++oc) {
     const unsigned group = oc / group_out_;
     const unsigned column = oc % group_out_;
-    int8_t* tile = packed_.data() +
-                   (size_t{group} * padded_group_out_ + column / kGemmColumns * kGemmColumns) *
-                       padded_depth_ +
-                   column % kGemmColumns * kGemmDepth;
-    uint32_t sum = 0;
-    for (unsigned k = 0; k < depth_; ++k) {
-      const auto w = static_cast<int8_t>(weight_byte(oc, k) ^ flip);
-      tile[size_t{k} / kGemmDepth * kGemmColumns * kGemmDepth + k % kGemmDepth] = w;
-      sum += static_cast<uint32_t>(int32_t{w});
-    }
-    const auto factor = static_cast<uint32_t>((weight_signed_ ? 0 : 128) - weight_zero(oc));
     const size_t at = size_t{group} * padded_group_out_ + column;
+    int8_t* tile = packed_.data() + at / kGemmColumns * kGemmColumns * padded_depth_ +
+                   at % kGemmColumns * kGemmDepth;
+    const uint32_t sum = weights_kn_ ? pack_strided(oc, flip, tile) : pack_row(oc, flip, tile);
+    const auto factor = static_cast<uint32_t>((weight_signed_ ? 0 : 128) - weight_zero(oc));
     start_[at] = static_cast<int32_t>(static_cast<uint32_t>(bias_[oc]) - x_zero * sum -
                                       depth_ * x_zero * factor);
     input_factor_[at] = static_cast<int32_t>(factor);
     any_factor = any_factor || factor != 0;
   }
   if (!any_factor) input_factor_.clear();
+}
+
+// One output's weights into its column of a tile; returns their sum.
+uint32_t MacOp::pack_row(unsigned oc, uint8_t flip, int8_t* tile) const {
+  constexpr size_t kStep = kGemmColumns * kGemmDepth;
+  const uint8_t* from = sram_ + mac_.weights + uint64_t{oc} * mac_.weight_stride;
+  int32_t sum = 0;
+  for (unsigned k = 0; k < depth_; ++k) sum += static_cast<int8_t>(from[k] ^ flip);
+  const uint32_t flips = flip * 0x01010101u;
+  const unsigned whole = depth_ / kGemmDepth;
+  for (unsigned g = 0; g < whole; ++g) {
+    const uint32_t word = load_as<uint32_t>(from + g * kGemmDepth) ^ flips;
+    std::memcpy(tile + g * kStep, &word, sizeof(word));
+  }
+  for (unsigned k = whole * kGemmDepth; k < depth_; ++k)
+    tile[whole * kStep + k % kGemmDepth] = static_cast<int8_t>(from[k] ^ flip);
+  return static_cast<uint32_t>(sum);
+}
+
+uint32_t MacOp::pack_strided(unsigned oc, uint8_t flip, int8_t* tile) const {
+  uint32_t sum = 0;
+  for (unsigned k = 0; k < depth_; ++k) {
+    const auto w = static_cast<int8_t>(weight_byte(oc, k) ^ flip);
+    tile[size_t{k} / kGemmDepth * kGemmColumns * kGemmDepth + k % kGemmDepth] = w;
+    sum += static_cast<uint32_t>(int32_t{w});
+  }
+  return sum;
 }
 
 void MacOp::pack_depthwise() {

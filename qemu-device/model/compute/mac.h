@@ -36,6 +36,8 @@ class MacOp {
 
   void choose_path();
   void pack_gemm();
+  uint32_t pack_row(unsigned oc, uint8_t flip, int8_t* tile) const;
+  uint32_t pack_strided(unsigned oc, uint8_t flip, int8_t* tile) const;
   void pack_depthwise();
   uint8_t weight_byte(unsigned oc, unsigned index) const;
   int32_t weight_zero(unsigned oc) const;
