@@ -11,6 +11,7 @@
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
@@ -108,6 +109,14 @@ struct npu_device {
 	struct npu_watchdog watchdog;
 	/* Runs all schedulers: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
+	/*
+	 * Schedulers of user queues by hardware queue, and of address spaces by
+	 * ASID. A scheduler's fences point to it for their timeline's name and
+	 * outlive the queue in sync files: its memory stays with the device, and
+	 * serves the next owner of the number.
+	 */
+	struct drm_gpu_scheduler *queue_scheds;
+	struct xarray bind_scheds;
 
 	/* Address spaces that own page tables. */
 	struct list_head vms;
@@ -166,6 +175,13 @@ extern struct workqueue_struct *npu_release_wq;
 /* Something that a release work will free was made or is gone. */
 void npu_deferred_get(void);
 void npu_deferred_put(void);
+
+/*
+ * dma_fence_ops.release of the driver's fences. Each holds a reference to the
+ * module, taken by npu_fence_hold(): its ops are needed for that long.
+ */
+void npu_fence_hold(void);
+void npu_fence_release(struct dma_fence *fence);
 
 /* The fence error that stands for a status; 0 for OK. */
 int npu_status_to_errno(u32 status);

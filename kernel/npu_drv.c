@@ -38,6 +38,22 @@ void npu_deferred_put(void)
 		wake_up_var(&npu_deferred);
 }
 
+/* ---- Fences ---- */
+
+void npu_fence_hold(void)
+{
+	__module_get(THIS_MODULE);
+}
+
+void npu_fence_release(struct dma_fence *fence)
+{
+	/* Unloading waits for readers: it cannot overtake the return from here. */
+	rcu_read_lock();
+	dma_fence_free(fence);
+	module_put(THIS_MODULE);
+	rcu_read_unlock();
+}
+
 /* ---- Open files ---- */
 
 struct npu_file *npu_file_get(struct npu_file *nfile)
@@ -163,6 +179,17 @@ static int npu_map(struct npu_device *npu, struct pci_dev *pdev)
 	return ret;
 }
 
+static void npu_free_bind_scheds(struct drm_device *drm, void *unused)
+{
+	struct npu_device *npu = to_npu(drm);
+	struct drm_gpu_scheduler *sched;
+	unsigned long asid;
+
+	xa_for_each(&npu->bind_scheds, asid, sched)
+		kfree(sched);
+	xa_destroy(&npu->bind_scheds);
+}
+
 static int npu_init_software(struct npu_device *npu)
 {
 	int ret;
@@ -170,6 +197,14 @@ static int npu_init_software(struct npu_device *npu)
 	ida_init(&npu->asid_ida);
 	ida_init(&npu->queue_ida);
 	INIT_LIST_HEAD(&npu->vms);
+	xa_init(&npu->bind_scheds);
+	ret = drmm_add_action_or_reset(&npu->drm, npu_free_bind_scheds, NULL);
+	if (ret)
+		return ret;
+	npu->queue_scheds = drmm_kcalloc(&npu->drm, npu->hwqs, sizeof(*npu->queue_scheds),
+					 GFP_KERNEL);
+	if (!npu->queue_scheds)
+		return -ENOMEM;
 	ret = drmm_mutex_init(&npu->drm, &npu->vms_lock);
 	if (ret)
 		return ret;

@@ -86,6 +86,7 @@ static const char *npu_job_fence_timeline(struct dma_fence *fence)
 static const struct dma_fence_ops npu_job_fence_ops = {
 	.get_driver_name = npu_job_fence_driver,
 	.get_timeline_name = npu_job_fence_timeline,
+	.release = npu_fence_release,
 };
 
 /* ---- Completion: under hwq.lock, in interrupts ---- */
@@ -154,6 +155,7 @@ static struct dma_fence *npu_job_run(struct drm_sched_job *base)
 	dma_fence_init(fence, &npu_job_fence_ops, &job->fence->lock, queue->fence_context,
 		       ++queue->fence_seqno);
 	job->fence_live = true;
+	npu_fence_hold();
 	/* One reference for the completion, one for the scheduler. */
 	dma_fence_get(fence);
 	ret = npu_hwq_push(&queue->hwq, &job->entry, job->packets, job->count);

@@ -138,6 +138,7 @@ static const char *npu_tlb_fence_timeline(struct dma_fence *fence)
 static const struct dma_fence_ops npu_tlb_fence_ops = {
 	.get_driver_name = npu_tlb_fence_driver,
 	.get_timeline_name = npu_tlb_fence_timeline,
+	.release = npu_fence_release,
 };
 
 static void npu_tlb_flush_packet(struct npu_hwq_entry *entry, u32 index,
@@ -234,6 +235,7 @@ struct dma_fence *npu_tlb_flush_start(struct npu_device *npu, struct npu_tlb_flu
 		       npu->kqueue.fence_context,
 		       atomic64_inc_return(&npu->kqueue.fence_seqno));
 	dma_fence_get(&flush->fence);
+	npu_fence_hold();
 
 	ret = npu_kqueue_push(&npu->kqueue, &flush->entry,
 			      (const struct npu_packet *)&packet, 1);

@@ -39,7 +39,7 @@ static void npu_queue_release(struct work_struct *work)
 	struct npu_device *npu = queue->npu;
 
 	drm_sched_entity_fini(&queue->entity);
-	drm_sched_fini(&queue->sched);
+	drm_sched_fini(queue->sched);
 	npu_hwq_fini(&queue->hwq);
 	ida_free(&npu->queue_ida, queue->hwq.id);
 	npu_vm_put(queue->vm);
@@ -181,7 +181,6 @@ static int npu_queue_check(struct npu_device *npu, const struct drm_npu_queue_cr
 static struct npu_queue *npu_queue_create(struct npu_file *nfile, struct npu_device *npu,
 					  struct npu_vm *vm, struct npu_hwq_params *params)
 {
-	struct drm_gpu_scheduler *sched;
 	struct npu_queue *queue;
 	int hwq_id;
 	int ret;
@@ -203,12 +202,13 @@ static struct npu_queue *npu_queue_create(struct npu_file *nfile, struct npu_dev
 	}
 	params->asid = vm->mmu.asid;
 	/* A job's credits are its packets: the ring never overflows. */
-	ret = npu_sched_init(&queue->sched, &npu_job_sched_ops, npu->sched_wq,
+	queue->sched = &npu->queue_scheds[hwq_id];
+	ret = npu_sched_init(queue->sched, &npu_job_sched_ops, npu->sched_wq,
 			     NPU_HWQ_RING_SIZE, "npu", npu->drm.dev);
 	if (ret)
 		goto err_id;
-	sched = &queue->sched;
-	ret = drm_sched_entity_init(&queue->entity, DRM_SCHED_PRIORITY_NORMAL, &sched, 1, NULL);
+	ret = drm_sched_entity_init(&queue->entity, DRM_SCHED_PRIORITY_NORMAL, &queue->sched, 1,
+				    NULL);
 	if (ret)
 		goto err_sched;
 	ret = npu_hwq_init(npu, &queue->hwq, hwq_id, params);
@@ -225,7 +225,7 @@ static struct npu_queue *npu_queue_create(struct npu_file *nfile, struct npu_dev
 err_entity:
 	drm_sched_entity_fini(&queue->entity);
 err_sched:
-	drm_sched_fini(&queue->sched);
+	drm_sched_fini(queue->sched);
 err_id:
 	ida_free(&npu->queue_ida, hwq_id);
 err_free:

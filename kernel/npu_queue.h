@@ -25,7 +25,8 @@ struct npu_queue {
 	struct npu_file *nfile;
 	struct npu_vm *vm;
 	struct npu_hwq hwq;
-	struct drm_gpu_scheduler sched;
+	/* One of npu_device.queue_scheds. */
+	struct drm_gpu_scheduler *sched;
 	struct drm_sched_entity entity;
 	/* Handle, as the user knows it. */
 	u32 id;

@@ -27,7 +27,7 @@ static void npu_vm_release(struct work_struct *work)
 	int idx;
 
 	drm_sched_entity_fini(&vm->entity);
-	drm_sched_fini(&vm->sched);
+	drm_sched_fini(vm->sched);
 
 	if (drm_dev_enter(&npu->drm, &idx)) {
 		npu_mmu_detach(&vm->mmu);
@@ -154,9 +154,23 @@ int npu_vm_bo_validate(struct drm_gpuvm_bo *vm_bo, struct drm_exec *exec)
 	return 0;
 }
 
+/* The scheduler that belongs to an ASID; the caller owns the ASID. */
+static struct drm_gpu_scheduler *npu_vm_sched(struct npu_device *npu, unsigned int asid)
+{
+	struct drm_gpu_scheduler *sched = xa_load(&npu->bind_scheds, asid);
+
+	if (sched)
+		return sched;
+	sched = kzalloc(sizeof(*sched), GFP_KERNEL);
+	if (sched && xa_err(xa_store(&npu->bind_scheds, asid, sched, GFP_KERNEL))) {
+		kfree(sched);
+		sched = NULL;
+	}
+	return sched;
+}
+
 static struct npu_vm *npu_vm_create(struct npu_device *npu)
 {
-	struct drm_gpu_scheduler *sched;
 	struct drm_gem_object *resv;
 	struct npu_vm *vm;
 	int ret;
@@ -171,13 +185,17 @@ static struct npu_vm *npu_vm_create(struct npu_device *npu)
 	ret = npu_mmu_init(npu, &vm->mmu);
 	if (ret)
 		goto err_free;
+	vm->sched = npu_vm_sched(npu, vm->mmu.asid);
+	if (!vm->sched) {
+		ret = -ENOMEM;
+		goto err_mmu;
+	}
 	/* Binds cost no ring slots: any number may be in flight. */
-	ret = npu_sched_init(&vm->sched, &npu_bind_sched_ops, npu->sched_wq, 64, "npu-bind",
+	ret = npu_sched_init(vm->sched, &npu_bind_sched_ops, npu->sched_wq, 64, "npu-bind",
 			     npu->drm.dev);
 	if (ret)
 		goto err_mmu;
-	sched = &vm->sched;
-	ret = drm_sched_entity_init(&vm->entity, DRM_SCHED_PRIORITY_KERNEL, &sched, 1, NULL);
+	ret = drm_sched_entity_init(&vm->entity, DRM_SCHED_PRIORITY_KERNEL, &vm->sched, 1, NULL);
 	if (ret)
 		goto err_sched;
 	resv = drm_gpuvm_resv_object_alloc(&npu->drm);
@@ -200,7 +218,7 @@ static struct npu_vm *npu_vm_create(struct npu_device *npu)
 err_entity:
 	drm_sched_entity_fini(&vm->entity);
 err_sched:
-	drm_sched_fini(&vm->sched);
+	drm_sched_fini(vm->sched);
 err_mmu:
 	npu_mmu_detach(&vm->mmu);
 	npu_mmu_fini(&vm->mmu);

@@ -32,8 +32,8 @@ struct npu_vm {
 	struct npu_mmu mmu;
 	/* In npu_device.vms, while the page tables exist. */
 	struct list_head node;
-	/* Binds. */
-	struct drm_gpu_scheduler sched;
+	/* Binds. One of npu_device.bind_scheds. */
+	struct drm_gpu_scheduler *sched;
 	struct drm_sched_entity entity;
 };
 

@@ -2,6 +2,9 @@
 //
 // SUBMIT: results, order, fences in and out, many jobs in flight.
 #include <gtest/gtest.h>
+#include <linux/sync_file.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <thread>
@@ -112,6 +115,40 @@ TEST(Job, DestroyingAQueueCancelsWhatIsLeft) {
   EXPECT_EQ(device.wait_syncobj(done.handle), 0);
   EXPECT_EQ(device.fence_status(done.handle), -ECANCELED);
   EXPECT_EQ(lookup.run_checked(4), 0) << "another queue of the space";
+}
+
+// A sync file asks its fence for names at any time later.
+TEST(Job, SyncFilesOutliveTheirQueue) {
+  Device device;
+  std::vector<int> files;
+  const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  for (uint8_t i = 0; i < 8; ++i) {
+    LookupJob lookup(device, 512, i);
+    const drm_npu_job job = lookup.job();
+    ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {}, {&done, 1}), 0);
+    ASSERT_EQ(device.wait_syncobj(done.handle), 0);
+    files.push_back(device.export_fence(done.handle));
+    const drm_npu_bind_op unmap = {.op = DRM_NPU_BIND_UNMAP,
+                                   .flags = 0,
+                                   .handle = 0,
+                                   .pad = 0,
+                                   .bo_offset = 0,
+                                   .va = LookupJob::kBase,
+                                   .size = kPage};
+    ASSERT_EQ(device.bind(lookup.vm(), {&unmap, 1}, DRM_NPU_VM_BIND_ASYNC, {}, {&done, 1}), 0);
+    ASSERT_EQ(device.wait_syncobj(done.handle), 0);
+    files.push_back(device.export_fence(done.handle));
+  }
+  ASSERT_TRUE(wait_for_counts(device, 0, 0, 0));
+  for (size_t i = 0; i < files.size(); ++i) {
+    sync_fence_info fence = {};
+    sync_file_info info = {};
+    info.num_fences = 1;
+    info.sync_fence_info = reinterpret_cast<uint64_t>(&fence);
+    ASSERT_EQ(ioctl(files[i], SYNC_IOC_FILE_INFO, &info), 0);
+    EXPECT_STREQ(fence.obj_name, i % 2 ? "npu-bind" : "npu");
+    close(files[i]);
+  }
 }
 
 TEST(Job, ThreadsShareAFile) {
