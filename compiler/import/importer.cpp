@@ -13,7 +13,7 @@ namespace npu::compiler {
 namespace {
 
 // Bounds on what a file may ask for; far above any real network.
-constexpr int kMaxNodes = 200000;
+constexpr int kMaxNodes = 20000;
 constexpr int kMaxInputs = 32;
 constexpr int64_t kMaxOpset = 25;
 constexpr int64_t kMinOpset = 10;
@@ -229,6 +229,7 @@ void Importer::import_node(const onnx::Node& node) {
   for (const std::string& name : node.input()) {
     if (failed_.count(name) > 0) node_failed_ = true;
   }
+  if (!node_failed_ && node.output_size() == 0) malformed_node("a node has an output");
   if (!node_failed_) {
     const OperatorEntry* entry = find_operator(node.domain(), node.op_type());
     if (entry == nullptr) {
