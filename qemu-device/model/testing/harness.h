@@ -5,6 +5,7 @@
 #ifndef NPU_MODEL_TESTING_HARNESS_H_
 #define NPU_MODEL_TESTING_HARNESS_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -117,7 +118,7 @@ class Harness {
   // What the host offers.
   uint64_t clock_ns = 1'000'000;
   std::vector<uint32_t> interrupts;  // vectors, in order
-  uint64_t kicks = 0;
+  std::atomic<uint64_t> kicks{0};
   std::function<bool()> cancelled;
   std::function<npu_model_bus(uint64_t address, size_t bytes, bool write)> filter;
   std::string log;
