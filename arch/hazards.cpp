@@ -16,8 +16,7 @@
 namespace npu::arch {
 
 HazardDetector::HazardDetector(unsigned gang, const npu_target& target)
-    : gang_(gang),
-      sram_bytes_(target.sram_bytes),
+    : sram_bytes_(target.sram_bytes),
       srams_(gang),
       dispatched_(gang, Clock(gang * NPU_ENGINE_COUNT, 0)),
       history_(gang * NPU_ENGINE_COUNT),

@@ -66,7 +66,6 @@ class HazardDetector {
   void report(const Command& command, unsigned core, uint32_t index, const SramAccess& access,
               const Conflict& conflict, StreamError& error) const;
 
-  const unsigned gang_;
   const uint32_t sram_bytes_;
   std::vector<Sram> srams_;
   std::vector<Clock> dispatched_;  // per core: what the sequencer has waited for
