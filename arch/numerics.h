@@ -22,13 +22,19 @@ inline uint32_t f32_bits(float value) {
   return std::bit_cast<uint32_t>(value);
 }
 
+// Brings a value into a range; NaN, which tables and huge factors can produce,
+// becomes the lower end.
+inline float clamp_f32(float value, float low, float high) {
+  return value > low ? (value < high ? value : high) : low;
+}
+
 // Requantization of an accumulator: low, high and zero are in the output's
-// range. NaN cannot occur: scale is finite and positive.
+// range.
 inline int32_t requantize(int32_t accumulator, float scale, int32_t zero, int32_t low,
                           int32_t high) {
   const float scaled = static_cast<float>(accumulator) * scale;
   const float clamped =
-      std::clamp(scaled, static_cast<float>(low - zero), static_cast<float>(high - zero));
+      clamp_f32(scaled, static_cast<float>(low - zero), static_cast<float>(high - zero));
   return static_cast<int32_t>(std::nearbyintf(clamped)) + zero;
 }
 
@@ -43,7 +49,7 @@ inline float add_fix(float ra, float rb, int32_t a_zero, int32_t b_zero, int32_t
 inline int32_t add(int32_t a, int32_t b, float ra, float rb, float fix, int32_t low, int32_t high) {
   const float sum = std::fma(static_cast<float>(a), ra, std::fma(static_cast<float>(b), rb, fix));
   return static_cast<int32_t>(
-      std::clamp(std::nearbyintf(sum), static_cast<float>(low), static_cast<float>(high)));
+      clamp_f32(std::nearbyintf(sum), static_cast<float>(low), static_cast<float>(high)));
 }
 
 // Product: scale = f32(f32(sa*sb)/sc).
@@ -51,7 +57,7 @@ inline int32_t multiply(int32_t a, int32_t b, int32_t a_zero, int32_t b_zero, fl
                         int32_t out_zero, int32_t low, int32_t high) {
   const float product = static_cast<float>((a - a_zero) * (b - b_zero));
   const float value = std::nearbyintf(product * scale + static_cast<float>(out_zero));
-  return static_cast<int32_t>(std::clamp(value, static_cast<float>(low), static_cast<float>(high)));
+  return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
 }
 
 // One tap of an average pool: the window's sum is the binary32 sum of these,
@@ -67,7 +73,7 @@ inline int32_t average(float sum_of_taps, int32_t count, float sy, int32_t out_z
                        int32_t high) {
   const float mean = sum_of_taps / static_cast<float>(count);
   const float value = std::nearbyintf(mean / sy + static_cast<float>(out_zero));
-  return static_cast<int32_t>(std::clamp(value, static_cast<float>(low), static_cast<float>(high)));
+  return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
 }
 
 // Global average: sum of all n elements (not yet minus n*zero), scale =
@@ -76,7 +82,7 @@ inline int32_t global_average(int32_t sum, int32_t n, int32_t zero, float scale,
                               int32_t low, int32_t high) {
   const float value =
       std::nearbyintf(static_cast<float>(sum - n * zero) * scale) + static_cast<float>(out_zero);
-  return static_cast<int32_t>(std::clamp(value, static_cast<float>(low), static_cast<float>(high)));
+  return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
 }
 
 }  // namespace npu::arch

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include <algorithm>
 #include <cmath>
 
 #include "arch/numerics.h"
@@ -37,7 +36,7 @@ void depthwise_tap(const uint8_t* x, bool x_signed, int32_t zero, const int16_t*
 void requantize(const int32_t* acc, const float* scale, size_t n, float low, float high,
                 int32_t zero, uint8_t* out) {
   for (size_t c = 0; c < n; ++c) {
-    const float scaled = std::clamp(static_cast<float>(acc[c]) * scale[c], low, high);
+    const float scaled = arch::clamp_f32(static_cast<float>(acc[c]) * scale[c], low, high);
     out[c] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(scaled)) + zero);
   }
 }

@@ -63,9 +63,8 @@ bool VecOp::run(uint64_t& cursor, Progress& progress) {
 }
 
 int32_t VecOp::clamp8(float value) const {
-  // Also brings what does not fit an integer, and NaN, into range.
-  if (!(value > static_cast<float>(vec_.low))) return vec_.low;
-  return value < static_cast<float>(vec_.high) ? static_cast<int32_t>(value) : vec_.high;
+  return static_cast<int32_t>(
+      arch::clamp_f32(value, static_cast<float>(vec_.low), static_cast<float>(vec_.high)));
 }
 
 void VecOp::element_wise(uint32_t y, uint32_t x) {
