@@ -18,6 +18,9 @@
 namespace npu::compiler {
 namespace {
 
+// What libnpu submits at once.
+constexpr size_t kMaxJobs = 64;
+
 std::string fused_type(const Op& op) {
   std::string out = kind_name(op);
   if (const MacOp* mac = op.as<MacOp>()) {
@@ -167,6 +170,13 @@ class Compilation {
     report.scratch_bytes = parts.scratch_bytes;
     report.jobs = static_cast<uint32_t>(parts.jobs.size());
     for (const Source& source : graph_.sources) report.macs += source.macs;
+    if (parts.jobs.size() > kMaxJobs) {
+      diagnostics_.add({.status = Status::kResources, .node = {}, .op = {},
+                        .rule = fmt::format("a run has at most {} jobs", kMaxJobs),
+                        .value = fmt::format("commands for {}", parts.jobs.size()),
+                        .suggestion = "Choose a target with more SRAM or longer streams"});
+      return std::nullopt;
+    }
     if (!simulate(parts.jobs, report)) return std::nullopt;
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
                         static_cast<double>(std::max<uint64_t>(1, report.cycles));

@@ -334,6 +334,24 @@ TEST(Lowering, RandomNetworks) {
   }
 }
 
+// Streams that are full continue in another job, with nothing left in SRAM.
+TEST(Lowering, SeveralJobs) {
+  npu_target target = make_target(4096);
+  target.max_stream_bytes = 16384;
+  RandomGraph g(15);
+  const ValueId x = g.input({1, 40, 16, 16}, ByteType::kUint8);
+  Window window;
+  window.kernel[0] = window.kernel[1] = 3;
+  g.output(g.lut(g.pool(g.lut(g.conv(x, 30, 1, window)), PoolKind::kAverage, window, false)));
+  CompileOptions options;
+  options.target = target;
+  Diagnostics diagnostics;
+  const auto model = compile_graph(g.graph, options, diagnostics);
+  ASSERT_TRUE(model) << diagnostics.text();
+  EXPECT_GT(model->report.jobs, 1u);
+  check(g.graph, target);
+}
+
 // The comparison itself: one weight changed is seen.
 TEST(Lowering, VerificationSeesADifference) {
   RandomGraph g(14);

@@ -36,7 +36,7 @@ std::string model() {
   b.quantization("c", 0.1f, 0);
   b.quantize("c");
   b.dequantize("c2");
-  b.graph().mutable_node(b.graph().node_size() - 1)->set_input(0, "c");
+  b.graph().mutable_node(b.graph().node_size() - 1)->set_input(0, std::string("c"));
   b.quantization("c2", 0.1f, 0);
   onnx::Node& pool = b.node("MaxPool", {"c2_f"}, "p_f");
   OnnxBuilder::ints(pool, "kernel_shape", {2, 2});

@@ -46,14 +46,17 @@ class Planner {
 
   std::optional<MemoryPlan> run() {
     separate_outputs();
-    // Every round places all or changes the graph; each change makes one more
-    // value row-major or adds one copy, so rounds are bounded.
-    for (size_t round = 0; round <= 4 * graph_.ops.size() + 4; ++round) {
-      plan_ = {};
-      if (!place_edges()) return std::nullopt;
-      bool changed = false;
-      for (size_t i = 0; i < graph_.ops.size() && !changed; ++i) changed = !place(i);
-      if (changed) continue;
+    original_values_ = graph_.values.size();
+    find_producers();
+    // A round that finds a value that should rather be row-major notes it and
+    // is repeated; only then is it known which copies remain necessary.
+    for (int round = 0;; ++round) {
+      if (round == kMaxRounds) std::fill(linear_.begin(), linear_.end(), true);
+      if (round > kMaxRounds + 1) break;
+      start_round();
+      for (size_t i = 0; i < graph_.ops.size(); ++i) place(i);
+      if (again_) continue;
+      merge_copies();
       lifetimes();
       pack_scratch();
       return std::move(plan_);
@@ -63,8 +66,38 @@ class Planner {
   }
 
  private:
-  // Insert `copy of value` before operator `before`; returns the copy.
-  ValueId insert_copy(ValueId id, size_t before, uint32_t source) {
+  static constexpr int kMaxRounds = 40;
+
+  void find_producers() {
+    producer_.assign(graph_.values.size(), -1);
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
+      producer_[graph_.ops[i].output] = static_cast<int>(i);
+    }
+  }
+
+  void start_round() {
+    again_ = false;
+    copies_.clear();
+    graph_.values.resize(original_values_);
+    plan_ = {};
+    place_edges();
+  }
+
+  const Op* producer(ValueId id) const {
+    const int index = id < producer_.size() ? producer_[id] : -1;
+    return index < 0 ? nullptr : &graph_.ops[static_cast<size_t>(index)];
+  }
+
+  // The value whose producer writes the bytes of `id`, through reshapes only.
+  ValueId reshape_root(ValueId id) const {
+    for (const Op* op = producer(id); op != nullptr && op->as<ReshapeOp>() != nullptr;
+         op = producer(id)) {
+      id = op->inputs[0];
+    }
+    return id;
+  }
+
+  Op make_copy(ValueId id, uint32_t source) {
     Value copy = graph_.value(id);
     copy.constant.clear();
     Op op;
@@ -72,41 +105,46 @@ class Planner {
     op.inputs = {id};
     op.output = graph_.add_value(std::move(copy));
     op.detail = CopyOp{};
-    const ValueId made = op.output;
-    graph_.ops.insert(graph_.ops.begin() + static_cast<std::ptrdiff_t>(before), std::move(op));
-    linear_.resize(graph_.values.size(), false);
-    linear_[made] = true;
-    return made;
-  }
-
-  // The value whose producer writes the bytes of `id`, through reshapes only.
-  ValueId reshape_root(ValueId id) const {
-    for (;;) {
-      const auto it = std::find_if(graph_.ops.begin(), graph_.ops.end(),
-                                   [&](const Op& op) { return op.output == id; });
-      if (it == graph_.ops.end() || it->as<ReshapeOp>() == nullptr) return id;
-      id = it->inputs[0];
-    }
+    return op;
   }
 
   // Gives each graph output a value of its own that some operator writes.
   void separate_outputs() {
     linear_.assign(graph_.values.size(), false);
     output_of_.assign(graph_.values.size(), -1);
+    find_producers();
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
       ValueId root = reshape_root(graph_.outputs[i]);
-      const auto producer = std::find_if(graph_.ops.begin(), graph_.ops.end(),
-                                         [&](const Op& op) { return op.output == root; });
-      const bool writable = producer != graph_.ops.end() && !producer->is_view();
+      const Op* op = producer(root);
+      const bool writable = op != nullptr && !op->is_view();
       if (!writable || output_of_[root] >= 0) {
-        const uint32_t source = producer != graph_.ops.end() ? producer->source : 0;
-        root = insert_copy(graph_.outputs[i], graph_.ops.size(), source);
+        Op copy = make_copy(graph_.outputs[i], op != nullptr ? op->source : 0);
+        root = copy.output;
+        graph_.ops.push_back(std::move(copy));
         graph_.outputs[i] = root;
+        linear_.resize(graph_.values.size(), false);
         output_of_.resize(graph_.values.size(), -1);
       }
       output_of_[root] = static_cast<int>(i);
       linear_[root] = true;
     }
+  }
+
+  // Puts the copies of the last round before their users.
+  void merge_copies() {
+    if (copies_.empty()) return;
+    std::vector<Op> merged;
+    merged.reserve(graph_.ops.size() + copies_.size());
+    size_t next = 0;
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
+      if (next < copies_.size() && copies_[next].first == i) {
+        graph_.ops[i].inputs[0] = copies_[next].second.output;
+        merged.push_back(std::move(copies_[next].second));
+        ++next;
+      }
+      merged.push_back(std::move(graph_.ops[i]));
+    }
+    graph_.ops = std::move(merged);
   }
 
   int add_storage(uint8_t region, uint64_t bytes) {
@@ -117,10 +155,8 @@ class Planner {
     return static_cast<int>(plan_.storages.size()) - 1;
   }
 
-  bool place_edges() {
+  void place_edges() {
     plan_.values.assign(graph_.values.size(), {});
-    linear_.resize(graph_.values.size(), false);
-    output_of_.resize(graph_.values.size(), -1);
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
       const ValueId id = graph_.inputs[i];
       if (id == kNoValue) continue;
@@ -142,7 +178,6 @@ class Planner {
       plan_.constants.resize(align_up(plan_.constants.size()));
       plan_.values[id] = {storage, 0, row_major(value.shape)};
     }
-    return true;
   }
 
   // Order of the axes of what `op` makes.
@@ -172,23 +207,21 @@ class Planner {
     return linear_order(shape);
   }
 
-  // False if the graph or an order was changed and all must be placed anew.
-  bool place(size_t index) {
+  void place(size_t index) {
     const Op& op = graph_.ops[index];
-    const Value& out = graph_.value(op.output);
+    const Shape& shape = graph_.value(op.output).shape;
     if (!op.is_view()) {
-      const uint64_t bytes = static_cast<uint64_t>(elements(out.shape));
       const int output = output_of_[op.output];
       const uint8_t region =
           output < 0 ? NPU_REGION_SCRATCH
                      : static_cast<uint8_t>(NPU_REGION_TENSORS + graph_.inputs.size() +
                                             static_cast<size_t>(output));
-      plan_.values[op.output] = {add_storage(region, bytes), 0,
-                                 dense(out.shape, preferred_order(op))};
-      return true;
+      const int storage = add_storage(region, static_cast<uint64_t>(elements(shape)));
+      plan_.values[op.output] = {storage, 0, dense(shape, preferred_order(op))};
+      return;
     }
     const ValueId in = op.inputs[0];
-    const Placement& from = plan_.values[in];
+    Placement from = plan_.values[in];
     Placement to{from.storage, from.offset, {}};
     if (const auto* transpose = op.as<TransposeOp>()) {
       for (const int axis : transpose->permutation) {
@@ -198,26 +231,26 @@ class Planner {
       to.strides = from.strides;
       for (size_t i = 0; i < slice->start.size(); ++i) to.offset += slice->start[i] * from.strides[i];
     } else {
-      std::optional<std::vector<int64_t>> strides =
-          reshape_strides(graph_.value(in).shape, from.strides, out.shape);
+      const Shape& in_shape = graph_.value(in).shape;
+      std::optional<std::vector<int64_t>> strides = reshape_strides(in_shape, from.strides, shape);
       if (!strides) {
         const ValueId root = reshape_root(in);
-        const auto producer = std::find_if(graph_.ops.begin(), graph_.ops.end(),
-                                           [&](const Op& o) { return o.output == root; });
-        if (producer != graph_.ops.end() && !producer->is_view() && !linear_[root]) {
+        const Op* writer = producer(root);
+        if (writer != nullptr && !writer->is_view() && !linear_[root]) {
           linear_[root] = true;
-        } else {
-          const uint32_t source = op.source;
-          const ValueId copy = insert_copy(in, index, source);
-          output_of_.resize(graph_.values.size(), -1);
-          graph_.ops[index + 1].inputs[0] = copy;
+          again_ = true;
         }
-        return false;
+        Op copy = make_copy(in, op.source);
+        const int storage = add_storage(NPU_REGION_SCRATCH, static_cast<uint64_t>(elements(shape)));
+        plan_.values.resize(graph_.values.size());
+        plan_.values[copy.output] = {storage, 0, row_major(graph_.value(copy.output).shape)};
+        copies_.emplace_back(index, std::move(copy));
+        to = {storage, 0, {}};
+        strides = row_major(graph_.value(op.output).shape);
       }
       to.strides = std::move(*strides);
     }
     plan_.values[op.output] = std::move(to);
-    return true;
   }
 
   void lifetimes() {
@@ -235,7 +268,7 @@ class Planner {
   }
 
   // First fit, largest first; ties in order of creation, so that the result
-  // depends on nothing else.
+  // depends on nothing else. What is placed stays sorted by offset.
   void pack_scratch() {
     std::vector<size_t> order;
     for (size_t i = 0; i < plan_.storages.size(); ++i) {
@@ -247,22 +280,19 @@ class Planner {
     std::vector<size_t> placed;
     for (const size_t i : order) {
       Storage& storage = plan_.storages[i];
-      std::vector<std::pair<uint64_t, uint64_t>> taken;
+      uint64_t offset = 0;
       for (const size_t j : placed) {
         const Storage& other = plan_.storages[j];
-        if (other.first_op <= storage.last_op && storage.first_op <= other.last_op) {
-          taken.emplace_back(other.offset, other.offset + align_up(other.bytes));
-        }
-      }
-      std::sort(taken.begin(), taken.end());
-      uint64_t offset = 0;
-      for (const auto& [begin, end] : taken) {
-        if (offset + align_up(storage.bytes) <= begin) break;
-        offset = std::max(offset, end);
+        if (other.first_op > storage.last_op || storage.first_op > other.last_op) continue;
+        if (offset + align_up(storage.bytes) <= other.offset) break;
+        offset = std::max(offset, other.offset + align_up(other.bytes));
       }
       storage.offset = offset;
       plan_.scratch_bytes = std::max(plan_.scratch_bytes, offset + align_up(storage.bytes));
-      placed.push_back(i);
+      const auto after = std::upper_bound(
+          placed.begin(), placed.end(), offset,
+          [&](uint64_t at, size_t j) { return at < plan_.storages[j].offset; });
+      placed.insert(after, i);
     }
   }
 
@@ -271,6 +301,11 @@ class Planner {
   MemoryPlan plan_;
   std::vector<bool> linear_;    // by ValueId: must be row-major
   std::vector<int> output_of_;  // by ValueId: index of the graph output, or -1
+  std::vector<int> producer_;   // by ValueId: operator, or -1
+  size_t original_values_ = 0;
+  bool again_ = false;
+  // Copies before operators, by their index in graph_.ops.
+  std::vector<std::pair<size_t, Op>> copies_;
 };
 
 }  // namespace
