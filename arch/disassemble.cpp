@@ -14,6 +14,10 @@ void append_tensor(std::string& line, const char* name, const npu_sram_tensor& t
   if (tensor.ring_rows != 0) line += format_text("~%u/%u", tensor.ring_first, tensor.ring_rows);
 }
 
+void append_zero(std::string& line, int zero) {
+  if (zero != 0) line += format_text("(zero %d)", zero);
+}
+
 void append_dma(std::string& line, const npu_command_dma& dma) {
   line += format_text(" %ux%ux%ux%u*%uB", dma.size[3], dma.size[2], dma.size[1], dma.size[0],
                       1u << (dma.element_log2 & 3));
@@ -45,7 +49,7 @@ void append_extension(std::string& line, const npu_command_mac& mac,
   if (extension.flags & NPU_EXT_RESIDUAL) {
     append_tensor(line, extension.flags & NPU_EXT_RESIDUAL_FIRST ? "residual(a)" : "residual",
                   extension.residual, NPU_TYPE_AT(mac.types, 3));
-    line += format_text("*%.9g,%.9g+%.9g[%d,%d]", f32_from_bits(extension.ra_f32),
+    line += format_text("*%.9g,%.9g+%.9g clamp=%d..%d", f32_from_bits(extension.ra_f32),
                         f32_from_bits(extension.rb_f32), f32_from_bits(extension.fix_f32),
                         extension.residual_low, extension.residual_high);
   }
@@ -70,9 +74,10 @@ void append_mac(std::string& line, const Command& command) {
       line += format_text(" g%u", mac.groups);
   }
   append_tensor(line, "in", mac.input, NPU_TYPE_AT(mac.types, 0));
-  line += format_text("-%d w=%s@%#x+%u%s-%d", mac.input_zero,
-                      data_type_name(NPU_TYPE_AT(mac.types, 1)), mac.weights, mac.weight_stride,
-                      mac.flags & NPU_MAC_WEIGHTS_KN ? "(kn)" : "", mac.weight_zero);
+  append_zero(line, mac.input_zero);
+  line += format_text(" w=%s@%#x+%u%s", data_type_name(NPU_TYPE_AT(mac.types, 1)), mac.weights,
+                      mac.weight_stride, mac.flags & NPU_MAC_WEIGHTS_KN ? "(kn)" : "");
+  append_zero(line, mac.weight_zero);
   if (mac.flags & NPU_MAC_BIAS) line += format_text(" bias@%#x", mac.bias);
   if (mac.accumulate != 0)
     line += format_text(" acc%s%s@%u", mac.accumulate & NPU_ACCUMULATE_ADD ? "+add" : "",
@@ -83,7 +88,10 @@ void append_mac(std::string& line, const Command& command) {
       line += format_text(" *@%#x", mac.scales);
     else if (mac.scale_f32 != 0)
       line += format_text(" *%.9g", f32_from_bits(mac.scale_f32));
-    line += format_text("+%d[%d,%d]", mac.output_zero, mac.clamp_low, mac.clamp_high);
+    if (mac.clamp_low != 0 || mac.clamp_high != 0) {
+      append_zero(line, mac.output_zero);
+      line += format_text(" clamp=%d..%d", mac.clamp_low, mac.clamp_high);
+    }
   }
   append_extension(line, mac, command.extension());
 }
@@ -104,8 +112,8 @@ void append_vec(std::string& line, const npu_command_vec& vec) {
   for (int i = 0; i < 3; ++i)
     if (parameters[i] != 0) line += format_text(" p%d=%.9g", i, f32_from_bits(parameters[i]));
   if (vec.low != 0 || vec.high != 0)
-    line += format_text(" zero=%d,%d,%d[%d,%d]", vec.a_zero, vec.b_zero, vec.out_zero, vec.low,
-                        vec.high);
+    line += format_text(" zero=%d,%d,%d clamp=%d..%d", vec.a_zero, vec.b_zero, vec.out_zero,
+                        vec.low, vec.high);
 }
 
 }  // namespace
