@@ -11,7 +11,9 @@
 
 namespace npu::model {
 
-void Unmap::operator()(uint8_t* memory) const { munmap(memory, bytes); }
+void Unmap::operator()(uint8_t* memory) const {
+  munmap(memory, bytes);
+}
 
 OwnedMemory map_zeroed(size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -45,8 +47,7 @@ Card::Card(const npu_model_config& config, const npu_model_host& host, uint8_t* 
       telemetry_(config.target),
       card_memory_(card_memory),
       own_memory_(std::move(own_memory)),
-      bus_(host_, shared_, injector_, card_memory_,
-           uint64_t{config.target.card_memory_mib} << 20),
+      bus_(host_, shared_, injector_, card_memory_, uint64_t{config.target.card_memory_mib} << 20),
       mmu_(bus_, shared_),
       interrupts_(host_, shared_, injector_),
       events_(bus_, shared_, interrupts_),
@@ -130,8 +131,7 @@ void Card::start_queue(uint32_t index) {
   if (q.active()) {
     // Already started: as a doorbell, with the index that memory holds.
     uint64_t producer;
-    if (bus_.read(NPU_MEMORY_HOST, q.context.indices, &producer, sizeof(producer)) ==
-        NPU_STATUS_OK)
+    if (bus_.read(NPU_MEMORY_HOST, q.context.indices, &producer, sizeof(producer)) == NPU_STATUS_OK)
       ring_doorbell(index, static_cast<uint32_t>(producer));
     else
       queue_error(index, NPU_STATUS_DMA_ERROR, q.context.indices);

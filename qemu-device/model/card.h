@@ -120,8 +120,8 @@ class Card {
   std::vector<Queue> queues_;
   std::vector<bool> stop_when_reset_;  // STOP found a hung job
   std::vector<std::unique_ptr<CoreMemory>> memories_;
-  std::vector<uint32_t> core_queue_;   // whose job runs on a core, or kFree
-  uint32_t last_served_[4] = {};       // per priority, for round robin
+  std::vector<uint32_t> core_queue_;  // whose job runs on a core, or kFree
+  uint32_t last_served_[4] = {};      // per priority, for round robin
   uint64_t next_job_id_ = 1;
   uint64_t thermal_checked_ns_ = 0;
   bool thermal_reported_ = false;

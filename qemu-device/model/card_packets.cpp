@@ -31,8 +31,8 @@ void Card::set_state(uint32_t index, npu_queue_state state) {
 void Card::set_core(unsigned core, uint32_t queue) {
   core_queue_[core] = queue;
   shared_.cores[core].state.store(queue == kFree ? kCoreIdle : kCoreRunning | queue << 8);
-  const bool busy = std::any_of(core_queue_.begin(), core_queue_.end(),
-                                [](uint32_t q) { return q != kFree; });
+  const bool busy =
+      std::any_of(core_queue_.begin(), core_queue_.end(), [](uint32_t q) { return q != kFree; });
   telemetry_.set_busy(busy, now());
 }
 
@@ -88,10 +88,16 @@ bool Card::try_head(uint32_t index, uint32_t& blocked_cores, uint64_t& budget) {
     finish_packet(index, Fault::of(NPU_STATUS_BAD_COMMAND));
   } else {
     switch (q.head.opcode) {
-      case NPU_PACKET_JOB: served = try_job(index, blocked_cores); break;
+      case NPU_PACKET_JOB:
+        served = try_job(index, blocked_cores);
+        break;
       case NPU_PACKET_COPY:
-      case NPU_PACKET_FILL: served = step_transfer(index); break;
-      case NPU_PACKET_FENCE: served = try_fence(index); break;
+      case NPU_PACKET_FILL:
+        served = step_transfer(index);
+        break;
+      case NPU_PACKET_FENCE:
+        served = try_fence(index);
+        break;
       case NPU_PACKET_TLB_INVALIDATE: {
         const auto packet = body<npu_packet_tlb_invalidate>(q.head);
         if (!injector_.strikes(NPU_INJECT_DROP_TLB_INVALIDATE, index))
@@ -99,7 +105,9 @@ bool Card::try_head(uint32_t index, uint32_t& blocked_cores, uint64_t& budget) {
         finish_packet(index, {});
         break;
       }
-      default: finish_packet(index, {}); break;
+      default:
+        finish_packet(index, {});
+        break;
     }
   }
   if (q.consumer != before && budget > 0) --budget;
@@ -223,10 +231,14 @@ bool Card::step_jobs(uint64_t& budget) {
   for (uint32_t index = 0; index < queues_.size() && budget > 0; ++index) {
     Queue& q = queues_[index];
     if (q.job == nullptr || (q.job->hung && q.job->checked())) continue;
-    Job::Environment env{mmu_,     prepared_,
-                         injector_, progress_,
-                         memories_, shared_,
-                         mode_ != NPU_MODEL_TIMING_ONLY, q.context.cycle_limit};
+    Job::Environment env{mmu_,
+                         prepared_,
+                         injector_,
+                         progress_,
+                         memories_,
+                         shared_,
+                         mode_ != NPU_MODEL_TIMING_ONLY,
+                         q.context.cycle_limit};
     Fault fault;
     bus_.set_client(index);
     Job::Step step = Job::Step::kDone;
@@ -275,8 +287,7 @@ void Card::finish_job(uint32_t index, Fault fault) {
       c.mac_cycles = t.mac_cycles;
       c.vec_cycles = t.vec_cycles;
       c.dma_cycles = t.dma_cycles;
-      const uint64_t idle_pj =
-          t.cycles * uint64_t{shared_.target.energy_static_cycle_fj} / 1000;
+      const uint64_t idle_pj = t.cycles * uint64_t{shared_.target.energy_static_cycle_fj} / 1000;
       telemetry_.add_work(t.energy_pj - std::min(t.energy_pj, idle_pj), t.cycles, c.end_ns);
     } else {
       telemetry_.add_work(0, job.cycles, c.end_ns);
@@ -303,8 +314,8 @@ Fault Card::write_profile(const Job& job, npu_completion completion) {
   bus_.set_client(job.queue);
   npu_status_code status = mmu_.write(job.asid, va, &profile, sizeof(profile));
   if (status == NPU_STATUS_OK && commands)
-    status = mmu_.write(job.asid, va + sizeof(profile), trace.data(),
-                        trace.size() * sizeof(trace[0]));
+    status =
+        mmu_.write(job.asid, va + sizeof(profile), trace.data(), trace.size() * sizeof(trace[0]));
   if (status == NPU_STATUS_OK) status = mmu_.write(job.asid, va, &sequence, sizeof(sequence));
   bus_.set_client(Bus::kDevice);
   Fault fault = Fault::of(status, status == NPU_STATUS_OK ? 0 : mmu_.fault_address());
@@ -329,8 +340,7 @@ void Card::finish_packet(uint32_t index, const Fault& fault, npu_completion c) {
     c.start_ns = q.head_start_ns;
     c.end_ns = now();
   }
-  const uint64_t at =
-      q.context.completions + q.consumer % q.ring_size() * sizeof(npu_completion);
+  const uint64_t at = q.context.completions + q.consumer % q.ring_size() * sizeof(npu_completion);
   const auto* bytes = reinterpret_cast<const uint8_t*>(&c);
   constexpr size_t kAfter = offsetof(npu_completion, status);
   const uint64_t consumer = q.consumer + 1;

@@ -170,8 +170,8 @@ void Card::visit_registers(Archive& ar) {
   ar.value(shared_.event_tail);
   ar.value(shared_.event_lost);
   Counters& c = shared_.counters;
-  for (auto* counter : {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets,
-                        &c.jobs, &c.faults})
+  for (auto* counter :
+       {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets, &c.jobs, &c.faults})
     ar.value(*counter);
   for (QueueRegisters& q : shared_.queues) {
     ar.value(q.heartbeat);
@@ -197,8 +197,7 @@ void Card::visit_interrupts(Archive& ar) {
     ar.require(due.vector < shared_.target.vectors &&
                (due.queue < queues_.size() || due.queue == Interrupts::kNoQueue));
   for (uint32_t vector : vectors) ar.require(vector < shared_.target.vectors);
-  if (!ar.saving() && ar.ok())
-    interrupts_.restore(std::move(late), std::move(coalesced), vectors);
+  if (!ar.saving() && ar.ok()) interrupts_.restore(std::move(late), std::move(coalesced), vectors);
 }
 
 void Card::visit_core(Archive& ar, CoreMemory& memory) {
@@ -270,9 +269,8 @@ bool Card::load(const uint8_t* data, size_t bytes) {
   for (unsigned core = 0; core < core_queue_.size(); ++core) {
     const uint32_t queue = core_queue_[core];
     const bool hung = queue != kFree && queues_[queue].job->hung;
-    shared_.cores[core].state.store(queue == kFree ? kCoreIdle
-                                                   : (hung ? kCoreHung : kCoreRunning) |
-                                                         queue << 8);
+    shared_.cores[core].state.store(
+        queue == kFree ? kCoreIdle : (hung ? kCoreHung : kCoreRunning) | queue << 8);
   }
   // Whatever was asked for is looked at by the next run.
   shared_.urgent.store(false);

@@ -23,9 +23,7 @@ class CoreMemory {
   uint32_t sram_bytes() const { return static_cast<uint32_t>(sram_.size()); }
   // Row of NO sums: accumulator_rows per bank, bank 1 behind bank 0.
   int32_t* accumulator_row(uint32_t row) { return accumulators_.data() + size_t{row} * lanes_; }
-  uint32_t accumulator_rows() const {
-    return static_cast<uint32_t>(accumulators_.size() / lanes_);
-  }
+  uint32_t accumulator_rows() const { return static_cast<uint32_t>(accumulators_.size() / lanes_); }
   uint32_t lanes() const { return lanes_; }
 
   // Whoever writes calls these, so that clearing costs nothing where nothing

@@ -13,8 +13,7 @@ constexpr uint64_t kPage = 1ull << NPU_MMU_PAGE_SHIFT;
 constexpr uint64_t kVaLimit = 1ull << NPU_VA_BITS;
 
 // Fills `count` elements of `element` bytes, `stride` apart.
-void fill_elements(uint8_t* at, uint64_t count, uint64_t stride, uint32_t element,
-                   uint32_t value) {
+void fill_elements(uint8_t* at, uint64_t count, uint64_t stride, uint32_t element, uint32_t value) {
   if (element == 1 && stride == 1) {
     std::memset(at, static_cast<int>(value & 0xff), count);
     return;
@@ -41,9 +40,8 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
     padded[i] = uint64_t{dma_.size[i]} + extra;
     padding = padding || extra != 0;
   }
-  fill_rows_ = opcode_ == NPU_OP_FILL || (opcode_ == NPU_OP_LOAD && padding)
-                   ? padded[2] * padded[3]
-                   : 0;
+  fill_rows_ =
+      opcode_ == NPU_OP_FILL || (opcode_ == NPU_OP_LOAD && padding) ? padded[2] * padded[3] : 0;
   if (opcode_ != NPU_OP_STORE) {
     const uint64_t rows = dma_.ring_rows != 0 ? dma_.ring_rows : padded[2];
     memory.note_sram(dma_.sram_address + (padded[0] - 1) * dma_.sram_stride[0] +
@@ -73,9 +71,7 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
     }
     return false;
   };
-  while (take([&](const Dimension& d) {
-    return d.external == run_bytes_ && d.sram == run_bytes_;
-  }))
+  while (take([&](const Dimension& d) { return d.external == run_bytes_ && d.sram == run_bytes_; }))
     run_bytes_ *= inner_.size;
   inner_ = {};
   if (!take([&](const Dimension& d) { return d.external == run_bytes_; }) && dims.size() > 0)
@@ -94,17 +90,15 @@ void DmaOp::fill(uint64_t unit, uint64_t rows) {
   const uint64_t plane = unit / rows;
   const uint64_t n0 = uint64_t{dma_.size[0]} + dma_.pad_before[0] + dma_.pad_after[0];
   const uint64_t n1 = uint64_t{dma_.size[1]} + dma_.pad_before[1] + dma_.pad_after[1];
-  const uint64_t at_row =
-      dma_.ring_rows != 0 ? (dma_.ring_first + row) % dma_.ring_rows : row;
-  uint8_t* at = sram_ + dma_.sram_address + at_row * dma_.sram_stride[2] +
-                plane * dma_.sram_stride[3];
+  const uint64_t at_row = dma_.ring_rows != 0 ? (dma_.ring_first + row) % dma_.ring_rows : row;
+  uint8_t* at =
+      sram_ + dma_.sram_address + at_row * dma_.sram_stride[2] + plane * dma_.sram_stride[3];
   if (dma_.sram_stride[0] == element_ && (n1 == 1 || dma_.sram_stride[1] == n0 * element_)) {
     fill_elements(at, n0 * n1, element_, element_, dma_.pad_value);
     return;
   }
   for (uint64_t i = 0; i < n1; ++i)
-    fill_elements(at + i * dma_.sram_stride[1], n0, dma_.sram_stride[0], element_,
-                  dma_.pad_value);
+    fill_elements(at + i * dma_.sram_stride[1], n0, dma_.sram_stride[0], element_, dma_.pad_value);
 }
 
 // Reads one run element through a page-sized window, so that a strided read
@@ -165,8 +159,7 @@ npu_status_code DmaOp::move(Mmu& mmu, uint64_t va, uint64_t sram) {
 }
 
 bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
-  const uint64_t fill_per_plane =
-      uint64_t{dma_.size[2]} + dma_.pad_before[2] + dma_.pad_after[2];
+  const uint64_t fill_per_plane = uint64_t{dma_.size[2]} + dma_.pad_before[2] + dma_.pad_after[2];
   // The origin of the data in the padded block.
   const uint64_t origin = opcode_ == NPU_OP_FILL
                               ? 0

@@ -20,8 +20,7 @@ namespace npu::model {
 
 class DmaOp {
  public:
-  void begin(const arch::Command& command, uint64_t region_base, uint16_t asid,
-             CoreMemory& memory);
+  void begin(const arch::Command& command, uint64_t region_base, uint16_t asid, CoreMemory& memory);
   // Continues at unit `cursor`. Returns true when it ended: complete, or with
   // `fault` set (status, access and address).
   bool run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault);
@@ -31,7 +30,7 @@ class DmaOp {
     uint32_t size = 1;
     uint64_t external = 0;  // strides
     uint64_t sram = 0;
-    bool row = false;       // the ring's dimension
+    bool row = false;  // the ring's dimension
   };
 
   void fill(uint64_t row_begin, uint64_t rows);
@@ -45,10 +44,10 @@ class DmaOp {
   uint64_t base_ = 0;
   uint16_t asid_ = 0;
   uint32_t element_ = 1;
-  uint64_t fill_rows_ = 0;   // units that write the padded block before the data
-  Dimension inner_;          // the run
-  Dimension outer_[3];       // slowest first
-  uint64_t run_bytes_ = 0;   // per run element: element_, or merged bytes
+  uint64_t fill_rows_ = 0;  // units that write the padded block before the data
+  Dimension inner_;         // the run
+  Dimension outer_[3];      // slowest first
+  uint64_t run_bytes_ = 0;  // per run element: element_, or merged bytes
   uint64_t units_ = 0;
   std::vector<uint8_t> staging_;
   std::vector<uint8_t> window_;  // page of a strided read

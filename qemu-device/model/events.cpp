@@ -18,14 +18,16 @@ void EventRing::push(npu_event event) {
     constexpr size_t kAfter = offsetof(npu_event, type);
     event.sequence = uint64_t{tail} + 1;
     event.reserved = 0;
-    stored = bus_.write(NPU_MEMORY_HOST, at + kAfter, bytes + kAfter, sizeof(event) - kAfter) ==
-                 NPU_STATUS_OK &&
-             bus_.write(NPU_MEMORY_HOST, at, &event.sequence, sizeof(event.sequence)) ==
-                 NPU_STATUS_OK;
+    stored =
+        bus_.write(NPU_MEMORY_HOST, at + kAfter, bytes + kAfter, sizeof(event) - kAfter) ==
+            NPU_STATUS_OK &&
+        bus_.write(NPU_MEMORY_HOST, at, &event.sequence, sizeof(event.sequence)) == NPU_STATUS_OK;
   }
   bus_.set_client(client);
-  if (stored) shared_.event_tail.store(tail + 1);
-  else shared_.event_lost.fetch_add(1);
+  if (stored)
+    shared_.event_tail.store(tail + 1);
+  else
+    shared_.event_lost.fetch_add(1);
   if (s.event_log2 != 0) interrupts_.event();
 }
 

@@ -43,7 +43,9 @@ void Interrupts::packet_done(uint32_t queue, const npu_queue_context& context, u
   raise(queue, context.vector, now_ns);
 }
 
-void Interrupts::event() { deliver(kNoQueue, NPU_VECTOR_EVENTS); }
+void Interrupts::event() {
+  deliver(kNoQueue, NPU_VECTOR_EVENTS);
+}
 
 void Interrupts::drop(uint32_t queue) {
   if (queues_[queue].pending != 0) --coalescing_;

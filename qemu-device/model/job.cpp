@@ -140,11 +140,10 @@ bool Job::select(unsigned core, uint32_t& command) {
   const uint32_t barrier = heads[NPU_ENGINE_DISPATCH];
   uint32_t best = size;
   for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
-    if (heads[e] < std::min(best, barrier) && waits_met(stream[heads[e]].header()))
-      best = heads[e];
+    if (heads[e] < std::min(best, barrier) && waits_met(stream[heads[e]].header())) best = heads[e];
   if (best == size && barrier < size) {
-    const bool drained = std::all_of(heads, heads + NPU_ENGINE_COUNT,
-                                     [&](uint32_t head) { return head > barrier; });
+    const bool drained =
+        std::all_of(heads, heads + NPU_ENGINE_COUNT, [&](uint32_t head) { return head > barrier; });
     if (drained && waits_met(stream[barrier].header())) best = barrier;
   }
   command = best;

@@ -28,10 +28,10 @@ namespace npu::model {
 struct StreamState {
   static constexpr uint32_t kNone = 0xffffffffu;
 
-  uint32_t next[NPU_ENGINE_COUNT + 1] = {};     // list position to look from, per engine
-  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};  // retirement counts
-  uint32_t current = kNone;  // command in execution, not complete
-  uint64_t cursor = 0;       // its units done
+  uint32_t next[NPU_ENGINE_COUNT + 1] = {};              // list position to look from, per engine
+  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};           // retirement counts
+  uint32_t current = kNone;                              // command in execution, not complete
+  uint64_t cursor = 0;                                   // its units done
   std::variant<std::monostate, DmaOp, MacOp, VecOp> op;  // its working state, can be rebuilt
 };
 
@@ -60,7 +60,7 @@ class Job {
     Progress& progress;
     std::vector<std::unique_ptr<CoreMemory>>& memories;
     Shared& shared;
-    bool functional;  // false: commands retire without doing anything
+    bool functional;       // false: commands retire without doing anything
     uint64_t cycle_limit;  // of the queue; 0: none
   };
   // Checks, then executes up to `budget` commands, decrementing it, or until

@@ -39,8 +39,7 @@ npu_status_code Mmu::walk(uint16_t asid, uint64_t va, npu_access access, TlbEntr
   for (int level = NPU_MMU_LEVELS - 1;; --level) {
     if ((entry & NPU_PTE_VALID) == 0 || (entry & NPU_PTE_RESERVED) != 0)
       return fail(NPU_STATUS_MMU_FAULT, va);
-    const unsigned shift =
-        NPU_MMU_PAGE_SHIFT + static_cast<unsigned>(level) * NPU_MMU_LEVEL_BITS;
+    const unsigned shift = NPU_MMU_PAGE_SHIFT + static_cast<unsigned>(level) * NPU_MMU_LEVEL_BITS;
     const uint64_t index = va >> shift & (NPU_MMU_ENTRIES - 1);
     const npu_memory memory = (entry & NPU_PTE_CARD) != 0 ? NPU_MEMORY_CARD : NPU_MEMORY_HOST;
     status = bus_.read(memory, (entry & NPU_PTE_ADDRESS) + index * 8, &entry, 8);
@@ -139,8 +138,7 @@ npu_status_code Mmu::transfer(uint16_t asid, uint64_t va, size_t bytes, npu_acce
   return NPU_STATUS_OK;
 }
 
-npu_status_code Mmu::read(uint16_t asid, uint64_t va, void* data, size_t bytes,
-                          npu_access access) {
+npu_status_code Mmu::read(uint16_t asid, uint64_t va, void* data, size_t bytes, npu_access access) {
   auto* out = static_cast<uint8_t*>(data);
   return transfer(asid, va, bytes, access, [&](const Translation& t, size_t done, size_t run) {
     return bus_.read(t.memory, t.address, out + done, run);
@@ -166,7 +164,9 @@ void Mmu::invalidate(uint16_t asid, uint64_t va, uint64_t bytes) {
   }
 }
 
-void Mmu::clear() { std::fill(tlb_.begin(), tlb_.end(), TlbEntry{}); }
+void Mmu::clear() {
+  std::fill(tlb_.begin(), tlb_.end(), TlbEntry{});
+}
 
 void Mmu::set_entries(const std::vector<TlbEntry>& entries, uint32_t next) {
   tlb_ = entries;

@@ -29,9 +29,9 @@ struct TlbEntry {
   bool read = false;
   bool write = false;
   bool card = false;
-  uint8_t shift = 0;   // of the page: 12 or 21
+  uint8_t shift = 0;  // of the page: 12 or 21
   uint16_t asid = 0;
-  uint64_t page = 0;   // va >> shift
+  uint64_t page = 0;  // va >> shift
   uint64_t address = 0;
 };
 

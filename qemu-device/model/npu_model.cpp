@@ -70,7 +70,9 @@ npu_model* npu_model_create(const npu_model_config* config, const npu_model_host
   }
 }
 
-void npu_model_destroy(npu_model* model) { delete model; }
+void npu_model_destroy(npu_model* model) {
+  delete model;
+}
 
 uint64_t npu_model_read(npu_model* model, uint64_t offset, unsigned size) {
   return model->card.registers().read(offset, size);
@@ -80,15 +82,21 @@ void npu_model_write(npu_model* model, uint64_t offset, uint64_t value, unsigned
   model->card.registers().write(offset, value, size);
 }
 
-void* npu_model_card_memory(npu_model* model) { return model->card.card_memory(); }
+void* npu_model_card_memory(npu_model* model) {
+  return model->card.card_memory();
+}
 
 npu_model_run_result npu_model_run(npu_model* model, uint64_t budget) {
   return model->card.run(budget);
 }
 
-uint64_t npu_model_deadline(npu_model* model) { return model->card.deadline(); }
+uint64_t npu_model_deadline(npu_model* model) {
+  return model->card.deadline();
+}
 
-void npu_model_reset(npu_model* model, npu_model_reset_kind kind) { model->card.reset(kind); }
+void npu_model_reset(npu_model* model, npu_model_reset_kind kind) {
+  model->card.reset(kind);
+}
 
 bool npu_model_inject(npu_model* model, uint32_t kind, uint32_t queue, uint32_t skip,
                       uint32_t count, uint64_t argument) {

@@ -63,8 +63,7 @@ bool Preparation::run(uint64_t nanoseconds) {
   Prepared& p = *result_;
   p.error = check_->error;
   p.streams = std::move(check_->streams);
-  if (p.error.status != NPU_STATUS_OK ||
-      !check_regions(p.streams, p.bytes.regions.size(), p.error))
+  if (p.error.status != NPU_STATUS_OK || !check_regions(p.streams, p.bytes.regions.size(), p.error))
     return true;
   p.timing = check_->timing;
   p.trace = std::move(check_->trace);

@@ -11,7 +11,9 @@
 namespace npu::model {
 namespace {
 
-uint32_t all_cores(const npu_target& target) { return (1u << target.cores) - 1; }
+uint32_t all_cores(const npu_target& target) {
+  return (1u << target.cores) - 1;
+}
 
 template <typename T>
 T as(const npu_packet& packet) {
@@ -35,8 +37,7 @@ bool good_job(const npu_packet_job& job, uint32_t core_mask, const npu_target& t
     return false;
   if (job.stream_count < 1 || job.stream_count > target.cores) return false;
   if (job.region_count > NPU_MAX_REGIONS) return false;
-  if (job.stream_va % NPU_RECORD_BYTES != 0 || job.region_va % 8 != 0 ||
-      job.profile_va % 128 != 0)
+  if (job.stream_va % NPU_RECORD_BYTES != 0 || job.region_va % 8 != 0 || job.profile_va % 128 != 0)
     return false;
   if ((job.core_mask & ~all_cores(target)) != 0) return false;
   const uint32_t mask = job.core_mask == 0 ? core_mask : job.core_mask & core_mask;
@@ -92,15 +93,26 @@ npu_status_code check_packet(const npu_packet& packet, uint32_t queue, uint32_t 
   const bool plain = (packet.flags & ~kPlainFlags) == 0;
   bool good = false;
   switch (packet.opcode) {
-    case NPU_PACKET_NOP: good = plain && all_zero(packet.body); break;
-    case NPU_PACKET_JOB: good = good_job(as<npu_packet_job>(packet), core_mask, target); break;
-    case NPU_PACKET_COPY: good = kernel && plain && good_copy(as<npu_packet_copy>(packet)); break;
-    case NPU_PACKET_FILL: good = kernel && plain && good_fill(as<npu_packet_fill>(packet)); break;
+    case NPU_PACKET_NOP:
+      good = plain && all_zero(packet.body);
+      break;
+    case NPU_PACKET_JOB:
+      good = good_job(as<npu_packet_job>(packet), core_mask, target);
+      break;
+    case NPU_PACKET_COPY:
+      good = kernel && plain && good_copy(as<npu_packet_copy>(packet));
+      break;
+    case NPU_PACKET_FILL:
+      good = kernel && plain && good_fill(as<npu_packet_fill>(packet));
+      break;
     case NPU_PACKET_TLB_INVALIDATE:
       good = kernel && plain && good_invalidate(as<npu_packet_tlb_invalidate>(packet), target);
       break;
-    case NPU_PACKET_FENCE: good = kernel && plain && all_zero(packet.body); break;
-    default: break;
+    case NPU_PACKET_FENCE:
+      good = kernel && plain && all_zero(packet.body);
+      break;
+    default:
+      break;
   }
   return good ? NPU_STATUS_OK : NPU_STATUS_BAD_COMMAND;
 }

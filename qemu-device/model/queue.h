@@ -25,8 +25,8 @@ struct Queue {
   bool head_fetched = false;
   npu_packet head{};
   uint64_t head_start_ns = 0;
-  uint64_t moved = 0;                 // bytes of a COPY or FILL done
-  std::vector<uint64_t> fence_jobs;   // jobs a FENCE waits for
+  uint64_t moved = 0;                // bytes of a COPY or FILL done
+  std::vector<uint64_t> fence_jobs;  // jobs a FENCE waits for
   bool fence_started = false;
 
   // An earlier packet of the chain that the head belongs to has failed. Kept

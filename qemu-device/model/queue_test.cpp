@@ -47,9 +47,8 @@ TEST(Registers, Discovery) {
   EXPECT_EQ(h.read(NPU_REG_VERSION), uint32_t{NPU_VERSION_MAJOR << 16 | NPU_VERSION_MINOR});
   EXPECT_EQ(h.read64(NPU_REG_SERIAL), 0x1122334455667788ull);
   EXPECT_EQ(h.read(NPU_REG_SERIAL + 4), 0x11223344u);
-  EXPECT_EQ(h.read64(NPU_REG_FEATURES),
-            uint64_t{NPU_FEATURE_TIMING | NPU_FEATURE_HAZARDS | NPU_FEATURE_INJECT |
-                     NPU_FEATURE_COALESCE});
+  EXPECT_EQ(h.read64(NPU_REG_FEATURES), uint64_t{NPU_FEATURE_TIMING | NPU_FEATURE_HAZARDS |
+                                                 NPU_FEATURE_INJECT | NPU_FEATURE_COALESCE});
   npu_target target;
   auto* words = reinterpret_cast<char*>(&target);
   for (uint32_t i = 0; i < NPU_TARGET_WORDS; ++i) {
@@ -77,11 +76,11 @@ TEST(Registers, WidthAndAlignment) {
 TEST(Registers, PowerOnDefaults) {
   Harness h;
   npu_model_reset(h.model(), NPU_MODEL_RESET_POWER);
-  for (uint32_t reg : {NPU_REG_CONTROL, NPU_REG_RESETS, NPU_REG_CONTEXT_TABLE,
-                       NPU_REG_CONTEXT_COUNT, NPU_REG_QUEUE_TABLE, NPU_REG_QUEUE_COUNT,
-                       NPU_REG_EVENT_RING, NPU_REG_EVENT_LOG2, NPU_REG_EVENT_HEAD,
-                       NPU_REG_EVENT_TAIL, NPU_REG_EVENT_LOST, NPU_REG_THROTTLES,
-                       NPU_REG_COUNT_DOORBELL, NPU_REG_COUNT_INTERRUPT, NPU_REG_INJECT_ARMED})
+  for (uint32_t reg :
+       {NPU_REG_CONTROL, NPU_REG_RESETS, NPU_REG_CONTEXT_TABLE, NPU_REG_CONTEXT_COUNT,
+        NPU_REG_QUEUE_TABLE, NPU_REG_QUEUE_COUNT, NPU_REG_EVENT_RING, NPU_REG_EVENT_LOG2,
+        NPU_REG_EVENT_HEAD, NPU_REG_EVENT_TAIL, NPU_REG_EVENT_LOST, NPU_REG_THROTTLES,
+        NPU_REG_COUNT_DOORBELL, NPU_REG_COUNT_INTERRUPT, NPU_REG_INJECT_ARMED})
     EXPECT_EQ(h.read(reg), 0u) << std::hex << reg;
   EXPECT_EQ(h.read(NPU_REG_STATUS), uint32_t{NPU_DEVICE_READY});
   EXPECT_EQ(h.read(NPU_REG_CLOCK_MHZ), h.target().clock_mhz);
@@ -493,8 +492,8 @@ TEST(Gone, AllOnesAndNoTrace) {
 TEST(Thermal, TripThrottlesAndCoolsDown) {
   Harness h;
   h.run();
-  ASSERT_TRUE(npu_model_inject(h.model(), NPU_INJECT_THERMAL_TRIP, NPU_INJECT_ANY_QUEUE, 0, 1,
-                               110000));
+  ASSERT_TRUE(
+      npu_model_inject(h.model(), NPU_INJECT_THERMAL_TRIP, NPU_INJECT_ANY_QUEUE, 0, 1, 110000));
   h.run();
   EXPECT_EQ(h.read(NPU_REG_CLOCK_MHZ), h.target().clock_mhz / 2);
   EXPECT_EQ(h.read(NPU_REG_THROTTLES), 1u);

@@ -7,9 +7,15 @@
 namespace npu::model {
 namespace {
 
-uint32_t low(uint64_t value) { return static_cast<uint32_t>(value); }
-uint32_t high(uint64_t value) { return static_cast<uint32_t>(value >> 32); }
-uint32_t half(uint64_t value, bool upper) { return upper ? high(value) : low(value); }
+uint32_t low(uint64_t value) {
+  return static_cast<uint32_t>(value);
+}
+uint32_t high(uint64_t value) {
+  return static_cast<uint32_t>(value >> 32);
+}
+uint32_t half(uint64_t value, bool upper) {
+  return upper ? high(value) : low(value);
+}
 
 // Replaces one half of a 64-bit register.
 uint64_t with_half(uint64_t old, bool upper, uint32_t value) {
@@ -77,13 +83,20 @@ uint32_t Registers::read_word(uint32_t offset) {
     return word;
   }
   switch (offset) {
-    case NPU_REG_MAGIC: return NPU_MAGIC;
-    case NPU_REG_VERSION: return NPU_VERSION_MAJOR << 16 | NPU_VERSION_MINOR;
-    case NPU_REG_FEATURES: return low(features_);
-    case NPU_REG_FEATURES + 4: return high(features_);
-    case NPU_REG_SERIAL: return low(serial_);
-    case NPU_REG_SERIAL + 4: return high(serial_);
-    default: break;
+    case NPU_REG_MAGIC:
+      return NPU_MAGIC;
+    case NPU_REG_VERSION:
+      return NPU_VERSION_MAJOR << 16 | NPU_VERSION_MINOR;
+    case NPU_REG_FEATURES:
+      return low(features_);
+    case NPU_REG_FEATURES + 4:
+      return high(features_);
+    case NPU_REG_SERIAL:
+      return low(serial_);
+    case NPU_REG_SERIAL + 4:
+      return high(serial_);
+    default:
+      break;
   }
   if (offset >= 0x1000 && offset < 0x2000) return read_control_page(offset);
   if (offset >= 0x2000 && offset < 0x3000) return read_inject_page(offset);
@@ -106,51 +119,81 @@ uint32_t Registers::read_control_page(uint32_t offset) {
   const Counters& counters = shared_.counters;
   if (offset >= NPU_REG_CORE(0, 0)) return read_core(offset);
   switch (offset) {
-    case NPU_REG_CONTROL: return shared_.control.load();
-    case NPU_REG_STATUS: return device_status();
-    case NPU_REG_RESETS: return shared_.resets.load();
-    case NPU_REG_EVENT_TAIL: return shared_.event_tail.load();
-    case NPU_REG_EVENT_LOST: return shared_.event_lost.load();
+    case NPU_REG_CONTROL:
+      return shared_.control.load();
+    case NPU_REG_STATUS:
+      return device_status();
+    case NPU_REG_RESETS:
+      return shared_.resets.load();
+    case NPU_REG_EVENT_TAIL:
+      return shared_.event_tail.load();
+    case NPU_REG_EVENT_LOST:
+      return shared_.event_lost.load();
     case NPU_REG_TIMEBASE:
-    case NPU_REG_TIMEBASE + 4: return half(host_.now_ns(host_.opaque), upper);
-    case NPU_REG_COUNT_MMIO_READ: return counters.mmio_reads.load();
-    case NPU_REG_COUNT_MMIO_WRITE: return counters.mmio_writes.load();
-    case NPU_REG_COUNT_DOORBELL: return counters.doorbells.load();
-    case NPU_REG_COUNT_INTERRUPT: return counters.interrupts.load();
-    case NPU_REG_COUNT_PACKET: return counters.packets.load();
-    case NPU_REG_COUNT_JOB: return counters.jobs.load();
-    case NPU_REG_COUNT_FAULT: return counters.faults.load();
-    default: break;
+    case NPU_REG_TIMEBASE + 4:
+      return half(host_.now_ns(host_.opaque), upper);
+    case NPU_REG_COUNT_MMIO_READ:
+      return counters.mmio_reads.load();
+    case NPU_REG_COUNT_MMIO_WRITE:
+      return counters.mmio_writes.load();
+    case NPU_REG_COUNT_DOORBELL:
+      return counters.doorbells.load();
+    case NPU_REG_COUNT_INTERRUPT:
+      return counters.interrupts.load();
+    case NPU_REG_COUNT_PACKET:
+      return counters.packets.load();
+    case NPU_REG_COUNT_JOB:
+      return counters.jobs.load();
+    case NPU_REG_COUNT_FAULT:
+      return counters.faults.load();
+    default:
+      break;
   }
   if (offset >= NPU_REG_POWER_MW && offset < NPU_REG_CYCLES + 8) {
     const Telemetry::Values v = telemetry_.values(host_.now_ns(host_.opaque));
     switch (offset) {
-      case NPU_REG_POWER_MW: return v.power_mw;
-      case NPU_REG_TEMPERATURE_MC: return v.temperature_mc;
-      case NPU_REG_CLOCK_MHZ: return v.clock_mhz;
-      case NPU_REG_THROTTLES: return v.throttles;
+      case NPU_REG_POWER_MW:
+        return v.power_mw;
+      case NPU_REG_TEMPERATURE_MC:
+        return v.temperature_mc;
+      case NPU_REG_CLOCK_MHZ:
+        return v.clock_mhz;
+      case NPU_REG_THROTTLES:
+        return v.throttles;
       case NPU_REG_ENERGY_NJ:
-      case NPU_REG_ENERGY_NJ + 4: return half(v.energy_nj, (offset - NPU_REG_ENERGY_NJ) != 0);
+      case NPU_REG_ENERGY_NJ + 4:
+        return half(v.energy_nj, (offset - NPU_REG_ENERGY_NJ) != 0);
       case NPU_REG_BUSY_NS:
-      case NPU_REG_BUSY_NS + 4: return half(v.busy_ns, (offset - NPU_REG_BUSY_NS) != 0);
+      case NPU_REG_BUSY_NS + 4:
+        return half(v.busy_ns, (offset - NPU_REG_BUSY_NS) != 0);
       case NPU_REG_CYCLES:
-      case NPU_REG_CYCLES + 4: return half(v.cycles, (offset - NPU_REG_CYCLES) != 0);
-      default: return 0;
+      case NPU_REG_CYCLES + 4:
+        return half(v.cycles, (offset - NPU_REG_CYCLES) != 0);
+      default:
+        return 0;
     }
   }
   const Settings s = shared_.settings_copy();
   switch (offset) {
     case NPU_REG_CONTEXT_TABLE:
-    case NPU_REG_CONTEXT_TABLE + 4: return half(s.context_table, upper);
-    case NPU_REG_CONTEXT_COUNT: return s.context_count;
+    case NPU_REG_CONTEXT_TABLE + 4:
+      return half(s.context_table, upper);
+    case NPU_REG_CONTEXT_COUNT:
+      return s.context_count;
     case NPU_REG_QUEUE_TABLE:
-    case NPU_REG_QUEUE_TABLE + 4: return half(s.queue_table, upper);
-    case NPU_REG_QUEUE_COUNT: return s.queue_count;
+    case NPU_REG_QUEUE_TABLE + 4:
+      return half(s.queue_table, upper);
+    case NPU_REG_QUEUE_COUNT:
+      return s.queue_count;
     case NPU_REG_EVENT_RING:
-    case NPU_REG_EVENT_RING + 4: return half(s.event_ring, upper);
-    case NPU_REG_EVENT_LOG2: return s.event_log2;
-    case NPU_REG_EVENT_HEAD: return s.event_head;
-    default: return 0;
+    case NPU_REG_EVENT_RING + 4:
+      return half(s.event_ring, upper);
+    case NPU_REG_EVENT_LOG2:
+      return s.event_log2;
+    case NPU_REG_EVENT_HEAD:
+      return s.event_head;
+    default:
+      return 0;
   }
 }
 
@@ -160,10 +203,14 @@ uint32_t Registers::read_core(uint32_t offset) {
   if (index >= shared_.cores.size()) return 0;
   const CoreRegisters& core = shared_.cores[index];
   switch ((offset - NPU_REG_CORE(0, 0)) % kStride) {
-    case NPU_CORE_STATE: return core.state.load();
-    case NPU_CORE_HEARTBEAT: return core.heartbeat.load();
-    case NPU_CORE_COMMAND: return core.command.load();
-    default: return 0;
+    case NPU_CORE_STATE:
+      return core.state.load();
+    case NPU_CORE_HEARTBEAT:
+      return core.heartbeat.load();
+    case NPU_CORE_COMMAND:
+      return core.command.load();
+    default:
+      return 0;
   }
 }
 
@@ -171,12 +218,17 @@ uint32_t Registers::read_inject_page(uint32_t offset) {
   if (offset == NPU_REG_INJECT_ARMED) return injector_.armed();
   const Settings s = shared_.settings_copy();
   switch (offset) {
-    case NPU_REG_INJECT_COUNT: return s.inject_count;
-    case NPU_REG_INJECT_SKIP: return s.inject_skip;
-    case NPU_REG_INJECT_QUEUE: return s.inject_queue;
+    case NPU_REG_INJECT_COUNT:
+      return s.inject_count;
+    case NPU_REG_INJECT_SKIP:
+      return s.inject_skip;
+    case NPU_REG_INJECT_QUEUE:
+      return s.inject_queue;
     case NPU_REG_INJECT_ARG:
-    case NPU_REG_INJECT_ARG + 4: return half(s.inject_arg, (offset & 4) != 0);
-    default: return 0;
+    case NPU_REG_INJECT_ARG + 4:
+      return half(s.inject_arg, (offset & 4) != 0);
+    default:
+      return 0;
   }
 }
 
@@ -184,16 +236,23 @@ uint32_t Registers::read_queue_page(uint32_t queue, uint32_t offset) {
   const QueueRegisters& q = shared_.queues[queue];
   const bool upper = (offset & 4) != 0;
   switch (offset) {
-    case NPU_QUEUE_STATE: return q.state.load();
-    case NPU_QUEUE_HEARTBEAT: return q.heartbeat.load();
+    case NPU_QUEUE_STATE:
+      return q.state.load();
+    case NPU_QUEUE_HEARTBEAT:
+      return q.heartbeat.load();
     case NPU_QUEUE_PRODUCER:
-    case NPU_QUEUE_PRODUCER + 4: return half(q.producer.load(), upper);
+    case NPU_QUEUE_PRODUCER + 4:
+      return half(q.producer.load(), upper);
     case NPU_QUEUE_CONSUMER:
-    case NPU_QUEUE_CONSUMER + 4: return half(q.consumer.load(), upper);
+    case NPU_QUEUE_CONSUMER + 4:
+      return half(q.consumer.load(), upper);
     case NPU_QUEUE_CYCLES:
-    case NPU_QUEUE_CYCLES + 4: return half(q.cycles.load(), upper);
-    case NPU_QUEUE_COUNT_IRQ: return q.interrupts.load();
-    default: return 0;
+    case NPU_QUEUE_CYCLES + 4:
+      return half(q.cycles.load(), upper);
+    case NPU_QUEUE_COUNT_IRQ:
+      return q.interrupts.load();
+    default:
+      return 0;
   }
 }
 
@@ -239,20 +298,41 @@ void Registers::write_setting(uint32_t offset, uint32_t value) {
     case NPU_REG_CONTEXT_TABLE + 4:
       s.context_table = with_half(s.context_table, upper, value);
       break;
-    case NPU_REG_CONTEXT_COUNT: s.context_count = std::min(value, shared_.target.asids); break;
+    case NPU_REG_CONTEXT_COUNT:
+      s.context_count = std::min(value, shared_.target.asids);
+      break;
     case NPU_REG_QUEUE_TABLE:
-    case NPU_REG_QUEUE_TABLE + 4: s.queue_table = with_half(s.queue_table, upper, value); break;
-    case NPU_REG_QUEUE_COUNT: s.queue_count = std::min(value, shared_.target.queues); break;
+    case NPU_REG_QUEUE_TABLE + 4:
+      s.queue_table = with_half(s.queue_table, upper, value);
+      break;
+    case NPU_REG_QUEUE_COUNT:
+      s.queue_count = std::min(value, shared_.target.queues);
+      break;
     case NPU_REG_EVENT_RING:
-    case NPU_REG_EVENT_RING + 4: s.event_ring = with_half(s.event_ring, upper, value); break;
-    case NPU_REG_EVENT_LOG2: s.event_log2 = std::min(value, 16u); break;
-    case NPU_REG_EVENT_HEAD: s.event_head = value; break;
-    case NPU_REG_INJECT_COUNT: s.inject_count = value; break;
-    case NPU_REG_INJECT_SKIP: s.inject_skip = value; break;
-    case NPU_REG_INJECT_QUEUE: s.inject_queue = value; break;
+    case NPU_REG_EVENT_RING + 4:
+      s.event_ring = with_half(s.event_ring, upper, value);
+      break;
+    case NPU_REG_EVENT_LOG2:
+      s.event_log2 = std::min(value, 16u);
+      break;
+    case NPU_REG_EVENT_HEAD:
+      s.event_head = value;
+      break;
+    case NPU_REG_INJECT_COUNT:
+      s.inject_count = value;
+      break;
+    case NPU_REG_INJECT_SKIP:
+      s.inject_skip = value;
+      break;
+    case NPU_REG_INJECT_QUEUE:
+      s.inject_queue = value;
+      break;
     case NPU_REG_INJECT_ARG:
-    case NPU_REG_INJECT_ARG + 4: s.inject_arg = with_half(s.inject_arg, upper, value); break;
-    default: break;
+    case NPU_REG_INJECT_ARG + 4:
+      s.inject_arg = with_half(s.inject_arg, upper, value);
+      break;
+    default:
+      break;
   }
 }
 

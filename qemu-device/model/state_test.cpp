@@ -119,8 +119,8 @@ TEST(State, JobContinuesAfterEveryNumberOfSteps) {
 std::vector<std::byte> slow_to_check() {
   StreamBuilder s;
   npu_command_vec add = arch::test::elementwise(NPU_VEC_ADD, 256, 128, 1);
-  add.a = {.address = 0, .row_stride = 128 * 64, .pixel_stride = 64, .ring_rows = 0,
-           .ring_first = 0};
+  add.a = {
+      .address = 0, .row_stride = 128 * 64, .pixel_stride = 64, .ring_rows = 0, .ring_first = 0};
   add.b = add.out = add.a;
   add.b.address = add.out.address = 32;
   for (int i = 0; i < 150; ++i) s.append(add);
@@ -213,8 +213,7 @@ TEST(State, RefusesForeignAndDamagedState) {
     if (i % 3 == 0) damaged.resize(random() % damaged.size());
     // Most of the state is SRAM; aim at what comes before it.
     else
-      for (int n = 0; n < 4; ++n)
-        damaged[512 + random() % 60000] = static_cast<uint8_t>(random());
+      for (int n = 0; n < 4; ++n) damaged[512 + random() % 60000] = static_cast<uint8_t>(random());
     npu_model_load(victim.h().model(), damaged.data(), damaged.size());
     victim.h().run(50);  // whatever it is now, it must not crash
     victim.h().write(NPU_REG_RESET, NPU_RESET_KIND_CARD);
@@ -234,18 +233,27 @@ TEST(Fuzz, RandomRegisterAccesses) {
     // Half of them where registers are.
     uint64_t offset = random() % NPU_BAR_REGISTERS_SIZE;
     switch (random() % 4) {
-      case 0: offset = 0x1000 + random() % 0x140; break;
-      case 1: offset = NPU_QUEUE_PAGE(random() % 66) + random() % 0x30; break;
-      case 2: offset = 0x2000 + random() % 0x20; break;
-      default: break;
+      case 0:
+        offset = 0x1000 + random() % 0x140;
+        break;
+      case 1:
+        offset = NPU_QUEUE_PAGE(random() % 66) + random() % 0x30;
+        break;
+      case 2:
+        offset = 0x2000 + random() % 0x20;
+        break;
+      default:
+        break;
     }
     if (random() % 8 != 0) offset &= ~uint64_t{3};
     const unsigned size = random() % 8 != 0 ? 4 : 1u << random() % 5;
     uint64_t value = random() % 2 != 0 ? random() % 16 : (uint64_t{random()} << 32 | random());
     // An absurd delay would only make the test wait; a gone card stays gone.
     if (offset == NPU_REG_INJECT_KIND && value == NPU_INJECT_GONE) value = 0;
-    if (random() % 3 == 0) beats += npu_model_read(h.model(), offset, size);
-    else npu_model_write(h.model(), offset, value, size);
+    if (random() % 3 == 0)
+      beats += npu_model_read(h.model(), offset, size);
+    else
+      npu_model_write(h.model(), offset, value, size);
     if (i % 16 == 0) {
       h.clock_ns += random() % 1000000;
       h.run(20);
@@ -304,8 +312,8 @@ TEST(Fuzz, RandomPageTables) {
   all.asid = JobBench::kAsid;
   for (int i = 0; i < 500; ++i) {
     const int level = static_cast<int>(random() % 4);
-    const uint64_t at = h.pte_address(JobBench::kAsid, JobBench::kDataVa + (random() % 150) * 4096,
-                                      level);
+    const uint64_t at =
+        h.pte_address(JobBench::kAsid, JobBench::kDataVa + (random() % 150) * 4096, level);
     const auto before = h.load<uint64_t>(at);
     h.store<uint64_t>(at, random() % 2 != 0 ? before ^ 1ull << random() % 64
                                             : uint64_t{random()} << 32 | random());

@@ -33,8 +33,7 @@ void Telemetry::advance(uint64_t now_ns) {
     const uint64_t step = until - s_.now_ns;
     if (s_.busy != 0) s_.busy_ns += step;
     s_.static_pj += static_w() * static_cast<double>(step) * 1e3;
-    const double steady =
-        target_.ambient_mc + s_.power_w * target_.thermal_resistance_mk_per_w;
+    const double steady = target_.ambient_mc + s_.power_w * target_.thermal_resistance_mk_per_w;
     const double tau_ns = target_.thermal_time_constant_ms * 1e6;
     s_.temperature_mc =
         steady + (s_.temperature_mc - steady) * std::exp(-static_cast<double>(step) / tau_ns);
@@ -105,8 +104,8 @@ Telemetry::State Telemetry::state() {
 
 bool Telemetry::set_state(const State& state, uint64_t now_ns) {
   constexpr double kMost = 1e18;
-  for (double v : {state.dynamic_pj, state.static_pj, state.window_pj, state.power_w,
-                   state.temperature_mc})
+  for (double v :
+       {state.dynamic_pj, state.static_pj, state.window_pj, state.power_w, state.temperature_mc})
     if (!(v >= -kMost && v <= kMost)) return false;
   std::lock_guard lock(mutex_);
   s_ = state;

@@ -39,18 +39,25 @@ bool isa_available(Isa isa) {
   }
 }
 
-Isa current_isa() { return selected().load(std::memory_order_relaxed); }
+Isa current_isa() {
+  return selected().load(std::memory_order_relaxed);
+}
 
 const Kernels& current_kernels() {
   switch (current_isa()) {
 #if defined(__x86_64__)
-    case Isa::kAvx512Vnni: return kAvx512VnniKernels;
-    case Isa::kAvx2: return kAvx2Kernels;
+    case Isa::kAvx512Vnni:
+      return kAvx512VnniKernels;
+    case Isa::kAvx2:
+      return kAvx2Kernels;
 #endif
-    default: return kScalarKernels;
+    default:
+      return kScalarKernels;
   }
 }
 
-void force_isa_for_test(Isa isa) { selected().store(isa); }
+void force_isa_for_test(Isa isa) {
+  selected().store(isa);
+}
 
 }  // namespace npu::model

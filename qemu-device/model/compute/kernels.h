@@ -29,8 +29,8 @@ struct AddParameters {
 struct Kernels {
   // acc[m][16 * tiles] += a[m][4 * groups] * b, with a unsigned, b signed, in
   // 32-bit wrap-around. lda and ldb (between tiles) in bytes, ldacc in elements.
-  void (*gemm)(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb,
-               size_t tiles, size_t groups, int32_t* acc, size_t ldacc);
+  void (*gemm)(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb, size_t tiles,
+               size_t groups, int32_t* acc, size_t ldacc);
   // acc[c] += (x[c] - zero) * w[c] for x int8 or uint8.
   void (*depthwise_tap)(const uint8_t* x, bool x_signed, int32_t zero, const int16_t* w, size_t n,
                         int32_t* acc);

@@ -34,8 +34,8 @@ void gemm_tile(const uint8_t* a, size_t lda, const int8_t* b, size_t groups, int
     int32_t* out = acc + static_cast<size_t>(r) * ldacc;
     for (int c = 0; c < 4; c += 2) {
       // hadd works per 128-bit half: columns 0 1 | 4 5 | 2 3 | 6 7.
-      const __m256i pairs = _mm256_permute4x64_epi64(
-          _mm256_hadd_epi32(sum[r][c], sum[r][c + 1]), _MM_SHUFFLE(3, 1, 2, 0));
+      const __m256i pairs = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[r][c], sum[r][c + 1]),
+                                                     _MM_SHUFFLE(3, 1, 2, 0));
       auto* at = reinterpret_cast<__m256i*>(out + c * 4);
       _mm256_storeu_si256(at, _mm256_add_epi32(_mm256_loadu_si256(at), pairs));
     }
@@ -58,9 +58,9 @@ __m256i widen(const uint8_t* x, bool is_signed) {
 
 // Low bytes of eight integers.
 void store_bytes(__m256i values, uint8_t* out) {
-  const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                        -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                        -1, -1);
+  const __m256i pick =
+      _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                       -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
   const __m256i packed = _mm256_shuffle_epi8(values, pick);
   const int low = _mm256_extract_epi32(packed, 0);
   const int high = _mm256_extract_epi32(packed, 4);
@@ -109,10 +109,10 @@ void add(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, u
     const __m256 va = _mm256_cvtepi32_ps(widen(a + c, p.a_signed));
     const __m256 vb = _mm256_cvtepi32_ps(widen(b + c, p.b_signed));
     const __m256 sum = _mm256_fmadd_ps(va, ra, _mm256_fmadd_ps(vb, rb, fix));
-    store_bytes(_mm256_cvtps_epi32(clamp(_mm256_round_ps(sum, _MM_FROUND_TO_NEAREST_INT |
-                                                                  _MM_FROUND_NO_EXC),
-                                         lows, highs)),
-                out + c);
+    store_bytes(
+        _mm256_cvtps_epi32(clamp(
+            _mm256_round_ps(sum, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), lows, highs)),
+        out + c);
   }
   if (c < n) kScalarKernels.add(a + c, b + c, n - c, p, out + c);
 }

@@ -39,9 +39,8 @@ void gemm_block(const uint8_t* a, size_t lda, const int8_t* b, size_t ldb, size_
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int t = 0; t < kTiles; ++t)
-      _mm512_storeu_si512(acc + static_cast<size_t>(r) * ldacc +
-                              static_cast<size_t>(t) * kGemmColumns,
-                          sum[r][t]);
+      _mm512_storeu_si512(
+          acc + static_cast<size_t>(r) * ldacc + static_cast<size_t>(t) * kGemmColumns, sum[r][t]);
 }
 
 template <int kTiles>
@@ -112,8 +111,7 @@ void add(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, u
     const __m512 va = _mm512_cvtepi32_ps(widen(mask, a + c, p.a_signed));
     const __m512 vb = _mm512_cvtepi32_ps(widen(mask, b + c, p.b_signed));
     const __m512 sum = _mm512_fmadd_ps(va, ra, _mm512_fmadd_ps(vb, rb, fix));
-    const __m512 rounded =
-        _mm512_roundscale_ps(sum, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 rounded = _mm512_roundscale_ps(sum, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm512_mask_cvtepi32_storeu_epi8(out + c, mask,
                                      _mm512_cvtps_epi32(clamp(rounded, lows, highs)));
   }

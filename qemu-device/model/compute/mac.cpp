@@ -74,18 +74,19 @@ bool MacOp::begin(const arch::Command& command, CoreMemory& memory) {
   }
   // The same for every path: a saved cursor must mean the same units on a host
   // with another instruction set.
-  const size_t row_sums = (size_t{group_out_} + kGemmColumns - 1) / kGemmColumns *
-                          kGemmColumns * groups_;
-  tile_ = static_cast<unsigned>(
-      std::clamp<size_t>(std::min(kMaxTileSums / row_sums, kMaxPanelBytes / (depth_ + kGemmDepth)),
-                         1, kTilePixels));
+  const size_t row_sums =
+      (size_t{group_out_} + kGemmColumns - 1) / kGemmColumns * kGemmColumns * groups_;
+  tile_ = static_cast<unsigned>(std::clamp<size_t>(
+      std::min(kMaxTileSums / row_sums, kMaxPanelBytes / (depth_ + kGemmDepth)), 1, kTilePixels));
   sums_.resize(tile_ * sums_stride_);
   bytes_.resize(size_t{tile_} * mac_.out_c);
   const unsigned unit = output_.pools() ? std::max(1u, tile_ / per_pixel) : tile_;
   units_ = (pixels + unit - 1) / unit;
 
-  if (keep) memory.note_accumulators();
-  else memory.note_sram(tensor_end(mac_.output, rows, columns, mac_.out_c * element));
+  if (keep)
+    memory.note_accumulators();
+  else
+    memory.note_sram(tensor_end(mac_.output, rows, columns, mac_.out_c * element));
   if (path_ == Path::kGemm) pack_gemm();
   if (path_ == Path::kDepthwise) pack_depthwise();
   return true;
@@ -119,9 +120,8 @@ void MacOp::choose_path() {
 }
 
 uint8_t MacOp::weight_byte(unsigned oc, unsigned index) const {
-  return weights_kn_
-             ? sram_[mac_.weights + uint64_t{index} * mac_.weight_stride + oc]
-             : sram_[mac_.weights + uint64_t{oc} * mac_.weight_stride + index];
+  return weights_kn_ ? sram_[mac_.weights + uint64_t{index} * mac_.weight_stride + oc]
+                     : sram_[mac_.weights + uint64_t{oc} * mac_.weight_stride + index];
 }
 
 int32_t MacOp::weight_zero(unsigned oc) const {
@@ -188,8 +188,8 @@ void MacOp::pack_depthwise() {
   taps_.resize(size_t{depth_} * mac_.out_c);
   for (unsigned oc = 0; oc < mac_.out_c; ++oc)
     for (unsigned k = 0; k < depth_; ++k)
-      taps_[size_t{k} * mac_.out_c + oc] = static_cast<int16_t>(
-          value_of(weight_byte(oc, k), weight_signed_) - weight_zero(oc));
+      taps_[size_t{k} * mac_.out_c + oc] =
+          static_cast<int16_t>(value_of(weight_byte(oc, k), weight_signed_) - weight_zero(oc));
 }
 
 bool MacOp::run(uint64_t& cursor, Progress& progress) {
@@ -206,8 +206,8 @@ bool MacOp::run(uint64_t& cursor, Progress& progress) {
 
 int32_t* MacOp::kept_row(const Pixel& pixel, unsigned lane_tile) {
   const uint64_t pixels = uint64_t{mac_.out_h} * mac_.out_w;
-  const uint64_t row = mac_.accumulator_base + lane_tile * pixels +
-                       uint64_t{pixel.y} * mac_.out_w + pixel.x;
+  const uint64_t row =
+      mac_.accumulator_base + lane_tile * pixels + uint64_t{pixel.y} * mac_.out_w + pixel.x;
   // The stream check bounds the row; a wrong one must not leave the array.
   return memory_->accumulator_row(
       static_cast<uint32_t>(std::min<uint64_t>(row, memory_->accumulator_rows() - 1)));
@@ -285,9 +285,12 @@ bool MacOp::pool_unit(uint64_t tile, Progress& progress) {
 
 bool MacOp::accumulate(const Pixel* pixels, unsigned count, Progress& progress) {
   switch (path_) {
-    case Path::kGemm: return accumulate_gemm(pixels, count, progress);
-    case Path::kDepthwise: return accumulate_depthwise(pixels, count, progress);
-    default: return accumulate_reference(pixels, count, progress);
+    case Path::kGemm:
+      return accumulate_gemm(pixels, count, progress);
+    case Path::kDepthwise:
+      return accumulate_depthwise(pixels, count, progress);
+    default:
+      return accumulate_reference(pixels, count, progress);
   }
 }
 
@@ -325,8 +328,10 @@ bool MacOp::accumulate_reference(const Pixel* pixels, unsigned count, Progress& 
             k += group_in_;
             continue;
           }
-          const uint8_t* in = sram_ + tensor_offset(mac_.input, static_cast<uint64_t>(y),
-                                                    static_cast<uint64_t>(x)) + channel;
+          const uint8_t* in =
+              sram_ +
+              tensor_offset(mac_.input, static_cast<uint64_t>(y), static_cast<uint64_t>(x)) +
+              channel;
           for (unsigned c = 0; c < group_in_; ++c, ++k) {
             const int32_t w = value_of(weight_byte(oc, k), weight_signed_) - zero;
             sum += static_cast<uint32_t>((value_of(in[c], input_signed_) - input_zero) * w);
@@ -349,13 +354,13 @@ void MacOp::gather_panel(const Pixel* pixels, unsigned count, unsigned group) {
     uint8_t* out = row;
     const int64_t x0 = int64_t{pixels[i].x} * stride_x_ - mac_.pad_left;
     for (unsigned ky = 0; ky < kernel_h_; ++ky, out += size_t{kernel_w_} * group_in_) {
-      const int64_t y =
-          int64_t{pixels[i].y} * stride_y_ - mac_.pad_top + int64_t{ky} * dilation_y_;
+      const int64_t y = int64_t{pixels[i].y} * stride_y_ - mac_.pad_top + int64_t{ky} * dilation_y_;
       if (y < 0 || y >= mac_.in_h) {
         std::memset(out, pad, size_t{kernel_w_} * group_in_);
         continue;
       }
-      const uint8_t* line = sram_ + tensor_offset(mac_.input, static_cast<uint64_t>(y), 0) + channel;
+      const uint8_t* line =
+          sram_ + tensor_offset(mac_.input, static_cast<uint64_t>(y), 0) + channel;
       if (dense && x0 >= 0 && x0 + kernel_w_ <= mac_.in_w) {
         std::memcpy(out, line + x0 * group_in_, size_t{kernel_w_} * group_in_);
         continue;
@@ -363,8 +368,10 @@ void MacOp::gather_panel(const Pixel* pixels, unsigned count, unsigned group) {
       for (unsigned kx = 0; kx < kernel_w_; ++kx) {
         const int64_t x = x0 + int64_t{kx} * dilation_x_;
         uint8_t* at = out + size_t{kx} * group_in_;
-        if (x < 0 || x >= mac_.in_w) std::memset(at, pad, group_in_);
-        else std::memcpy(at, line + static_cast<uint64_t>(x) * mac_.input.pixel_stride, group_in_);
+        if (x < 0 || x >= mac_.in_w)
+          std::memset(at, pad, group_in_);
+        else
+          std::memcpy(at, line + static_cast<uint64_t>(x) * mac_.input.pixel_stride, group_in_);
       }
     }
     if (input_signed_)
@@ -397,8 +404,7 @@ bool MacOp::accumulate_gemm(const Pixel* pixels, unsigned count, Progress& progr
         const size_t n = std::min(kTileBlock, tiles - t);
         kernels_->gemm(panel_.data() + k, padded_depth_, count,
                        weights + t * tile_bytes + k * kGemmColumns, tile_bytes, n,
-                       depth / kGemmDepth, sums_.data() + column + t * kGemmColumns,
-                       sums_stride_);
+                       depth / kGemmDepth, sums_.data() + column + t * kGemmColumns, sums_stride_);
         if (!progress.work(count * n * kGemmColumns * depth / per_ns_)) return false;
       }
     }
@@ -406,9 +412,9 @@ bool MacOp::accumulate_gemm(const Pixel* pixels, unsigned count, Progress& progr
     for (unsigned i = 0; i < count; ++i) {
       int32_t* sums = sums_.data() + i * sums_stride_ + column;
       for (unsigned c = 0; c < padded_group_out_; ++c)
-        sums[c] = static_cast<int32_t>(static_cast<uint32_t>(sums[c]) +
-                                       panel_sum_[i] *
-                                           static_cast<uint32_t>(input_factor_[column + c]));
+        sums[c] =
+            static_cast<int32_t>(static_cast<uint32_t>(sums[c]) +
+                                 panel_sum_[i] * static_cast<uint32_t>(input_factor_[column + c]));
     }
   }
   compact(count);
@@ -417,10 +423,9 @@ bool MacOp::accumulate_gemm(const Pixel* pixels, unsigned count, Progress& progr
     for (unsigned i = 0; i < count; ++i) {
       for (unsigned c = 0; c < mac_.out_c; ++c) {
         int32_t& sum = sums_[i * sums_stride_ + c];
-        sum = static_cast<int32_t>(static_cast<uint32_t>(sum) -
-                                   static_cast<uint32_t>(bias_[c]) +
-                                   static_cast<uint32_t>(
-                                       kept_row(pixels[i], c / lanes)[c % lanes]));
+        sum =
+            static_cast<int32_t>(static_cast<uint32_t>(sum) - static_cast<uint32_t>(bias_[c]) +
+                                 static_cast<uint32_t>(kept_row(pixels[i], c / lanes)[c % lanes]));
       }
     }
   }
@@ -442,8 +447,7 @@ bool MacOp::accumulate_depthwise(const Pixel* pixels, unsigned count, Progress& 
   for (unsigned i = 0; i < count; ++i) {
     int32_t* sums = sums_.data() + i * sums_stride_;
     for (unsigned ky = 0; ky < kernel_h_; ++ky) {
-      const int64_t y =
-          int64_t{pixels[i].y} * stride_y_ - mac_.pad_top + int64_t{ky} * dilation_y_;
+      const int64_t y = int64_t{pixels[i].y} * stride_y_ - mac_.pad_top + int64_t{ky} * dilation_y_;
       if (y < 0 || y >= mac_.in_h) continue;
       for (unsigned kx = 0; kx < kernel_w_; ++kx) {
         const int64_t x =
@@ -451,8 +455,8 @@ bool MacOp::accumulate_depthwise(const Pixel* pixels, unsigned count, Progress& 
         if (x < 0 || x >= mac_.in_w) continue;
         kernels_->depthwise_tap(
             sram_ + tensor_offset(mac_.input, static_cast<uint64_t>(y), static_cast<uint64_t>(x)),
-            input_signed_, mac_.input_zero,
-            taps_.data() + size_t{ky * kernel_w_ + kx} * mac_.out_c, mac_.out_c, sums);
+            input_signed_, mac_.input_zero, taps_.data() + size_t{ky * kernel_w_ + kx} * mac_.out_c,
+            mac_.out_c, sums);
       }
       if (!progress.work(size_t{kernel_w_} * mac_.out_c / per_ns_ + 1)) return false;
     }

@@ -72,9 +72,9 @@ class MacOp {
   unsigned tile_;  // pixels whose sums are held at a time
 
   std::vector<int32_t> bias_;
-  std::vector<int32_t> start_;        // bias and the constant part of the zero points
-  std::vector<int32_t> input_factor_; // multiplies the sum of a pixel's inputs; empty: none
-  unsigned padded_group_out_ = 0;     // columns of a group, padded for gemm
+  std::vector<int32_t> start_;         // bias and the constant part of the zero points
+  std::vector<int32_t> input_factor_;  // multiplies the sum of a pixel's inputs; empty: none
+  unsigned padded_group_out_ = 0;      // columns of a group, padded for gemm
   size_t padded_depth_ = 0;
   std::vector<int8_t> packed_;
   std::vector<int16_t> taps_;

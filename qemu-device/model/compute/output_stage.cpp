@@ -42,13 +42,11 @@ void OutputStage::values(const int32_t* sums, const uint8_t* residual, uint8_t* 
     for (unsigned c = 0; c < channels_; ++c) out[c] = lut1_[out[c]];
   if (residual != nullptr) {
     const bool first = (ext_.flags & NPU_EXT_RESIDUAL_FIRST) != 0;
-    const AddParameters p{arch::f32_from_bits(ext_.ra_f32),
-                          arch::f32_from_bits(ext_.rb_f32),
-                          arch::f32_from_bits(ext_.fix_f32),
-                          static_cast<float>(ext_.residual_low),
-                          static_cast<float>(ext_.residual_high),
-                          first ? residual_signed_ : output_signed_,
-                          first ? output_signed_ : residual_signed_};
+    const AddParameters p{
+        arch::f32_from_bits(ext_.ra_f32),         arch::f32_from_bits(ext_.rb_f32),
+        arch::f32_from_bits(ext_.fix_f32),        static_cast<float>(ext_.residual_low),
+        static_cast<float>(ext_.residual_high),   first ? residual_signed_ : output_signed_,
+        first ? output_signed_ : residual_signed_};
     const Kernels& kernels = isa_ == Isa::kReference ? kScalarKernels : *kernels_;
     kernels.add(first ? residual : out, first ? out : residual, channels_, p, out);
   }

@@ -17,8 +17,8 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
   const unsigned out = NPU_TYPE_AT(vec_.types, 2);
   const bool cast = vec_.function == NPU_VEC_CAST;
   if (cast ? a != NPU_TYPE_INT32 && a != NPU_TYPE_FP32 : !is_8bit(a)) return false;
-  if (!is_8bit(out) || vec_.in_h == 0 || vec_.in_w == 0 || vec_.channels == 0 ||
-      vec_.out_h == 0 || vec_.out_w == 0)
+  if (!is_8bit(out) || vec_.in_h == 0 || vec_.in_w == 0 || vec_.channels == 0 || vec_.out_h == 0 ||
+      vec_.out_w == 0)
     return false;
   a_signed_ = a == NPU_TYPE_INT8;
   b_signed_ = NPU_TYPE_AT(vec_.types, 1) == NPU_TYPE_INT8;
@@ -30,12 +30,22 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
   switch (vec_.function) {
     case NPU_VEC_ADD:
     case NPU_VEC_MUL:
-    case NPU_VEC_CAST: break;
-    case NPU_VEC_LUT: std::memcpy(table_, sram_ + vec_.table, sizeof(table_)); break;
-    case NPU_VEC_POOL_MAX: best_.resize(vec_.channels); break;
-    case NPU_VEC_POOL_AVERAGE: sum_.resize(vec_.channels); break;
-    case NPU_VEC_POOL_GLOBAL: total_.resize(vec_.channels); break;
-    default: return false;
+    case NPU_VEC_CAST:
+      break;
+    case NPU_VEC_LUT:
+      std::memcpy(table_, sram_ + vec_.table, sizeof(table_));
+      break;
+    case NPU_VEC_POOL_MAX:
+      best_.resize(vec_.channels);
+      break;
+    case NPU_VEC_POOL_AVERAGE:
+      sum_.resize(vec_.channels);
+      break;
+    case NPU_VEC_POOL_GLOBAL:
+      total_.resize(vec_.channels);
+      break;
+    default:
+      return false;
   }
   memory.note_sram(tensor_end(vec_.out, vec_.out_h, vec_.out_w, vec_.channels));
   return true;
@@ -50,8 +60,12 @@ bool VecOp::run(uint64_t& cursor, Progress& progress) {
     bool done = true;
     switch (vec_.function) {
       case NPU_VEC_POOL_MAX:
-      case NPU_VEC_POOL_AVERAGE: done = pool(y, x, progress); break;
-      case NPU_VEC_POOL_GLOBAL: done = global_pool(progress); break;
+      case NPU_VEC_POOL_AVERAGE:
+        done = pool(y, x, progress);
+        break;
+      case NPU_VEC_POOL_GLOBAL:
+        done = global_pool(progress);
+        break;
       default:
         element_wise(y, x);
         progress.work(vec_.channels / 2 + 10);
@@ -89,16 +103,16 @@ void VecOp::element_wise(uint32_t y, uint32_t x) {
   const bool broadcast = (vec_.flags & NPU_VEC_BROADCAST_B) != 0;
   const uint8_t* b = sram_ + tensor_offset(vec_.b, broadcast ? 0 : y, broadcast ? 0 : x);
   if (vec_.function == NPU_VEC_ADD) {
-    const AddParameters p{p0_, p1_, p2_, static_cast<float>(vec_.low),
-                          static_cast<float>(vec_.high), a_signed_, b_signed_};
+    const AddParameters p{
+        p0_,       p1_,      p2_, static_cast<float>(vec_.low), static_cast<float>(vec_.high),
+        a_signed_, b_signed_};
     kernels_->add(a, b, n, p, out);
     return;
   }
   for (unsigned c = 0; c < n; ++c)
-    out[c] = static_cast<uint8_t>(arch::multiply(value_of(a[c], a_signed_),
-                                                 value_of(b[c], b_signed_), vec_.a_zero,
-                                                 vec_.b_zero, p0_, vec_.out_zero, vec_.low,
-                                                 vec_.high));
+    out[c] = static_cast<uint8_t>(
+        arch::multiply(value_of(a[c], a_signed_), value_of(b[c], b_signed_), vec_.a_zero,
+                       vec_.b_zero, p0_, vec_.out_zero, vec_.low, vec_.high));
 }
 
 bool VecOp::pool(uint32_t y, uint32_t x, Progress& progress) {
@@ -131,9 +145,8 @@ bool VecOp::pool(uint32_t y, uint32_t x, Progress& progress) {
     std::memcpy(out, best_.data(), n);
     return true;
   }
-  const int32_t count = (vec_.flags & NPU_VEC_COUNT_PAD) != 0
-                            ? vec_.kernel_h * vec_.kernel_w
-                            : std::max(taps, 1);
+  const int32_t count =
+      (vec_.flags & NPU_VEC_COUNT_PAD) != 0 ? vec_.kernel_h * vec_.kernel_w : std::max(taps, 1);
   for (unsigned c = 0; c < n; ++c)
     out[c] = static_cast<uint8_t>(
         arch::average(sum_[c], count, p1_, vec_.out_zero, vec_.low, vec_.high));

@@ -63,7 +63,9 @@ Harness::Harness(HarnessOptions options)
   program();
 }
 
-Harness::~Harness() { npu_model_destroy(model_); }
+Harness::~Harness() {
+  npu_model_destroy(model_);
+}
 
 void Harness::program() {
   write64(NPU_REG_CONTEXT_TABLE, context_table_);
@@ -83,8 +85,10 @@ npu_model_bus Harness::access(uint64_t address, void* data, size_t bytes, bool w
     if (result != NPU_BUS_OK) return result;
   }
   if (address > host_.size() || bytes > host_.size() - address) return NPU_BUS_DECODE_ERROR;
-  if (write) std::memcpy(host(address), data, bytes);
-  else std::memcpy(data, host(address), bytes);
+  if (write)
+    std::memcpy(host(address), data, bytes);
+  else
+    std::memcpy(data, host(address), bytes);
   return NPU_BUS_OK;
 }
 
@@ -129,8 +133,7 @@ void Harness::map(uint16_t asid, uint64_t va, npu_memory memory, uint64_t addres
 void Harness::map_block(uint16_t asid, uint64_t va, npu_memory memory, uint64_t address,
                         uint64_t rights) {
   const uint64_t card = memory == NPU_MEMORY_CARD ? NPU_PTE_CARD : 0;
-  store<uint64_t>(pte_address(asid, va, 1),
-                  address | NPU_PTE_VALID | NPU_PTE_LEAF | card | rights);
+  store<uint64_t>(pte_address(asid, va, 1), address | NPU_PTE_VALID | NPU_PTE_LEAF | card | rights);
 }
 
 void Harness::unmap(uint16_t asid, uint64_t va, uint64_t bytes) {
@@ -193,8 +196,8 @@ std::vector<npu_event> Harness::events() {
   std::vector<npu_event> out;
   const uint32_t tail = read(NPU_REG_EVENT_TAIL);
   for (; events_seen_ != tail; ++events_seen_)
-    out.push_back(load<npu_event>(event_ring_ +
-                                  events_seen_ % (1u << kEventLog2) * sizeof(npu_event)));
+    out.push_back(
+        load<npu_event>(event_ring_ + events_seen_ % (1u << kEventLog2) * sizeof(npu_event)));
   write(NPU_REG_EVENT_HEAD, tail);
   return out;
 }
@@ -228,8 +231,7 @@ npu_packet_job JobBench::packet(std::span<const std::byte> stream, uint8_t flags
   return job_packet(kStreamVa, static_cast<uint32_t>(stream.size()), kTableVa, 1, flags);
 }
 
-npu_packet_job JobBench::packet(const std::vector<std::vector<std::byte>>& streams,
-                                uint8_t flags) {
+npu_packet_job JobBench::packet(const std::vector<std::vector<std::byte>>& streams, uint8_t flags) {
   std::vector<std::byte> all;
   for (const auto& stream : streams) all.insert(all.end(), stream.begin(), stream.end());
   npu_packet_job job = packet(all, flags);
