@@ -2,6 +2,7 @@
 /*
  * Files for root in /sys/kernel/debug/accel/<PCI address>/:
  *   inject    write "kind=hang queue=1 skip=0 count=1 arg=0" to arm a fault
+ *   reset     write "card" for a card reset, as the watchdog does it
  *   state     the driver's counts, and each queue's registers
  *   memory    card memory, as drm_buddy sees it
  */
@@ -13,6 +14,7 @@
 #include "npu_debugfs.h"
 #include "npu_device.h"
 #include "npu_hwq.h"
+#include "npu_watchdog.h"
 
 /* ---- inject ---- */
 
@@ -116,6 +118,35 @@ static const struct file_operations npu_inject_fops = {
 	.llseek = noop_llseek,
 };
 
+/* ---- reset ---- */
+
+static ssize_t npu_reset_write(struct file *file, const char __user *data, size_t bytes,
+			       loff_t *offset)
+{
+	struct npu_device *npu = file->private_data;
+	char text[8] = {};
+	int idx;
+
+	if (bytes >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, data, bytes))
+		return -EFAULT;
+	if (strcmp(strim(text), "card"))
+		return -EINVAL;
+	if (!drm_dev_enter(&npu->drm, &idx))
+		return -ENODEV;
+	npu_watchdog_card_reset_now(npu);
+	drm_dev_exit(idx);
+	return bytes;
+}
+
+static const struct file_operations npu_reset_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = npu_reset_write,
+	.llseek = noop_llseek,
+};
+
 /* ---- state ---- */
 
 static void npu_state_queue(struct seq_file *seq, struct npu_hwq *hwq)
@@ -181,6 +212,7 @@ void npu_debugfs_init(struct npu_device *npu)
 	struct dentry *root = npu->drm.debugfs_root;
 
 	debugfs_create_file("inject", 0200, root, npu, &npu_inject_fops);
+	debugfs_create_file("reset", 0200, root, npu, &npu_reset_fops);
 	debugfs_create_file("state", 0400, root, npu, &npu_state_fops);
 	debugfs_create_file("memory", 0400, root, npu, &npu_memory_fops);
 }

@@ -39,7 +39,8 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 	hwq->npu = npu;
 	hwq->id = id;
 	hwq->vector = npu_hwq_vector(npu, id);
-	hwq->blamed = NPU_HWQ_NOT_BLAMED;
+	hwq->blamed = NPU_HWQ_NONE;
+	hwq->kept = NPU_HWQ_NONE;
 	spin_lock_init(&hwq->lock);
 	INIT_LIST_HEAD(&hwq->pending);
 
@@ -156,6 +157,18 @@ static void npu_hwq_retire(struct npu_hwq *hwq, const struct npu_completion *com
 	}
 }
 
+/* Whether the oldest packet is to run again; asks its owner once per reset. */
+static bool npu_hwq_keeps(struct npu_hwq *hwq)
+{
+	struct npu_hwq_entry *entry =
+		list_first_entry(&hwq->pending, struct npu_hwq_entry, node);
+
+	if (hwq->kept != hwq->consumer && entry->ops->restart &&
+	    entry->ops->restart(entry, hwq->consumer - entry->first))
+		hwq->kept = hwq->consumer;
+	return hwq->kept == hwq->consumer;
+}
+
 /*
  * Retires what the card has completed, from memory alone. Any context.
  * Returns whether there was something.
@@ -177,19 +190,50 @@ bool npu_hwq_process(struct npu_hwq *hwq)
 		/* The sequence was written last. */
 		dma_rmb();
 		if (hwq->blamed == hwq->consumer) {
-			hwq->blamed = NPU_HWQ_NOT_BLAMED;
+			hwq->blamed = NPU_HWQ_NONE;
 			blamed = *slot;
 			if (blamed.status == NPU_STATUS_ABORTED ||
 			    blamed.status == NPU_STATUS_VICTIM)
 				blamed.status = hwq->blamed_status;
 			slot = &blamed;
 		}
+		if (hwq->resetting && slot->status == NPU_STATUS_VICTIM && npu_hwq_keeps(hwq))
+			break;
 		npu_hwq_retire(hwq, slot, 0);
 		any = true;
 	}
 	spin_unlock_irqrestore(&hwq->lock, flags);
 	dma_fence_end_signalling(cookie);
 	return any;
+}
+
+/* Between these two the card is reset, and stops the queue. */
+void npu_hwq_begin_reset(struct npu_hwq *hwq)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&hwq->lock, flags);
+	hwq->resetting = true;
+	spin_unlock_irqrestore(&hwq->lock, flags);
+}
+
+/* Starts the queue at its oldest packet that did not retire here. */
+void npu_hwq_end_reset(struct npu_hwq *hwq)
+{
+	unsigned long flags;
+
+	npu_hwq_process(hwq);
+	spin_lock_irqsave(&hwq->lock, flags);
+	hwq->resetting = false;
+	if (hwq->kept != NPU_HWQ_NONE) {
+		/* For the card it is complete: back to it. */
+		hwq->completions[hwq->kept % NPU_HWQ_RING_SIZE].sequence = 0;
+		hwq->indices->consumer = hwq->kept;
+		hwq->kept = NPU_HWQ_NONE;
+	}
+	if (!hwq->closed)
+		npu_hwq_start(hwq);
+	spin_unlock_irqrestore(&hwq->lock, flags);
 }
 
 /* The oldest packet is about to be stopped by a reset: it is to end with @status. */

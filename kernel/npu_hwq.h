@@ -17,11 +17,16 @@ struct npu_hwq_entry;
 struct npu_packet;
 struct npu_queue_indices;
 
+/* The index of no packet. */
+#define NPU_HWQ_NONE		(~0ull)
+
 #define NPU_HWQ_RING_LOG2	8
 #define NPU_HWQ_RING_SIZE	BIT(NPU_HWQ_RING_LOG2)
 
-/* Both are called under npu_hwq.lock with interrupts off, on the signalling path. */
+/* All are called under npu_hwq.lock with interrupts off, on the signalling path. */
 struct npu_hwq_entry_ops {
+	/* Optional: packet @index was lost in a card reset; may it run again? */
+	bool (*restart)(struct npu_hwq_entry *entry, u32 index);
 	/* Packet @index of the entry completed. */
 	void (*packet)(struct npu_hwq_entry *entry, u32 index,
 		       const struct npu_completion *completion);
@@ -56,6 +61,10 @@ struct npu_hwq {
 	struct list_head pending;
 	/* Not 0: refuses packets, with this error. */
 	int closed;
+	/* A card reset is under way: packets lost in it may stay for the start after it. */
+	bool resetting;
+	/* The packet that stays, or NPU_HWQ_NONE. */
+	u64 kept;
 	/* The packet that the watchdog stopped; ends with HANG, whatever the card says. */
 	u64 blamed;
 	u32 blamed_status;
@@ -70,7 +79,6 @@ struct npu_hwq {
 	} watch;
 };
 
-#define NPU_HWQ_NOT_BLAMED	(~0ull)
 
 /* What a queue is made with: goes into its context. */
 struct npu_hwq_params {
@@ -88,6 +96,8 @@ int npu_hwq_push(struct npu_hwq *hwq, struct npu_hwq_entry *entry,
 		 const struct npu_packet *packets, u32 count);
 bool npu_hwq_process(struct npu_hwq *hwq);
 void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error);
+void npu_hwq_begin_reset(struct npu_hwq *hwq);
+void npu_hwq_end_reset(struct npu_hwq *hwq);
 void npu_hwq_blame(struct npu_hwq *hwq, u32 status);
 unsigned int npu_hwq_vector(struct npu_device *npu, unsigned int id);
 

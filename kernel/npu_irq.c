@@ -90,6 +90,11 @@ static void npu_event_work(struct work_struct *work)
 	drm_dev_exit(idx);
 }
 
+static void npu_free_vectors(void *pdev)
+{
+	pci_free_irq_vectors(pdev);
+}
+
 /* Vectors and handlers are the device's; they go with it. */
 int npu_irq_init(struct npu_device *npu)
 {
@@ -103,6 +108,9 @@ int npu_irq_init(struct npu_device *npu)
 	if (ret < 0)
 		return ret;
 	npu->vectors = ret;
+	ret = devm_add_action_or_reset(&pdev->dev, npu_free_vectors, pdev);
+	if (ret)
+		return ret;
 
 	for (i = 0; i < npu->vectors; i++) {
 		npu->vector[i].npu = npu;

@@ -17,6 +17,9 @@
 #include "npu_sync.h"
 #include "npu_vm.h"
 
+/* A job that is lost in so many resets is no longer started again. */
+#define NPU_JOB_MAX_RESTARTS	3
+
 /* Signals when the card has ended the submission. May outlive job and queue. */
 struct npu_job_fence {
 	struct dma_fence base;	/* first: it is what dma_fence_free() frees */
@@ -37,6 +40,7 @@ struct npu_job {
 	u32 status;
 	/* In npu_device.fence_count. */
 	bool counted;
+	u32 restarts;
 	u32 count;
 	struct npu_packet packets[] __counted_by(count);
 };
@@ -104,6 +108,20 @@ static void npu_job_packet(struct npu_hwq_entry *entry, u32 index,
 	npu_queue_account(job->queue, job->number + index, first_failure, completion);
 }
 
+/*
+ * The stream promises that running it twice is running it once. A packet with
+ * successors in its chain does not restart: the card skips what follows a
+ * packet that failed, also after a reset.
+ */
+static bool npu_job_restart(struct npu_hwq_entry *entry, u32 index)
+{
+	struct npu_job *job = container_of(entry, struct npu_job, entry);
+	u8 flags = job->packets[index].flags;
+
+	return flags & NPU_PACKET_RESTARTABLE && !(flags & NPU_PACKET_CHAIN) &&
+	       job->restarts++ < NPU_JOB_MAX_RESTARTS;
+}
+
 static void npu_job_uncount(struct npu_job *job)
 {
 	if (job->counted) {
@@ -128,6 +146,7 @@ static void npu_job_done(struct npu_hwq_entry *entry, int error)
 }
 
 static const struct npu_hwq_entry_ops npu_job_entry_ops = {
+	.restart = npu_job_restart,
 	.packet = npu_job_packet,
 	.done = npu_job_done,
 };

@@ -13,6 +13,7 @@
 #include "npu_watchdog.h"
 
 #define NPU_KQUEUE_PRIORITY	3	/* the highest: users wait for it */
+#define NPU_KQUEUE_TRIES	3	/* when card resets come in between */
 
 /* ---- Packets ---- */
 
@@ -93,6 +94,25 @@ static int npu_kqueue_push(struct npu_kqueue *kqueue, struct npu_hwq_entry *entr
 	return ret;
 }
 
+static int npu_kqueue_try(struct npu_kqueue *kqueue, const struct npu_packet *packets,
+			  u32 count, u32 *status)
+{
+	struct npu_kqueue_wait wait = {
+		.entry.ops = &npu_kqueue_wait_ops,
+		.kqueue = kqueue,
+		.status = NPU_STATUS_OK,
+	};
+	int ret;
+
+	init_completion(&wait.completion);
+	ret = npu_kqueue_push(kqueue, &wait.entry, packets, count);
+	if (ret)
+		return ret;
+	wait_for_completion(&wait.completion);
+	*status = wait.status;
+	return wait.error;
+}
+
 /**
  * npu_kqueue_run - execute packets on queue 0 and wait for them
  * @npu: device, inside drm_dev_enter()
@@ -100,27 +120,24 @@ static int npu_kqueue_push(struct npu_kqueue *kqueue, struct npu_hwq_entry *entr
  * @count: at most NPU_HWQ_RING_SIZE
  *
  * Returns 0, or the error of the first packet that failed; later ones have
- * been skipped.
+ * been skipped. Packets lost in somebody's card reset run again: doing them
+ * twice is doing them once.
  */
 int npu_kqueue_run(struct npu_device *npu, struct npu_packet *packets, u32 count)
 {
-	struct npu_kqueue_wait wait = {
-		.entry.ops = &npu_kqueue_wait_ops,
-		.kqueue = &npu->kqueue,
-		.status = NPU_STATUS_OK,
-	};
-	u32 i;
+	unsigned int tries = NPU_KQUEUE_TRIES;
+	u32 status;
 	int ret;
+	u32 i;
 
-	init_completion(&wait.completion);
 	for (i = 0; i < count; i++)
 		packets[i].flags = i + 1 < count ? NPU_PACKET_CHAIN : NPU_PACKET_IRQ;
-
-	ret = npu_kqueue_push(&npu->kqueue, &wait.entry, packets, count);
-	if (ret)
-		return ret;
-	wait_for_completion(&wait.completion);
-	return wait.error ?: npu_status_to_errno(wait.status);
+	do {
+		ret = npu_kqueue_try(&npu->kqueue, packets, count, &status);
+		if (ret)
+			return ret;
+	} while (status == NPU_STATUS_VICTIM && --tries);
+	return npu_status_to_errno(status);
 }
 
 /* ---- TLB invalidations ---- */

@@ -119,6 +119,9 @@ static void npu_card_reset(struct npu_device *npu)
 	WRITE_ONCE(npu->watchdog.card_reset_wanted, false);
 
 	drm_notice(&npu->drm, "resetting the card\n");
+	for (id = 0; id < npu->hwqs; id++)
+		if (npu->slots[id])
+			npu_hwq_begin_reset(npu->slots[id]);
 	if (npu_hw_reset_card(npu)) {
 		npu_watchdog_card_lost(npu);
 		return;
@@ -128,10 +131,8 @@ static void npu_card_reset(struct npu_device *npu)
 
 		if (!hwq)
 			continue;
-		npu_hwq_process(hwq);
 		hwq->watch.valid = false;
-		if (!READ_ONCE(hwq->closed))
-			npu_hwq_start(hwq);
+		npu_hwq_end_reset(hwq);
 	}
 	npu_kqueue_unpark(&npu->kqueue);
 }

@@ -15,6 +15,20 @@
 namespace kmd {
 namespace {
 
+// Polls debugfs until `count` hardware queues run a job; false after 20 s.
+bool wait_for_running(unsigned count) {
+  for (int i = 0; i < 2000; ++i) {
+    const std::string state = read_file(first_match("/sys/kernel/debug/accel/*:*/state"));
+    unsigned running = 0;
+    for (size_t at = state.find(": state 3 "); at != std::string::npos;
+         at = state.find(": state 3 ", at + 1))
+      ++running;
+    if (running >= count) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
 class Fault : public testing::Test {
  protected:
   void TearDown() override { inject("kind=clear"); }
@@ -173,17 +187,35 @@ TEST_F(Fault, RefusedBusTransaction) {
   }
 }
 
-// The ring's own transactions fail for good: only a restart of the ring helps.
-TEST_F(Fault, BrokenQueueZeroRecovers) {
-  ASSERT_TRUE(inject("kind=dma_error count=1 queue=0"));
-  drm_npu_bo_create create = {};
-  create.size = 1 << 20;
-  create.placement = DRM_NPU_PLACEMENT_CARD;
-  const int ret = device_.ioctl(DRM_IOCTL_NPU_BO_CREATE, &create);
-  EXPECT_TRUE(ret == 0 || ret == -EIO) << ret;
-  ASSERT_TRUE(inject("kind=clear"));
-  LookupJob lookup(device_, 4096, 1, DRM_NPU_PLACEMENT_CARD);
-  EXPECT_EQ(lookup.run_checked(4), 0);
+// A reset of the card, asked for by root in the middle of two jobs: the one that
+// may run again does, the other is a victim; card memory stays.
+TEST_F(Fault, CardResetRestartsWhatMayRunAgain) {
+  LookupJob victim(device_, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 8000);
+  LookupJob restarted(device_, 60000, 2, DRM_NPU_PLACEMENT_CARD, 0, 8000);
+  const drm_npu_counters before = device_.counters();
+  const drm_npu_job job = victim.job();
+  drm_npu_job again = restarted.job();
+  again.flags = DRM_NPU_JOB_RESTARTABLE;
+  const drm_npu_sync done = {.handle = device_.create_syncobj(), .flags = 0, .point = 0};
+  const drm_npu_sync also = {.handle = device_.create_syncobj(), .flags = 0, .point = 0};
+  ASSERT_EQ(device_.submit(victim.queue(), {&job, 1}, {}, {&done, 1}), 0);
+  ASSERT_EQ(device_.submit(restarted.queue(), {&again, 1}, {}, {&also, 1}), 0);
+  ASSERT_TRUE(wait_for_running(2));
+
+  ASSERT_TRUE(write_file(first_match("/sys/kernel/debug/accel/*:*/reset"), "card"));
+  ASSERT_EQ(device_.wait_syncobj(done.handle), 0);
+  EXPECT_EQ(device_.fence_status(done.handle), -ECANCELED);
+  const drm_npu_queue_state state = device_.queue_state(victim.queue());
+  EXPECT_EQ(state.fault.status, static_cast<uint32_t>(NPU_STATUS_VICTIM));
+  EXPECT_EQ(state.health, static_cast<uint32_t>(DRM_NPU_QUEUE_VICTIM));
+  ASSERT_EQ(device_.wait_syncobj(also.handle, 60), 0);
+  EXPECT_EQ(device_.fence_status(also.handle), 1);
+  EXPECT_TRUE(restarted.correct());
+  EXPECT_EQ(device_.queue_state(restarted.queue()).health,
+            static_cast<uint32_t>(DRM_NPU_QUEUE_HEALTHY));
+  EXPECT_EQ(device_.counters().card_resets, before.card_resets + 1);
+  EXPECT_EQ(device_.run(victim.queue(), {&job, 1}), 0);
+  EXPECT_TRUE(victim.correct());
 }
 
 TEST_F(Fault, InjectRefusesNonsense) {
