@@ -18,7 +18,6 @@ struct npu_model {
 
 namespace {
 
-using npu::model::Injector;
 using npu::model::OwnedMemory;
 using npu::model::Unmap;
 

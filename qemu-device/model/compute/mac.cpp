@@ -393,7 +393,7 @@ bool MacOp::accumulate_gemm(const Pixel* pixels, unsigned count, Progress& progr
   const size_t tiles = padded_group_out_ / kGemmColumns;
   const size_t tile_bytes = padded_depth_ * kGemmColumns;
   for (unsigned i = 0; i < count; ++i)
-    std::copy(start_.begin(), start_.end(), sums_.begin() + i * sums_stride_);
+    std::copy(start_.begin(), start_.end(), sums_.data() + i * sums_stride_);
   for (unsigned group = 0; group < groups_; ++group) {
     gather_panel(pixels, count, group);
     const size_t column = size_t{group} * padded_group_out_;
