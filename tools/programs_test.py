@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What all programs promise: --help on stdout, errors on stderr, documented exit statuses, a man page
+and a completion that name every option of --help. Prints TAP.
+
+    programs_test.py BUILD
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+PROGRAMS = ("npu-run", "npu-smi", "npu-bench", "npu-objdump", "npu-compile")
+TIMEOUT_SECONDS = 120
+
+
+class Tap:
+    def __init__(self):
+        self.count = self.failed = 0
+
+    def result(self, passed, name, text=""):
+        self.count += 1
+        self.failed += not passed
+        print(f"{'ok' if passed else 'not ok'} {self.count} - {name}")
+        if not passed:
+            print("\n".join("# " + line for line in str(text).splitlines()))
+
+
+def main():
+    bin_folder = os.path.join(sys.argv[1], "bin")
+    tap = Tap()
+
+    def run(*command, **options):
+        environment = {k: v for k, v in os.environ.items() if k != "NPU_DEVICE"}
+        return subprocess.run([os.path.join(bin_folder, command[0]), *command[1:]], capture_output=True,
+                              text=True, timeout=TIMEOUT_SECONDS, check=False, env=environment, **options)
+
+    def status(expected, name, *command):
+        done = run(*command)
+        tap.result(done.returncode == expected and (expected == 0 or done.stderr.strip()), name,
+                   f"status {done.returncode}, expected {expected}\n{done.stderr}")
+        return done
+
+    for program in PROGRAMS:
+        done = run(program, "--help")
+        tap.result(done.returncode == 0 and done.stdout and not done.stderr, f"{program} --help is on stdout")
+        words = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", done.stdout)) - {"--help-man", "--help-completion"}
+        manual = run(program, "--help-man").stdout.replace("\\-", "-")
+        missing = [w for w in words if w not in manual]
+        tap.result(manual.startswith('.\\"') and not missing, f"{program}: the man page has every option", missing)
+        completion = run(program, "--help-completion").stdout
+        missing = [w for w in words if w not in completion]
+        tap.result(f"complete -o default" in completion and not missing,
+                   f"{program}: the completion has every option", missing)
+        checked = subprocess.run(["bash", "-n"], input=completion, capture_output=True, text=True, check=False)
+        tap.result(checked.returncode == 0, f"{program}: the completion is valid bash", checked.stderr)
+        done = status(2, f"{program}: an unknown option is status 2", program, "--nonsense")
+        tap.result(done.stdout == "", f"{program}: nothing on stdout when the command line is wrong")
+        tap.result(program in run(program, "--version").stdout, f"{program} --version")
+
+    with tempfile.TemporaryDirectory() as folder:
+        missing = os.path.join(folder, "missing.npu")
+        status(9, "npu-run: a missing model is status 9", "npu-run", missing, "--device", "sim")
+        status(9, "npu-objdump: a missing model is status 9", "npu-objdump", missing)
+        status(5, "npu-bench: no such device is status 5", "npu-bench", "latency", "--device", "sim:nothing")
+        status(5, "npu-smi: no such device is status 5", "npu-smi", "-d", "sim:nothing")
+        status(2, "npu-bench: no such target is status 2", "npu-bench", "latency", "--target", "nothing")
+        status(3, "npu-bench: a comparison that is not there is status 3", "npu-bench", "conv", "--device",
+               "sim", "--vs", "onnxruntime")
+        status(3, "npu-bench: what does not fit the SRAM is status 3", "npu-bench", "gemm", "--device",
+               "sim:edge", "--shape", "64", "64", "65535")
+        for name, text in {"syntax": "{", "unknown": '{"nonsense": 1}', "type": '{"cores": "two"}',
+                           "range": '{"cores": 99}', "array": "[]"}.items():
+            path = os.path.join(folder, name + ".json")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            status(9, f"npu-bench: a wrong target file is status 9 ({name})", "npu-bench", "latency",
+                   "--target", path)
+        path = os.path.join(folder, "small.json")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write('{"base": "edge", "name": "small", "sram_bytes": 262144}')
+        status(0, "npu-bench: a target from a file", "npu-bench", "latency", "--target", path, "--count", "5")
+
+        for arguments in (["latency", "--count", "50"], ["bandwidth", "--mib", "1", "--count", "1"],
+                          ["gemm", "--shape", "65", "130", "100", "--count", "1"],
+                          ["conv", "--shape", "3", "40", "17", "3", "2", "1", "--count", "1"]):
+            for target in ("card", "edge"):
+                done = run("npu-bench", *arguments, "--target", target, "--json", "-")
+                try:
+                    document = json.loads(done.stdout)
+                    fine = document["schema"] == "npu-bench/1" and document["results"][0]["name"]
+                except (ValueError, KeyError, IndexError):
+                    fine = False
+                tap.result(fine and done.returncode == 0, f"npu-bench {arguments[0]} on {target} writes JSON",
+                           done.stdout + done.stderr)
+        done = run("npu-bench", "latency", "--target", "card", "--count", "200", "--json", "-")
+        result = json.loads(done.stdout)["results"][0]
+        tap.result(result["doorbells_per_job"] == 1 and result["interrupts_per_job"] <= 1,
+                   "an empty job on the simulator costs one doorbell and at most one interrupt", result)
+
+        with subprocess.Popen([os.path.join(bin_folder, "npu-bench"), "latency", "--target", "card", "--count",
+                               "10000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                process.wait(1)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+            process.wait(TIMEOUT_SECONDS)
+            tap.result(process.returncode == 130, "Ctrl-C ends a benchmark with status 130", process.returncode)
+
+    print(f"1..{tap.count}")
+    return 1 if tap.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
