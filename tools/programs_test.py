@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = ("npu-run", "npu-smi", "npu-bench", "npu-objdump", "npu-compile")
 TIMEOUT_SECONDS = 120
 
@@ -61,6 +62,13 @@ def main():
         done = status(2, f"{program}: an unknown option is status 2", program, "--nonsense")
         tap.result(done.stdout == "", f"{program}: nothing on stdout when the command line is wrong")
         tap.result(program in run(program, "--version").stdout, f"{program} --version")
+
+    with open(os.path.join(ROOT, "docs", "tools.md"), encoding="utf-8") as f:
+        documented = dict(re.findall(r"^\| (\d+) \| (.*) \|$", f.read(), re.M))
+    manual = run("npu-run", "--help-man").stdout.replace("\\-", "-")
+    defined = dict(re.findall(r"^\.TP\n\.B (\d+)\n(.*)$", manual, re.M))
+    tap.result(defined and defined == documented, "docs/tools.md lists the exit statuses that programs have",
+               f"{sorted(set(defined.items()) ^ set(documented.items()))}")
 
     with tempfile.TemporaryDirectory() as folder:
         missing = os.path.join(folder, "missing.npu")

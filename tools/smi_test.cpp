@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "npu/target.h"
 #include "tools/smi/clients.h"
 #include "tools/smi/show.h"
 
