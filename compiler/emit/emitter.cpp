@@ -29,6 +29,13 @@ uint64_t granule_up(uint64_t address) { return granule_down(address + arch::kHaz
 
 Emitter::Emitter(const npu_target& target) : target_(target) {}
 
+uint32_t Emitter::take_sram(uint32_t bytes) {
+  if (uint64_t{sram_next_} + bytes > target_.sram_bytes) sram_next_ = 0;
+  const uint32_t base = sram_next_;
+  sram_next_ += bytes;
+  return base;
+}
+
 void Emitter::emit(npu_command_dma command) {
   arch::Command record;
   std::memset(record.records, 0, sizeof(record.records));

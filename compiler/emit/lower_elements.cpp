@@ -77,9 +77,10 @@ bool lower_elements(ElementLayer layer, const npu_target& target, Constants& con
   const int64_t th = even(inner[0].extent, cap / (tc * tw));
 
   const uint32_t slot = slot_size(th * tw * tc);
-  SlotPool first(tables, slot, 2);
-  SlotPool second(tables + 2 * slot, slot, 2);
-  SlotPool result(tables + (two ? 4 : 2) * slot, slot, 2);
+  const uint32_t table = emitter.take_sram(tables + static_cast<uint32_t>(places) * slot);
+  SlotPool first(table + tables, slot, 2);
+  SlotPool second(table + tables + 2 * slot, slot, 2);
+  SlotPool result(table + tables + (two ? 4 : 2) * slot, slot, 2);
   uint64_t table_offset = 0;
   if (layer.lut != nullptr) {
     table_offset = constants.add({layer.lut->table.begin(), layer.lut->table.end()});
@@ -91,7 +92,7 @@ bool lower_elements(ElementLayer layer, const npu_target& target, Constants& con
         for (int64_t c = 0; c < inner[2].extent; c += tc) {
           emitter.checkpoint();
           if (layer.lut != nullptr && emitter.generation() != generation) {
-            emitter.emit(linear_load(NPU_REGION_CONSTANTS, table_offset, 256, 0));
+            emitter.emit(linear_load(NPU_REGION_CONSTANTS, table_offset, 256, table));
           }
           generation = emitter.generation();
           const Extent begin{h, w, c};
@@ -133,7 +134,7 @@ bool lower_elements(ElementLayer layer, const npu_target& target, Constants& con
               vec.high = static_cast<int16_t>(layer.mul->clamp.high);
             } else {
               vec.function = NPU_VEC_LUT;
-              vec.table = 0;
+              vec.table = table;
             }
             emitter.emit(vec);
           }

@@ -39,8 +39,8 @@ class MacLowering {
               Constants& constants, Emitter& emitter)
       : layer_(layer), op_(*layer.op), plan_(plan), target_(target), constants_(constants),
         emitter_(emitter), split_(plan.splits_sum(layer)),
-        tables_(0),
-        inputs_(table_bytes(), plan.input_bytes, plan.input_slots),
+        tables_(emitter.take_sram(slot_size(plan.sram_bytes))),
+        inputs_(tables_ + table_bytes(), plan.input_bytes, plan.input_slots),
         weights_(input_end(), plan.weight_bytes, plan.weight_slots),
         parameters_(weight_end(), plan.parameter_bytes, 2),
         outputs_(parameter_end(), plan.output_bytes, plan.output_slots),
@@ -68,7 +68,7 @@ class MacLowering {
 
  private:
   uint32_t table_bytes() const { return 256 * ((op_.chain.lut1 ? 1 : 0) + (op_.chain.lut2 ? 1 : 0)); }
-  uint32_t input_end() const { return table_bytes() + plan_.input_bytes * plan_.input_slots; }
+  uint32_t input_end() const { return tables_ + table_bytes() + plan_.input_bytes * plan_.input_slots; }
   uint32_t weight_end() const { return input_end() + plan_.weight_bytes * plan_.weight_slots; }
   uint32_t parameter_end() const { return weight_end() + 2 * plan_.parameter_bytes; }
   uint32_t output_end() const { return parameter_end() + plan_.output_bytes * plan_.output_slots; }
@@ -117,12 +117,7 @@ class MacLowering {
 
     uint32_t parameters = 0;
     if (split_ && plan_.parameter_bytes > 0) parameters = parameter_slot(channel);
-    uint32_t residual = 0;
-    if (op_.chain.residual) {
-      residual = residuals_.next();
-      emitter_.emit(box_transfer(NPU_OP_LOAD, shifted(layer_.residual, shift_.residual),
-                                 {h, w, channels.begin}, {h_end - h, w_end - w, width}, residual));
-    }
+    const uint32_t residual = op_.chain.residual ? residuals_.next() : 0;
     const uint32_t output = outputs_.next();
     for (size_t i = 0; i < active.size(); ++i) {
       step(channel, active[i], h, h_end, w, w_end, i == 0, i + 1 == active.size(), parameters,
@@ -149,6 +144,8 @@ class MacLowering {
       c0 += step.c0;
     }
     const bool empty = rows.begin >= rows.end || columns.begin >= columns.end;
+    // First what depends on no earlier layer: it may be loaded while that runs.
+    const uint32_t weights = weight_slot(channel, index);
     uint32_t input;
     if (empty) {
       // Only padding: one pixel of zero points, which adds nothing wherever it is read.
@@ -170,7 +167,11 @@ class MacLowering {
             {rows.end - rows.begin, columns.end - columns.begin, c1 - c0}, input));
       }
     }
-    const uint32_t weights = weight_slot(channel, index);
+
+    if (last && op_.chain.residual) {
+      emitter_.emit(box_transfer(NPU_OP_LOAD, shifted(layer_.residual, shift_.residual),
+                                 {h, w, channels.begin}, {h_end - h, w_end - w, width}, residual));
+    }
 
     npu_command_mac mac = {};
     npu_mac_extension extension = {};

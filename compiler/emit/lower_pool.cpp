@@ -76,8 +76,9 @@ bool lower_pool(const PoolLayer& layer, const npu_target& target, Emitter& emitt
   }
   const uint32_t in_bytes = slot_size(tile->in_h * tile->in_w * tile->c);
   const uint32_t out_bytes = slot_size(tile->h * tile->w * tile->c);
-  SlotPool inputs(0, in_bytes, tile->slots);
-  SlotPool outputs(in_bytes * tile->slots, out_bytes, tile->slots);
+  const uint32_t base = emitter.take_sram((in_bytes + out_bytes) * tile->slots);
+  SlotPool inputs(base, in_bytes, tile->slots);
+  SlotPool outputs(base + in_bytes * tile->slots, out_bytes, tile->slots);
   const Window& window = layer.op.window;
   const PoolArithmetic& arithmetic = layer.op.arithmetic;
 
@@ -149,8 +150,9 @@ bool lower_global(const GlobalLayer& layer, const npu_target& target, Emitter& e
   if (slots * bytes() > target.sram_bytes) slots = 1;
   if (bytes() > target.sram_bytes || pixels > (1 << 23) - 1) return false;
   const uint32_t in_bytes = slot_size(pixels * c), out_bytes = slot_size(c);
-  SlotPool inputs(0, in_bytes, slots);
-  SlotPool outputs(in_bytes * slots, out_bytes, slots);
+  const uint32_t base = emitter.take_sram((in_bytes + out_bytes) * slots);
+  SlotPool inputs(base, in_bytes, slots);
+  SlotPool outputs(base + in_bytes * slots, out_bytes, slots);
   for_each_outer(layer.outer, [&](int64_t, const OuterDim& shift) {
     for (int64_t at = 0; at < layer.channels; at += c) {
       emitter.checkpoint();

@@ -442,7 +442,9 @@ void Importer::gemm(const onnx::Node& node, Attributes& attributes) {
   const bool transposed = attributes.integer("transB", 0) != 0;
   const float alpha = attributes.real("alpha", 1), beta = attributes.real("beta", 1);
   if (attributes.integer("transA", 0) != 0 || alpha != 1 || (beta != 1 && has_input(node, 2))) {
-    unsupported("alpha and beta are 1 and transA is 0", fmt::format("alpha {}, beta {}", alpha, beta));
+    unsupported("alpha and beta are 1 and transA is 0",
+                fmt::format("alpha {}, beta {}, transA {}", alpha, beta,
+                            attributes.integer("transA", 0)));
   }
   if (!x || !b || node_failed_) return;
   MacParts parts;
