@@ -37,21 +37,31 @@ std::string fused_type(const Op& op) {
 class Compilation {
  public:
   Compilation(const Graph& graph, const CompileOptions& options, Diagnostics& diagnostics)
-      : graph_(graph), options_(options), target_(options.target),
-        diagnostics_(diagnostics), emitter_(options.target) {}
+      : graph_(graph),
+        options_(options),
+        target_(options.target),
+        diagnostics_(diagnostics),
+        emitter_(options.target) {}
 
   std::optional<CompiledModel> run() {
     const std::string bad = arch::validate_target(target_);
     if (!bad.empty()) {
-      diagnostics_.add({.status = Status::kTarget, .node = {}, .op = {}, .rule = "target: " + bad,
-                        .value = {}, .suggestion = {}});
+      diagnostics_.add({.status = Status::kTarget,
+                        .node = {},
+                        .op = {},
+                        .rule = "target: " + bad,
+                        .value = {},
+                        .suggestion = {}});
       return std::nullopt;
     }
     if (graph_.inputs.size() + graph_.outputs.size() + NPU_REGION_TENSORS > NPU_MAX_REGIONS) {
-      diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
+      diagnostics_.add({.status = Status::kUnsupported,
+                        .node = {},
+                        .op = {},
                         .rule = fmt::format("at most {} graph inputs and outputs",
                                             NPU_MAX_REGIONS - NPU_REGION_TENSORS),
-                        .value = {}, .suggestion = {}});
+                        .value = {},
+                        .suggestion = {}});
       return std::nullopt;
     }
     if (options_.fuse) fuse_output_chains(graph_, target_);
@@ -76,8 +86,12 @@ class Compilation {
  private:
   void resources(const Op& op, std::string rule) {
     const Source& source = graph_.sources[op.source];
-    diagnostics_.add({.status = Status::kResources, .node = source.name, .op = source.type,
-                      .rule = std::move(rule), .value = {}, .suggestion = {}});
+    diagnostics_.add({.status = Status::kResources,
+                      .node = source.name,
+                      .op = source.type,
+                      .rule = std::move(rule),
+                      .value = {},
+                      .suggestion = {}});
   }
 
   // Before anything is emitted: tensors that do not fit would make tiles
@@ -92,11 +106,14 @@ class Compilation {
     }
     const uint64_t memory = uint64_t{target_.card_memory_mib} << 20;
     if (bytes <= memory) return true;
-    diagnostics_.add({.status = Status::kResources, .node = {}, .op = {},
-                      .rule = fmt::format("the network needs {} MiB of card memory for weights and tensors",
-                                          (bytes >> 20) + 1),
-                      .value = fmt::format("a target with {} MiB", target_.card_memory_mib),
-                      .suggestion = "Choose a target with more memory, or a smaller input or batch"});
+    diagnostics_.add(
+        {.status = Status::kResources,
+         .node = {},
+         .op = {},
+         .rule = fmt::format("the network needs {} MiB of card memory for weights and tensors",
+                             (bytes >> 20) + 1),
+         .value = fmt::format("a target with {} MiB", target_.card_memory_mib),
+         .suggestion = "Choose a target with more memory, or a smaller input or batch"});
     return false;
   }
 
@@ -112,7 +129,8 @@ class Compilation {
       const MacLayer layer = make_mac_layer(graph_, plan_, op);
       lower_planned(op, layer, note);
     } else if (op.as<PoolOp>() != nullptr) {
-      if (!lower_pool(make_pool_layer(graph_, plan_, op), target_, emitter_, error)) resources(op, error);
+      if (!lower_pool(make_pool_layer(graph_, plan_, op), target_, emitter_, error))
+        resources(op, error);
     } else if (op.as<GlobalAverageOp>() != nullptr) {
       const GlobalLayer layer = make_global_layer(graph_, plan_, op);
       if (!lower_global(layer, target_, emitter_)) {
@@ -171,7 +189,9 @@ class Compilation {
     report.jobs = static_cast<uint32_t>(parts.jobs.size());
     for (const Source& source : graph_.sources) report.macs += source.macs;
     if (parts.jobs.size() > kMaxJobs) {
-      diagnostics_.add({.status = Status::kResources, .node = {}, .op = {},
+      diagnostics_.add({.status = Status::kResources,
+                        .node = {},
+                        .op = {},
                         .rule = fmt::format("a run has at most {} jobs", kMaxJobs),
                         .value = fmt::format("commands for {}", parts.jobs.size()),
                         .suggestion = "Choose a target with more SRAM or longer streams"});
@@ -186,8 +206,12 @@ class Compilation {
     // outputs, of the same type, shape and quantization.
     out.file = write_model(graph_, parts, report, target_);
     if (out.file.empty()) {
-      diagnostics_.add({.status = Status::kResources, .node = {}, .op = {},
-                        .rule = "a compiled model is smaller than 2 GiB", .value = {}, .suggestion = {}});
+      diagnostics_.add({.status = Status::kResources,
+                        .node = {},
+                        .op = {},
+                        .rule = "a compiled model is smaller than 2 GiB",
+                        .value = {},
+                        .suggestion = {}});
       return std::nullopt;
     }
     return out;
@@ -200,19 +224,22 @@ class Compilation {
     uint64_t start = 0;
     for (const JobStream& job : jobs) {
       if (job.bytes.size() > target_.max_stream_bytes) {
-        diagnostics_.add({.status = Status::kResources, .node = {}, .op = {},
-                          .rule = fmt::format("a job's commands take {} bytes", job.bytes.size()),
-                          .value = fmt::format("a target with streams of {} bytes", target_.max_stream_bytes),
-                          .suggestion = {}});
+        diagnostics_.add(
+            {.status = Status::kResources,
+             .node = {},
+             .op = {},
+             .rule = fmt::format("a job's commands take {} bytes", job.bytes.size()),
+             .value = fmt::format("a target with streams of {} bytes", target_.max_stream_bytes),
+             .suggestion = {}});
         return false;
       }
       std::vector<arch::Stream> streams(1);
       arch::StreamError error;
       if (!arch::decode_stream(job.bytes, target_, 0, 1, streams[0], error) ||
           !arch::check_deadlock(streams, error) || !arch::check_hazards(streams, target_, error)) {
-        diagnostics_.internal(
-            fmt::format("command {} of the emitted stream is refused: {}: {}", error.command,
-                        arch::status_name(error.status), error.text));
+        diagnostics_.internal(fmt::format("command {} of the emitted stream is refused: {}: {}",
+                                          error.command, arch::status_name(error.status),
+                                          error.text));
         return false;
       }
       arch::TimingInput input;

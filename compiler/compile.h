@@ -32,9 +32,9 @@ struct LayerReport {
   uint64_t macs = 0;
   uint32_t commands = 0;
   uint64_t first_cycle = 0, last_cycle = 0;  // of its commands, from job start
-  uint64_t cycles = 0;          // by which the job ends later because of it
-  uint64_t mac_cycles = 0;      // array busy
-  uint64_t external_bytes = 0;  // loaded and stored
+  uint64_t cycles = 0;                       // by which the job ends later because of it
+  uint64_t mac_cycles = 0;                   // array busy
+  uint64_t external_bytes = 0;               // loaded and stored
 };
 
 struct CompileReport {

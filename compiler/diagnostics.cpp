@@ -41,13 +41,21 @@ void Diagnostics::add(Problem problem) {
 }
 
 void Diagnostics::malformed(std::string rule, std::string value) {
-  add({.status = Status::kMalformed, .node = {}, .op = {}, .rule = std::move(rule),
-       .value = std::move(value), .suggestion = {}});
+  add({.status = Status::kMalformed,
+       .node = {},
+       .op = {},
+       .rule = std::move(rule),
+       .value = std::move(value),
+       .suggestion = {}});
 }
 
 void Diagnostics::internal(std::string rule, std::string value) {
-  add({.status = Status::kInternal, .node = {}, .op = {}, .rule = std::move(rule),
-       .value = std::move(value), .suggestion = {}});
+  add({.status = Status::kInternal,
+       .node = {},
+       .op = {},
+       .rule = std::move(rule),
+       .value = std::move(value),
+       .suggestion = {}});
 }
 
 std::string Diagnostics::text() const {

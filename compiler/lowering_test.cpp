@@ -166,8 +166,8 @@ TEST(Lowering, Pools) {
     RandomGraph g(seed);
     const int64_t h = g.pick(1, 30), w = g.pick(1, 30);
     const ValueId x = g.input({g.pick(1, 2), g.pick(1, 50), h, w}, g.byte_type());
-    g.output(g.pool(x, g.chance(50) ? PoolKind::kMax : PoolKind::kAverage,
-                    g.window(h, w, 5, false), g.chance(50)));
+    g.output(g.pool(x, g.chance(50) ? PoolKind::kMax : PoolKind::kAverage, g.window(h, w, 5, false),
+                    g.chance(50)));
     check_all_sizes(g.graph);
   }
 }
@@ -201,9 +201,11 @@ TEST(Lowering, ElementWise) {
       if (g.chance(25)) dim = 1;
     }
     while (other.size() > 1 && other[0] == 1 && g.chance(50)) other.erase(other.begin());
-    const ValueId y = g.chance(70) ? g.input(other, g.byte_type()) : g.constant(other, g.byte_type());
+    const ValueId y =
+        g.chance(70) ? g.input(other, g.byte_type()) : g.constant(other, g.byte_type());
     const bool first = g.chance(50);
-    ValueId z = g.chance(50) ? g.add(first ? x : y, first ? y : x) : g.mul(first ? x : y, first ? y : x);
+    ValueId z =
+        g.chance(50) ? g.add(first ? x : y, first ? y : x) : g.mul(first ? x : y, first ? y : x);
     if (g.chance(50)) z = g.lut(z);
     g.output(z);
     check_all_sizes(g.graph);
@@ -221,16 +223,24 @@ TEST(Lowering, DataMovement) {
     for (int64_t steps = g.pick(1, 4); steps > 0; --steps) {
       const Shape now = g.shape(x);
       switch (g.pick(0, 4)) {
-        case 0: x = g.reshape(x, {now[0] * now[1], now[2], now[3], 1}); break;
-        case 1: x = g.transpose(x, {0, 2, 3, 1}); break;
-        case 2: x = g.concat({x, x}, static_cast<int>(g.pick(0, 3))); break;
+        case 0:
+          x = g.reshape(x, {now[0] * now[1], now[2], now[3], 1});
+          break;
+        case 1:
+          x = g.transpose(x, {0, 2, 3, 1});
+          break;
+        case 2:
+          x = g.concat({x, x}, static_cast<int>(g.pick(0, 3)));
+          break;
         case 3: {
           Shape size = now;
           size[1] = (size[1] + 1) / 2;
           x = g.slice(x, {0, now[1] - size[1], 0, 0}, size);
           break;
         }
-        default: x = g.lut(x); break;
+        default:
+          x = g.lut(x);
+          break;
       }
     }
     g.output(x);
@@ -296,18 +306,29 @@ TEST(Lowering, RandomNetworks) {
   for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
     SCOPED_TRACE(seed);
     RandomGraph g(seed);
-    std::vector<ValueId> live{g.input({1, g.pick(1, 16), g.pick(4, 20), g.pick(4, 20)}, g.byte_type())};
+    std::vector<ValueId> live{
+        g.input({1, g.pick(1, 16), g.pick(4, 20), g.pick(4, 20)}, g.byte_type())};
     for (int64_t layers = g.pick(2, 9); layers > 0; --layers) {
       const ValueId x = live[static_cast<size_t>(g.pick(0, static_cast<int64_t>(live.size()) - 1))];
       const Shape in = g.shape(x);
       ValueId y = kNoValue;
       switch (g.pick(0, 7)) {
         case 0:
-        case 1: y = g.conv(x, g.pick(1, 40), 1, g.window(in[2], in[3], 3, true)); break;
-        case 2: y = g.conv(x, in[1], in[1], g.window(in[2], in[3], 3, false)); break;
-        case 3: y = g.pool(x, PoolKind::kMax, g.window(in[2], in[3], 3, false), false); break;
-        case 4: y = g.pool(x, PoolKind::kAverage, g.window(in[2], in[3], 3, false), g.chance(50)); break;
-        case 5: y = g.lut(x); break;
+        case 1:
+          y = g.conv(x, g.pick(1, 40), 1, g.window(in[2], in[3], 3, true));
+          break;
+        case 2:
+          y = g.conv(x, in[1], in[1], g.window(in[2], in[3], 3, false));
+          break;
+        case 3:
+          y = g.pool(x, PoolKind::kMax, g.window(in[2], in[3], 3, false), false);
+          break;
+        case 4:
+          y = g.pool(x, PoolKind::kAverage, g.window(in[2], in[3], 3, false), g.chance(50));
+          break;
+        case 5:
+          y = g.lut(x);
+          break;
         case 6:
           for (const ValueId other : live) {
             if (other != x && g.shape(other) == in) y = g.add(x, other);

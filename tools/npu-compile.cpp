@@ -51,7 +51,8 @@ void add_options(CLI::App& app, Options& o) {
                "Run the result on the simulated card and compare with the reference");
   app.add_flag("--no-fuse", o.no_fuse, "One operator per command, for comparison");
   app.add_flag("--list-ops", o.list_ops, "Print the supported operators and their limits");
-  app.add_option("--calibrate", o.calibrate, "Quantize a float model with inputs from DIR: not "
+  app.add_option("--calibrate", o.calibrate,
+                 "Quantize a float model with inputs from DIR: not "
                  "supported yet")
       ->type_name("DIR");
   app.add_flag("-q,--quiet", o.quiet, "No summary");
@@ -59,12 +60,17 @@ void add_options(CLI::App& app, Options& o) {
 
 ExitCode exit_code_of(compiler::Status status) {
   switch (status) {
-    case compiler::Status::kOk: return kExitOk;
-    case compiler::Status::kTarget: return kExitUsage;
-    case compiler::Status::kMalformed: return kExitBadInput;
+    case compiler::Status::kOk:
+      return kExitOk;
+    case compiler::Status::kTarget:
+      return kExitUsage;
+    case compiler::Status::kMalformed:
+      return kExitBadInput;
     case compiler::Status::kUnsupported:
-    case compiler::Status::kResources: return kExitUnsupported;
-    case compiler::Status::kInternal: return kExitFailure;
+    case compiler::Status::kResources:
+      return kExitUnsupported;
+    case compiler::Status::kInternal:
+      return kExitFailure;
   }
   return kExitFailure;
 }
@@ -117,7 +123,8 @@ npu_target choose_target(const std::string& name) {
 
 int list_operators() {
   for (const compiler::SupportedOperator& op : compiler::supported_operators()) {
-    fmt::print("{:<44} {}\n", op.domain.empty() ? op.type : op.domain + "." + op.type, op.constraints);
+    fmt::print("{:<44} {}\n", op.domain.empty() ? op.type : op.domain + "." + op.type,
+               op.constraints);
   }
   return kExitOk;
 }
@@ -171,7 +178,8 @@ int compile(const Options& o) {
   write_file(o.output, model->file.data(), model->file.size());
   if (!o.quiet) {
     fmt::print(stderr, "{}: {} bytes for {}, {} commands, {} modelled cycles\n", o.output,
-               model->file.size(), options.target.name, model->report.commands, model->report.cycles);
+               model->file.size(), options.target.name, model->report.commands,
+               model->report.cycles);
   }
   return kExitOk;
 }

@@ -23,7 +23,9 @@ npu_engine engine_of(unsigned opcode) {
 uint64_t granule_down(uint64_t address) {
   return address / arch::kHazardGranule * arch::kHazardGranule;
 }
-uint64_t granule_up(uint64_t address) { return granule_down(address + arch::kHazardGranule - 1); }
+uint64_t granule_up(uint64_t address) {
+  return granule_down(address + arch::kHazardGranule - 1);
+}
 
 }  // namespace
 
@@ -78,14 +80,15 @@ void Emitter::wait_and_append(arch::Command& command, bool extended) {
   std::vector<arch::SramAccess> sram;
   arch::append_sram_accesses(command, 0, sram);
   for (const arch::SramAccess& access : sram) {
-    accesses.push_back({&sram_, granule_down(access.address), granule_up(access.end()), access.write});
+    accesses.push_back(
+        {&sram_, granule_down(access.address), granule_up(access.end()), access.write});
   }
   if (header.opcode == NPU_OP_LOAD || header.opcode == NPU_OP_STORE) {
     const npu_command_dma& dma = command.dma();
     uint64_t end = dma.external_offset + (uint64_t{1} << dma.element_log2);
     for (int i = 0; i < 4; ++i) end += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
-    accesses.push_back({&regions_[dma.region], dma.external_offset, end,
-                        header.opcode == NPU_OP_STORE});
+    accesses.push_back(
+        {&regions_[dma.region], dma.external_offset, end, header.opcode == NPU_OP_STORE});
   }
 
   Counts need;

@@ -13,7 +13,9 @@
 namespace npu::compiler {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 using Dim = ElementLayer::Dim;
 
@@ -21,7 +23,8 @@ using Dim = ElementLayer::Dim;
 // that every operand keeps together.
 std::vector<Dim> coalesce(std::vector<Dim> dims) {
   std::erase_if(dims, [](const Dim& d) { return d.extent == 1; });
-  std::stable_sort(dims.begin(), dims.end(), [](const Dim& x, const Dim& y) { return x.out > y.out; });
+  std::stable_sort(dims.begin(), dims.end(),
+                   [](const Dim& x, const Dim& y) { return x.out > y.out; });
   std::vector<Dim> out;
   for (const Dim& dim : dims) {
     if (!out.empty()) {
@@ -60,7 +63,8 @@ bool lower_elements(ElementLayer layer, const npu_target& target, Constants& con
 
   const uint32_t tables = layer.lut != nullptr ? 256 : 0;
   const int64_t places = 2 * (1 + (two ? 1 : 0) + (copy ? 0 : 1));
-  const int64_t room = (int64_t{target.sram_bytes} - tables) / places / kSlotAlignment * kSlotAlignment;
+  const int64_t room =
+      (int64_t{target.sram_bytes} - tables) / places / kSlotAlignment * kSlotAlignment;
   if (room < kSlotAlignment) {
     error = fmt::format("a tile needs {} bytes of SRAM", places * kSlotAlignment + tables);
     return false;
@@ -114,7 +118,8 @@ bool lower_elements(ElementLayer layer, const npu_target& target, Constants& con
                                   command_type(layer.out_type), 0);
             if (two) {
               const uint32_t b = second.next();
-              emitter.emit(box_transfer(NPU_OP_LOAD, shifted(layer.b, shift.weights), begin, size, b));
+              emitter.emit(
+                  box_transfer(NPU_OP_LOAD, shifted(layer.b, shift.weights), begin, size, b));
               vec.b = {b, row, vec.channels, 0, 0};
             }
             if (layer.add != nullptr) {
@@ -138,7 +143,8 @@ bool lower_elements(ElementLayer layer, const npu_target& target, Constants& con
             }
             emitter.emit(vec);
           }
-          emitter.emit(box_transfer(NPU_OP_STORE, shifted(layer.out, shift.output), begin, size, out));
+          emitter.emit(
+              box_transfer(NPU_OP_STORE, shifted(layer.out, shift.output), begin, size, out));
         }
       }
     }

@@ -37,8 +37,13 @@ class MacLowering {
  public:
   MacLowering(const MacLayer& layer, const MacPlan& plan, const npu_target& target,
               Constants& constants, Emitter& emitter)
-      : layer_(layer), op_(*layer.op), plan_(plan), target_(target), constants_(constants),
-        emitter_(emitter), split_(plan.splits_sum(layer)),
+      : layer_(layer),
+        op_(*layer.op),
+        plan_(plan),
+        target_(target),
+        constants_(constants),
+        emitter_(emitter),
+        split_(plan.splits_sum(layer)),
         tables_(emitter.take_sram(slot_size(plan.sram_bytes))),
         inputs_(tables_ + table_bytes(), plan.input_bytes, plan.input_slots),
         weights_(input_end(), plan.weight_bytes, plan.weight_slots),
@@ -67,8 +72,12 @@ class MacLowering {
   }
 
  private:
-  uint32_t table_bytes() const { return 256 * ((op_.chain.lut1 ? 1 : 0) + (op_.chain.lut2 ? 1 : 0)); }
-  uint32_t input_end() const { return tables_ + table_bytes() + plan_.input_bytes * plan_.input_slots; }
+  uint32_t table_bytes() const {
+    return 256 * ((op_.chain.lut1 ? 1 : 0) + (op_.chain.lut2 ? 1 : 0));
+  }
+  uint32_t input_end() const {
+    return tables_ + table_bytes() + plan_.input_bytes * plan_.input_slots;
+  }
   uint32_t weight_end() const { return input_end() + plan_.weight_bytes * plan_.weight_slots; }
   uint32_t parameter_end() const { return weight_end() + 2 * plan_.parameter_bytes; }
   uint32_t output_end() const { return parameter_end() + plan_.output_bytes * plan_.output_slots; }
@@ -109,7 +118,8 @@ class MacLowering {
     std::vector<size_t> active;
     for (size_t s = 0; s < steps_.size(); ++s) {
       const Reach rows = reach(op_.window, 0, layer_.in_h, h, h_end, steps_[s].ky0, steps_[s].ky1);
-      const Reach columns = reach(op_.window, 1, layer_.in_w, w, w_end, steps_[s].kx0, steps_[s].kx1);
+      const Reach columns =
+          reach(op_.window, 1, layer_.in_w, w, w_end, steps_[s].kx0, steps_[s].kx1);
       // A piece of the sum that sees only padding adds nothing.
       if (rows.begin < rows.end && columns.begin < columns.end) active.push_back(s);
     }
@@ -176,7 +186,9 @@ class MacLowering {
     npu_command_mac mac = {};
     npu_mac_extension extension = {};
     bool extended = false;
-    mac.header.opcode = op_.matmul ? NPU_OP_MATMUL : layer_.depthwise ? NPU_OP_DEPTHWISE : NPU_OP_CONV;
+    mac.header.opcode = op_.matmul         ? NPU_OP_MATMUL
+                        : layer_.depthwise ? NPU_OP_DEPTHWISE
+                                           : NPU_OP_CONV;
     const uint32_t in_h = static_cast<uint32_t>(rows.end - rows.begin);
     const uint32_t in_w = static_cast<uint32_t>(columns.end - columns.begin);
     const uint32_t in_c = static_cast<uint32_t>(c1 - c0);
@@ -329,8 +341,10 @@ class MacLowering {
       for (int64_t y = step.ky0; y < step.ky1; ++y) {
         for (int64_t x = step.kx0; x < step.kx1; ++x) {
           const size_t at = static_cast<size_t>(((o * kernel_h + y) * kernel_w + x) * depth);
-          out.insert(out.end(), op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c0)),
-                     op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c1)));
+          out.insert(
+              out.end(),
+              op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c0)),
+              op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c1)));
         }
       }
     }
@@ -346,10 +360,9 @@ class MacLowering {
     const SumStep& step = steps_[index];
     if (layer_.dynamic) {
       // Rows are k, columns n: one row of the box per k.
-      emitter_.emit(box_transfer(NPU_OP_LOAD, shifted(layer_.weights, shift_.weights),
-                                 {0, step.c0, channels.begin},
-                                 {1, step.c1 - step.c0, channels.end - channels.begin},
-                                 place.address));
+      emitter_.emit(box_transfer(
+          NPU_OP_LOAD, shifted(layer_.weights, shift_.weights), {0, step.c0, channels.begin},
+          {1, step.c1 - step.c0, channels.end - channels.begin}, place.address));
       return place.address;
     }
     const auto [it, fresh] = weight_offsets_.try_emplace({channel, index}, Blob{});
@@ -357,19 +370,22 @@ class MacLowering {
       const std::vector<uint8_t> blob = weight_blob(channels, step);
       it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
     }
-    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
+    emitter_.emit(
+        linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
     return place.address;
   }
 
   uint32_t parameter_slot(size_t channel) {
-    const SlotPool::Place place = parameters_.acquire({static_cast<int64_t>(channel), 0, 0, 0}, generation_);
+    const SlotPool::Place place =
+        parameters_.acquire({static_cast<int64_t>(channel), 0, 0, 0}, generation_);
     if (place.present) return place.address;
     const auto [it, fresh] = parameter_offsets_.try_emplace(channel, Blob{});
     if (fresh) {
       const std::vector<uint8_t> blob = parameter_blob(channels_[channel]);
       it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
     }
-    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
+    emitter_.emit(
+        linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
     return place.address;
   }
 

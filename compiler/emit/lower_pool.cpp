@@ -14,7 +14,9 @@ namespace {
 
 constexpr int64_t kMaxField = 65535;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 struct Tile {
   int64_t h, w, c;
@@ -56,7 +58,11 @@ std::optional<Tile> choose_tile(const PoolLayer& layer, const npu_target& target
       }
     }
     if (bytes(h, w, c) <= budget && fields(h, w, c)) {
-      return Tile{h, w, c, input_extent(layer, 0, h), input_extent(layer, 1, w),
+      return Tile{h,
+                  w,
+                  c,
+                  input_extent(layer, 0, h),
+                  input_extent(layer, 1, w),
                   static_cast<uint32_t>(slots)};
     }
   }
@@ -88,7 +94,8 @@ bool lower_pool(const PoolLayer& layer, const npu_target& target, Emitter& emitt
         for (int64_t w = 0; w < layer.out_w; w += tile->w) {
           emitter.checkpoint();
           const int64_t c_size = std::min(tile->c, layer.channels - c);
-          const int64_t size[2] = {std::min(tile->h, layer.out_h - h), std::min(tile->w, layer.out_w - w)};
+          const int64_t size[2] = {std::min(tile->h, layer.out_h - h),
+                                   std::min(tile->w, layer.out_w - w)};
           const int64_t start[2] = {h, w};
           const int64_t whole[2] = {layer.in_h, layer.in_w};
           int64_t begin[2], end[2], pad[2];
@@ -106,7 +113,8 @@ bool lower_pool(const PoolLayer& layer, const npu_target& target, Emitter& emitt
           npu_command_vec vec = {};
           const bool average = arithmetic.kind == PoolKind::kAverage;
           vec.function = average ? NPU_VEC_POOL_AVERAGE : NPU_VEC_POOL_MAX;
-          vec.types = NPU_TYPES(command_type(layer.input_type), 0, command_type(layer.output_type), 0);
+          vec.types =
+              NPU_TYPES(command_type(layer.input_type), 0, command_type(layer.output_type), 0);
           vec.in_h = static_cast<uint16_t>(end[0] - begin[0]);
           vec.in_w = static_cast<uint16_t>(end[1] - begin[1]);
           vec.channels = static_cast<uint16_t>(c_size);

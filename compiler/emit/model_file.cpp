@@ -43,7 +43,8 @@ std::vector<std::byte> write_model(const Graph& graph, const ModelParts& parts,
   unsigned region = NPU_REGION_TENSORS;
   std::vector<flatbuffers::Offset<format::Tensor>> inputs, outputs;
   for (size_t i = 0; i < graph.inputs.size(); ++i) {
-    inputs.push_back(write_tensor(builder, graph.value(graph.inputs[i]), graph.input_names[i], region++));
+    inputs.push_back(
+        write_tensor(builder, graph.value(graph.inputs[i]), graph.input_names[i], region++));
   }
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     outputs.push_back(
@@ -52,15 +53,15 @@ std::vector<std::byte> write_model(const Graph& graph, const ModelParts& parts,
   std::vector<flatbuffers::Offset<format::Operator>> operators;
   uint64_t macs = 0;
   for (const Source& source : graph.sources) {
-    operators.push_back(
-        format::CreateOperatorDirect(builder, source.name.c_str(), source.type.c_str(), source.macs));
+    operators.push_back(format::CreateOperatorDirect(builder, source.name.c_str(),
+                                                     source.type.c_str(), source.macs));
     macs += source.macs;
   }
   std::vector<flatbuffers::Offset<format::Job>> jobs;
   uint64_t offset = 0;
   for (size_t i = 0; i < parts.jobs.size(); ++i) {
-    const std::vector<flatbuffers::Offset<format::Stream>> streams{format::CreateStream(
-        builder, offset, static_cast<uint32_t>(parts.jobs[i].bytes.size()))};
+    const std::vector<flatbuffers::Offset<format::Stream>> streams{
+        format::CreateStream(builder, offset, static_cast<uint32_t>(parts.jobs[i].bytes.size()))};
     // The first job reads only inputs and constants before it writes; a later
     // one may overwrite scratch memory that it has read.
     jobs.push_back(format::CreateJobDirect(builder, &streams, i == 0));

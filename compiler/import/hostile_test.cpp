@@ -15,8 +15,8 @@
 namespace npu::compiler {
 namespace {
 
-using testing::OnnxBuilder;
 using ::npu::onnx::Tensor;
+using testing::OnnxBuilder;
 
 // A little of everything.
 std::string model() {
@@ -72,7 +72,9 @@ bool try_compile(const std::string& file) {
   return compiled.has_value();
 }
 
-TEST(Hostile, TheModelItselfCompiles) { EXPECT_TRUE(try_compile(model())); }
+TEST(Hostile, TheModelItselfCompiles) {
+  EXPECT_TRUE(try_compile(model()));
+}
 
 TEST(Hostile, Truncations) {
   const std::string file = model();
@@ -94,10 +96,18 @@ TEST(Hostile, FlippedBytes) {
     for (unsigned changes = 1 + random() % 3; changes > 0; --changes) {
       const size_t at = random() % mutated.size();
       switch (random() % 4) {
-        case 0: mutated[at] = static_cast<char>(mutated[at] ^ (1 << random() % 8)); break;
-        case 1: mutated[at] = static_cast<char>(random()); break;
-        case 2: mutated[at] = static_cast<char>(random() % 2 ? 0x7f : 0xff); break;
-        default: mutated.erase(at, 1 + random() % 8); break;
+        case 0:
+          mutated[at] = static_cast<char>(mutated[at] ^ (1 << random() % 8));
+          break;
+        case 1:
+          mutated[at] = static_cast<char>(random());
+          break;
+        case 2:
+          mutated[at] = static_cast<char>(random() % 2 ? 0x7f : 0xff);
+          break;
+        default:
+          mutated.erase(at, 1 + random() % 8);
+          break;
       }
     }
     compiled += try_compile(mutated);
@@ -109,8 +119,17 @@ TEST(Hostile, FlippedBytes) {
 
 // Numbers in attributes, shapes and types, which random bytes seldom hit.
 TEST(Hostile, ExtremeNumbers) {
-  const int64_t extremes[] = {0, 1, -1, 2, 255, 256, 65535, 65536, int64_t{1} << 31,
-                              int64_t{1} << 40, std::numeric_limits<int64_t>::max(),
+  const int64_t extremes[] = {0,
+                              1,
+                              -1,
+                              2,
+                              255,
+                              256,
+                              65535,
+                              65536,
+                              int64_t{1} << 31,
+                              int64_t{1} << 40,
+                              std::numeric_limits<int64_t>::max(),
                               std::numeric_limits<int64_t>::min()};
   onnx::Model original;
   ASSERT_TRUE(original.ParseFromString(model()));
@@ -119,7 +138,8 @@ TEST(Hostile, ExtremeNumbers) {
     for (int n = 0; n < original.graph().node_size(); ++n) {
       for (int a = 0; a < original.graph().node(n).attribute_size(); ++a) {
         onnx::Model changed = original;
-        onnx::Attribute& attribute = *changed.mutable_graph()->mutable_node(n)->mutable_attribute(a);
+        onnx::Attribute& attribute =
+            *changed.mutable_graph()->mutable_node(n)->mutable_attribute(a);
         attribute.set_i(value);
         for (int i = 0; i < attribute.ints_size(); ++i) attribute.set_ints(i, value);
         try_compile(changed.SerializeAsString());
@@ -141,8 +161,13 @@ TEST(Hostile, ExtremeNumbers) {
     }
     for (int d = 0; d < 4; ++d) {
       onnx::Model changed = original;
-      changed.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()
-          ->mutable_shape()->mutable_dim(d)->set_dim_value(value);
+      changed.mutable_graph()
+          ->mutable_input(0)
+          ->mutable_type()
+          ->mutable_tensor_type()
+          ->mutable_shape()
+          ->mutable_dim(d)
+          ->set_dim_value(value);
       try_compile(changed.SerializeAsString());
     }
   }

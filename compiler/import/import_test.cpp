@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
+#include "compiler/import/import.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "compiler/import/import.h"
 #include "compiler/reference/interpreter.h"
 #include "compiler/testing/onnx_builder.h"
 
 namespace npu::compiler {
 namespace {
 
-using testing::OnnxBuilder;
 using ::npu::onnx::Tensor;
+using testing::OnnxBuilder;
 
 Graph import(const OnnxBuilder& builder, int64_t batch = 0) {
   Diagnostics diagnostics;
@@ -154,8 +155,13 @@ TEST(Import, PoolAndReshapeBeforeTheQuantization) {
 
 TEST(Import, SymbolicBatch) {
   OnnxBuilder b = qdq_conv();
-  b.graph().mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()
-      ->mutable_dim(0)->set_dim_param("N");
+  b.graph()
+      .mutable_input(0)
+      ->mutable_type()
+      ->mutable_tensor_type()
+      ->mutable_shape()
+      ->mutable_dim(0)
+      ->set_dim_param("N");
   const Diagnostics diagnostics = refuse(b);
   EXPECT_NE(diagnostics.text().find("--batch"), std::string::npos);
   EXPECT_EQ(import(b, 3).value(0).shape[0], 3);
@@ -223,13 +229,18 @@ INSTANTIATE_TEST_SUITE_P(
     Import, MalformedModels,
     ::testing::Values(
         Damage{"cycle", [](OnnxBuilder& b) { b.graph().mutable_node(1)->set_input(0, "y"); }},
-        Damage{"missing_tensor", [](OnnxBuilder& b) { b.graph().mutable_node(3)->set_input(0, "no"); }},
+        Damage{"missing_tensor",
+               [](OnnxBuilder& b) { b.graph().mutable_node(3)->set_input(0, "no"); }},
         Damage{"no_outputs", [](OnnxBuilder& b) { b.graph().clear_output(); }},
         Damage{"output_of_nothing", [](OnnxBuilder& b) { b.output("none"); }},
-        Damage{"produced_twice", [](OnnxBuilder& b) { b.graph().mutable_node(3)->set_output(0, "x_f"); }},
-        Damage{"short_data", [](OnnxBuilder& b) { b.graph().mutable_initializer(2)->set_dims(0, 1000); }},
+        Damage{"produced_twice",
+               [](OnnxBuilder& b) { b.graph().mutable_node(3)->set_output(0, "x_f"); }},
+        Damage{"short_data",
+               [](OnnxBuilder& b) { b.graph().mutable_initializer(2)->set_dims(0, 1000); }},
         Damage{"huge_dimension",
-               [](OnnxBuilder& b) { b.graph().mutable_initializer(2)->set_dims(0, int64_t{1} << 62); }},
+               [](OnnxBuilder& b) {
+                 b.graph().mutable_initializer(2)->set_dims(0, int64_t{1} << 62);
+               }},
         Damage{"negative_dimension",
                [](OnnxBuilder& b) { b.graph().mutable_initializer(2)->set_dims(0, -1); }},
         Damage{"zero_scale",
@@ -238,10 +249,13 @@ INSTANTIATE_TEST_SUITE_P(
                [](OnnxBuilder& b) { b.graph().mutable_initializer(0)->set_float_data(0, NAN); }},
         Damage{"infinite_ratio",
                [](OnnxBuilder& b) { b.graph().mutable_initializer(0)->set_float_data(0, 3e38f); }},
-        Damage{"groups_that_do_not_divide",
-               [](OnnxBuilder& b) { OnnxBuilder::integer(*b.graph().mutable_node(3), "group", 3); }},
+        Damage{
+            "groups_that_do_not_divide",
+            [](OnnxBuilder& b) { OnnxBuilder::integer(*b.graph().mutable_node(3), "group", 3); }},
         Damage{"negative_strides",
-               [](OnnxBuilder& b) { OnnxBuilder::ints(*b.graph().mutable_node(3), "strides", {-1, 1}); }},
+               [](OnnxBuilder& b) {
+                 OnnxBuilder::ints(*b.graph().mutable_node(3), "strides", {-1, 1});
+               }},
         Damage{"pads_of_another_rank",
                [](OnnxBuilder& b) { OnnxBuilder::ints(*b.graph().mutable_node(3), "pads", {1}); }},
         Damage{"external_data",

@@ -18,7 +18,9 @@ constexpr int kMaxInputs = 32;
 constexpr int64_t kMaxOpset = 25;
 constexpr int64_t kMinOpset = 10;
 
-bool default_domain(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
+bool default_domain(const std::string& domain) {
+  return domain.empty() || domain == "ai.onnx";
+}
 
 }  // namespace
 
@@ -50,9 +52,12 @@ bool Importer::run(const onnx::Model& model) {
   }
   const onnx::Graph& graph = model.graph();
   if (graph.node_size() > kMaxNodes) {
-    diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
+    diagnostics_.add({.status = Status::kUnsupported,
+                      .node = {},
+                      .op = {},
                       .rule = fmt::format("at most {} nodes", kMaxNodes),
-                      .value = std::to_string(graph.node_size()), .suggestion = {}});
+                      .value = std::to_string(graph.node_size()),
+                      .suggestion = {}});
     return false;
   }
   graph_.name = graph.name();
@@ -79,10 +84,13 @@ bool Importer::read_opsets(const onnx::Model& model) {
     return false;
   }
   if (opset_ < kMinOpset || opset_ > kMaxOpset) {
-    diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
-                      .rule = fmt::format("operator sets {} to {} are supported", kMinOpset, kMaxOpset),
-                      .value = fmt::format("opset {}", opset_),
-                      .suggestion = "Convert the model with onnx.version_converter"});
+    diagnostics_.add(
+        {.status = Status::kUnsupported,
+         .node = {},
+         .op = {},
+         .rule = fmt::format("operator sets {} to {} are supported", kMinOpset, kMaxOpset),
+         .value = fmt::format("opset {}", opset_),
+         .suggestion = "Convert the model with onnx.version_converter"});
     return false;
   }
   return true;
@@ -108,8 +116,11 @@ void Importer::read_inputs(const onnx::Graph& graph) {
   for (const onnx::ValueInfo& info : graph.input()) {
     if (tensors_.count(info.name()) > 0) continue;  // an initializer that is listed as input too
     const auto problem = [&](Status status, std::string rule, std::string value, std::string fix) {
-      diagnostics_.add({.status = status, .node = info.name(), .op = "graph input",
-                        .rule = std::move(rule), .value = std::move(value),
+      diagnostics_.add({.status = status,
+                        .node = info.name(),
+                        .op = "graph input",
+                        .rule = std::move(rule),
+                        .value = std::move(value),
                         .suggestion = std::move(fix)});
       failed_[info.name()] = true;
     };
@@ -257,16 +268,23 @@ void Importer::bind_outputs(const onnx::Graph& graph) {
     return;
   }
   if (graph.output_size() > kMaxInputs) {
-    diagnostics_.add({.status = Status::kUnsupported, .node = {}, .op = {},
+    diagnostics_.add({.status = Status::kUnsupported,
+                      .node = {},
+                      .op = {},
                       .rule = fmt::format("at most {} graph outputs", kMaxInputs),
-                      .value = std::to_string(graph.output_size()), .suggestion = {}});
+                      .value = std::to_string(graph.output_size()),
+                      .suggestion = {}});
     return;
   }
   for (const onnx::ValueInfo& info : graph.output()) {
     const std::string& name = info.name();
     const auto problem = [&](std::string rule, std::string fix) {
-      diagnostics_.add({.status = Status::kUnsupported, .node = name, .op = "graph output",
-                        .rule = std::move(rule), .value = {}, .suggestion = std::move(fix)});
+      diagnostics_.add({.status = Status::kUnsupported,
+                        .node = name,
+                        .op = "graph output",
+                        .rule = std::move(rule),
+                        .value = {},
+                        .suggestion = std::move(fix)});
     };
     if (failed_.count(name) > 0) continue;
     const auto it = tensors_.find(name);
@@ -300,8 +318,11 @@ void Importer::bind_outputs(const onnx::Graph& graph) {
   }
   for (const FloatInput& input : float_inputs_) {
     if (input.value == kNoValue && diagnostics_.ok()) {
-      diagnostics_.add({.status = Status::kUnsupported, .node = input.name, .op = "graph input",
-                        .rule = "a float input reaches a QuantizeLinear", .value = "none",
+      diagnostics_.add({.status = Status::kUnsupported,
+                        .node = input.name,
+                        .op = "graph input",
+                        .rule = "a float input reaches a QuantizeLinear",
+                        .value = "none",
                         .suggestion = "Quantize the model, inputs included"});
     }
   }
@@ -321,15 +342,21 @@ void Importer::drop_dead_ops() {
 
 void Importer::unsupported(std::string rule, std::string value, std::string suggestion) {
   node_failed_ = true;
-  diagnostics_.add({.status = Status::kUnsupported, .node = graph_.sources[source_].name,
-                    .op = node_->op_type(), .rule = std::move(rule), .value = std::move(value),
+  diagnostics_.add({.status = Status::kUnsupported,
+                    .node = graph_.sources[source_].name,
+                    .op = node_->op_type(),
+                    .rule = std::move(rule),
+                    .value = std::move(value),
                     .suggestion = std::move(suggestion)});
 }
 
 void Importer::malformed_node(std::string rule, std::string value) {
   node_failed_ = true;
-  diagnostics_.add({.status = Status::kMalformed, .node = graph_.sources[source_].name,
-                    .op = node_->op_type(), .rule = std::move(rule), .value = std::move(value),
+  diagnostics_.add({.status = Status::kMalformed,
+                    .node = graph_.sources[source_].name,
+                    .op = node_->op_type(),
+                    .rule = std::move(rule),
+                    .value = std::move(value),
                     .suggestion = {}});
 }
 

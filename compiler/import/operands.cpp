@@ -10,7 +10,9 @@
 namespace npu::compiler {
 namespace {
 
-bool usable_scale(float scale) { return std::isfinite(scale) && scale > 0; }
+bool usable_scale(float scale) {
+  return std::isfinite(scale) && scale > 0;
+}
 
 std::optional<std::vector<int32_t>> zero_points(const ConstTensor& tensor) {
   std::vector<int32_t> out;
@@ -128,7 +130,8 @@ std::optional<std::vector<int64_t>> Importer::integer_list(const onnx::Node& nod
   const ConstTensor* tensor = constant_input(node, index, what);
   if (tensor == nullptr) return std::nullopt;
   if (tensor->type != ConstType::kInt64 && tensor->type != ConstType::kInt32) {
-    malformed_node(fmt::format("{} is a list of integers", what), onnx_type_name(tensor->onnx_type));
+    malformed_node(fmt::format("{} is a list of integers", what),
+                   onnx_type_name(tensor->onnx_type));
     return std::nullopt;
   }
   return tensor->ints;
@@ -219,9 +222,10 @@ std::optional<RealTensor> Importer::real_operand(const onnx::Node& node, int ind
     real.shape = value(*id).shape;
     return real;
   }
-  unsupported(fmt::format("input {} comes from DequantizeLinear", index),
-              std::holds_alternative<QuantizedTensor>(*tensor) ? "an 8-bit tensor" : "a float constant",
-              "Quantize it with one scale");
+  unsupported(
+      fmt::format("input {} comes from DequantizeLinear", index),
+      std::holds_alternative<QuantizedTensor>(*tensor) ? "an 8-bit tensor" : "a float constant",
+      "Quantize it with one scale");
   return std::nullopt;
 }
 
@@ -255,7 +259,9 @@ std::optional<ValueId> Importer::constant_value(const ConstantTensor& constant, 
   return graph_.add_value(std::move(value));
 }
 
-std::string Importer::fresh_name() { return fmt::format("tensor_{}", graph_.values.size()); }
+std::string Importer::fresh_name() {
+  return fmt::format("tensor_{}", graph_.values.size());
+}
 
 ValueId Importer::add_op(uint32_t source, std::vector<ValueId> inputs, Value output,
                          OpDetail detail) {

@@ -20,12 +20,14 @@ std::span<const OperatorEntry> OperatorTable::entries() {
       {"", "AveragePool", &Importer::average_pool,
        "1-D or 2-D; kernels up to 255, strides and pads up to 255; no dilation; not ceil_mode with "
        "count_include_pad"},
-      {"", "Clip", &Importer::clip, "constant bounds; behind any operator: folded into its output; "
+      {"", "Clip", &Importer::clip,
+       "constant bounds; behind any operator: folded into its output; "
        "alone: a 256-entry table; also on 8-bit tensors"},
       {"", "Concat", &Importer::concat, "any axis; inputs are requantized where scales differ"},
       {"", "Constant", &Importer::constant, "tensor values"},
       {"", "Conv", &Importer::conv,
-       "1-D or 2-D; any groups; kernels, strides, dilations and pads up to 255; int8 or uint8 weights "
+       "1-D or 2-D; any groups; kernels, strides, dilations and pads up to 255; int8 or uint8 "
+       "weights "
        "per tensor or per output channel with zero points; bias int32 with scale sx*sw, or float"},
       {"", "DequantizeLinear", &Importer::dequantize_linear,
        "uint8, int8; int32 for biases; activations per tensor, weights per tensor or per axis"},
@@ -45,12 +47,14 @@ std::span<const OperatorEntry> OperatorTable::entries() {
       {"", "Mul", &Importer::multiply,
        "two quantized operands with numpy broadcasting; x * Sigmoid(x) becomes a table"},
       {"", "QLinearConv", &Importer::qlinear_conv, "as Conv; constant scales and zero points"},
-      {"", "QLinearMatMul", &Importer::qlinear_matmul, "as MatMul; constant scales and zero points"},
+      {"", "QLinearMatMul", &Importer::qlinear_matmul,
+       "as MatMul; constant scales and zero points"},
       {"", "QuantizeLinear", &Importer::quantize_linear,
        "to uint8 or int8, one scale (weights: per axis)"},
       {"", "ReduceMean", &Importer::reduce_mean, "over all spatial axes of [n, c, h, w]"},
       {"", "Relu", &Importer::relu, kClamp},
-      {"", "Reshape", &Importer::reshape, "constant shape; moves no data where strides can express it"},
+      {"", "Reshape", &Importer::reshape,
+       "constant shape; moves no data where strides can express it"},
       {"", "Sigmoid", &Importer::sigmoid, kUnary},
       {"", "Slice", &Importer::slice, "constant bounds, steps of 1"},
       {"", "Squeeze", &Importer::squeeze, "constant axes"},
@@ -59,8 +63,10 @@ std::span<const OperatorEntry> OperatorTable::entries() {
       {"", "Unsqueeze", &Importer::unsqueeze, "constant axes"},
       {kMs, "QGemm", &Importer::qgemm, "as Gemm; constant scales and zero points"},
       {kMs, "QLinearAdd", &Importer::qlinear_add, "as Add; constant scales and zero points"},
-      {kMs, "QLinearAveragePool", &Importer::qlinear_average_pool, "as AveragePool; channels first"},
-      {kMs, "QLinearConcat", &Importer::qlinear_concat, "as Concat; constant scales and zero points"},
+      {kMs, "QLinearAveragePool", &Importer::qlinear_average_pool,
+       "as AveragePool; channels first"},
+      {kMs, "QLinearConcat", &Importer::qlinear_concat,
+       "as Concat; constant scales and zero points"},
       {kMs, "QLinearGlobalAveragePool", &Importer::qlinear_global_average_pool,
        "as GlobalAveragePool; channels first"},
       {kMs, "QLinearLeakyRelu", &Importer::qlinear_leaky_relu, "a 256-entry table"},

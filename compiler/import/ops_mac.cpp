@@ -11,8 +11,9 @@
 namespace npu::compiler {
 namespace {
 
-constexpr int64_t kMaxField = 255;     // kernels, strides, dilations, pads of a command
-constexpr int64_t kMaxDepth = 1 << 24; // products per output: keeps sums of 8-bit products in reach
+constexpr int64_t kMaxField = 255;  // kernels, strides, dilations, pads of a command
+constexpr int64_t kMaxDepth =
+    1 << 24;  // products per output: keeps sums of 8-bit products in reach
 // Constants of one model; a small file could name one large constant many times.
 constexpr int64_t kMaxConstantBytes = int64_t{4} << 30;
 
@@ -33,14 +34,15 @@ bool Importer::window_attributes(Attributes& attributes, const Shape& in, const 
       attributes.integers("strides").value_or(std::vector<int64_t>(rank, 1));
   std::vector<int64_t> dilations =
       attributes.integers("dilations").value_or(std::vector<int64_t>(rank, 1));
-  std::vector<int64_t> pads = attributes.integers("pads").value_or(std::vector<int64_t>(2 * rank, 0));
+  std::vector<int64_t> pads =
+      attributes.integers("pads").value_or(std::vector<int64_t>(2 * rank, 0));
   const std::string auto_pad = attributes.text("auto_pad", "NOTSET");
   if (extents.size() != rank || strides.size() != rank || dilations.size() != rank ||
       pads.size() != 2 * rank) {
-    malformed_node("kernel_shape, strides, dilations and pads have the rank of the input's space",
-                   fmt::format("kernel {}, strides {}, dilations {}, pads {} for input {}",
-                               to_text(extents), to_text(strides), to_text(dilations), to_text(pads),
-                               to_text(in)));
+    malformed_node(
+        "kernel_shape, strides, dilations and pads have the rank of the input's space",
+        fmt::format("kernel {}, strides {}, dilations {}, pads {} for input {}", to_text(extents),
+                    to_text(strides), to_text(dilations), to_text(pads), to_text(in)));
     return false;
   }
   for (size_t i = 0; i < rank; ++i) {
@@ -114,8 +116,9 @@ bool Importer::conv_parts(Attributes& attributes, MacParts& parts) {
   parts.groups = attributes.integer("group", 1);
   if (parts.groups < 1 || parts.groups > 65535 || in[1] % parts.groups != 0 ||
       w[0] % parts.groups != 0 || w[1] != in[1] / parts.groups) {
-    malformed_node("groups divide input and output channels and weights are [oc, ic/group, ...]",
-                   fmt::format("group {}, input {}, weights {}", parts.groups, to_text(in), to_text(w)));
+    malformed_node(
+        "groups divide input and output channels and weights are [oc, ic/group, ...]",
+        fmt::format("group {}, input {}, weights {}", parts.groups, to_text(in), to_text(w)));
     return false;
   }
   Shape spatial;
@@ -143,7 +146,8 @@ static std::string check_weight_quantization(const Weights& weights, size_t chan
   }
   for (const int32_t zero : weights.zeros) {
     const ByteType type = weights.data->byte_type();
-    if (zero < byte_low(type) || zero > byte_high(type)) return "zero points are of the weights' type";
+    if (zero < byte_low(type) || zero > byte_high(type))
+      return "zero points are of the weights' type";
   }
   if (weights.scales.size() == 1) return {};
   if (weights.axis != static_cast<int>(channel_axis) ||
@@ -188,9 +192,10 @@ std::optional<std::vector<int32_t>> Importer::bias_input(const onnx::Node& node,
       const float scale = constant->scales[s];
       if (s >= constant->scales.size() || constant->zeros[s] != 0 ||
           std::abs(scale - expected(c)) > expected(c) * 1e-5f) {
-        unsupported("the bias has zero point 0 and the scale input scale * weight scale",
-                    fmt::format("scale {} where {} is expected (channel {})", scale, expected(c), c),
-                    "Requantize the bias with that scale");
+        unsupported(
+            "the bias has zero point 0 and the scale input scale * weight scale",
+            fmt::format("scale {} where {} is expected (channel {})", scale, expected(c), c),
+            "Requantize the bias with that scale");
         return std::nullopt;
       }
     }
@@ -364,7 +369,8 @@ bool Importer::matmul_parts(bool transposed, MacParts& parts, Weights& b) {
   }
   if (b.axis < 0) b.axis += 2;
   if (const std::string error = check_weight_quantization(b, transposed ? 0 : 1); !error.empty()) {
-    unsupported(error, fmt::format("{} scales along axis {} of {}", b.scales.size(), b.axis, to_text(w)));
+    unsupported(error,
+                fmt::format("{} scales along axis {} of {}", b.scales.size(), b.axis, to_text(w)));
     return false;
   }
   parts.weights = b;
@@ -442,9 +448,9 @@ void Importer::gemm(const onnx::Node& node, Attributes& attributes) {
   const bool transposed = attributes.integer("transB", 0) != 0;
   const float alpha = attributes.real("alpha", 1), beta = attributes.real("beta", 1);
   if (attributes.integer("transA", 0) != 0 || alpha != 1 || (beta != 1 && has_input(node, 2))) {
-    unsupported("alpha and beta are 1 and transA is 0",
-                fmt::format("alpha {}, beta {}, transA {}", alpha, beta,
-                            attributes.integer("transA", 0)));
+    unsupported(
+        "alpha and beta are 1 and transA is 0",
+        fmt::format("alpha {}, beta {}, transA {}", alpha, beta, attributes.integer("transA", 0)));
   }
   if (!x || !b || node_failed_) return;
   MacParts parts;

@@ -9,8 +9,8 @@
 
 namespace npu::compiler {
 
-std::optional<std::pair<PoolOp, Shape>> Importer::pool_parts(Attributes& attributes, const Shape& in,
-                                                             PoolKind kind) {
+std::optional<std::pair<PoolOp, Shape>> Importer::pool_parts(Attributes& attributes,
+                                                             const Shape& in, PoolKind kind) {
   if (in.size() != 3 && in.size() != 4) {
     unsupported("a pool is 1-D or 2-D: its input has 3 or 4 dimensions", to_text(in));
     return std::nullopt;
@@ -30,8 +30,8 @@ std::optional<std::pair<PoolOp, Shape>> Importer::pool_parts(Attributes& attribu
     return std::nullopt;
   }
   if (pool.window.dilation[0] != 1 || pool.window.dilation[1] != 1) {
-    unsupported("pools have no dilation", fmt::format("{} x {}", pool.window.dilation[0],
-                                                      pool.window.dilation[1]));
+    unsupported("pools have no dilation",
+                fmt::format("{} x {}", pool.window.dilation[0], pool.window.dilation[1]));
     return std::nullopt;
   }
   Shape out{in[0], in[1]};
@@ -55,7 +55,8 @@ void Importer::max_pool(const onnx::Node& node, Attributes& attributes) {
   if (!in) return;
   const auto parts = pool_parts(attributes, *in, PoolKind::kMax);
   if (!parts) return;
-  const auto emit = [this, pool = parts->first, shape = parts->second, source = source_](ValueId x) {
+  const auto emit = [this, pool = parts->first, shape = parts->second,
+                     source = source_](ValueId x) {
     Value result;
     result.type = value(x).type;
     result.shape = shape;
@@ -68,7 +69,8 @@ void Importer::max_pool(const onnx::Node& node, Attributes& attributes) {
     const ValueId id = emit(quantized->value);
     graph_.value(id).name = node.output(0);
     define(node, 0, QuantizedTensor{id});
-  } else if (const auto* real = std::get_if<RealTensor>(tensor); real != nullptr && real->value != kNoValue) {
+  } else if (const auto* real = std::get_if<RealTensor>(tensor);
+             real != nullptr && real->value != kNoValue) {
     RealTensor result;
     result.shape = parts->second;
     result.value = emit(real->value);
@@ -144,8 +146,9 @@ void Importer::qlinear_average_pool(const onnx::Node& node, Attributes& attribut
 
 // ---- global averages --------------------------------------------------------
 
-ValueId Importer::emit_global(uint32_t source, ValueId x, const Quantization& xq, const Shape& shape,
-                              const OutputQuantization& out, const Clamp& clamp) {
+ValueId Importer::emit_global(uint32_t source, ValueId x, const Quantization& xq,
+                              const Shape& shape, const OutputQuantization& out,
+                              const Clamp& clamp) {
   const Shape& in = value(x).shape;
   int64_t n = 1;
   for (size_t i = 2; i < in.size(); ++i) n *= in[i];
@@ -244,8 +247,8 @@ void Importer::qlinear_global_average_pool(const onnx::Node& node, Attributes& a
   }
   for (size_t i = 2; i < shape.size(); ++i) shape[i] = 1;
   if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
-  const ValueId id = emit_global(source_, *x, xq->q, shape, *yq,
-                                 {byte_low(yq->type), byte_high(yq->type)});
+  const ValueId id =
+      emit_global(source_, *x, xq->q, shape, *yq, {byte_low(yq->type), byte_high(yq->type)});
   if (id == kNoValue) return;
   graph_.value(id).name = node.output(0);
   define(node, 0, QuantizedTensor{id});

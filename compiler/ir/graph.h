@@ -27,8 +27,12 @@ std::string to_text(const Shape& shape);
 
 // The 8-bit types of activations and weights.
 enum class ByteType : uint8_t { kInt8, kUint8 };
-inline int byte_low(ByteType type) { return type == ByteType::kInt8 ? -128 : 0; }
-inline int byte_high(ByteType type) { return type == ByteType::kInt8 ? 127 : 255; }
+inline int byte_low(ByteType type) {
+  return type == ByteType::kInt8 ? -128 : 0;
+}
+inline int byte_high(ByteType type) {
+  return type == ByteType::kInt8 ? 127 : 255;
+}
 inline npu_data_type command_type(ByteType type) {
   return type == ByteType::kInt8 ? NPU_TYPE_INT8 : NPU_TYPE_UINT8;
 }
@@ -126,8 +130,8 @@ struct MacOp {
   std::vector<int32_t> bias;          // empty, or one per output channel
   std::vector<float> scales;          // one, or one per output channel
   int input_zero = 0;
-  int output_zero = 0;  // of the requantization, before the chain
-  Clamp clamp;          // same
+  int output_zero = 0;                   // of the requantization, before the chain
+  Clamp clamp;                           // same
   ByteType mac_type = ByteType::kUint8;  // type of the requantized byte
   OutputChain chain;
 };

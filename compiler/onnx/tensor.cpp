@@ -47,9 +47,9 @@ bool from_field(const Field& field, int64_t count, std::vector<Out>& out) {
 }  // namespace
 
 std::string onnx_type_name(int type) {
-  static const char* const kNames[] = {"undefined", "float",  "uint8",   "int8",   "uint16",
-                                       "int16",     "int32",  "int64",   "string", "bool",
-                                       "float16",   "double", "uint32",  "uint64", "complex64",
+  static const char* const kNames[] = {"undefined",  "float",   "uint8",  "int8",   "uint16",
+                                       "int16",      "int32",   "int64",  "string", "bool",
+                                       "float16",    "double",  "uint32", "uint64", "complex64",
                                        "complex128", "bfloat16"};
   if (type < 0 || type >= static_cast<int>(std::size(kNames))) return fmt::format("type {}", type);
   return kNames[type];

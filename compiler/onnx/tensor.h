@@ -31,7 +31,9 @@ struct ConstTensor {
 
   int64_t count() const { return elements(shape); }
   bool is_byte() const { return type == ConstType::kInt8 || type == ConstType::kUint8; }
-  ByteType byte_type() const { return type == ConstType::kInt8 ? ByteType::kInt8 : ByteType::kUint8; }
+  ByteType byte_type() const {
+    return type == ConstType::kInt8 ? ByteType::kInt8 : ByteType::kUint8;
+  }
 };
 
 // Decodes; on failure returns nullopt and a sentence in `error`.

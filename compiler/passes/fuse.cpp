@@ -17,7 +17,8 @@ std::optional<Clamp> as_clamp(const Lut& table, ByteType type) {
   }
   for (int byte = 0; byte < 256; ++byte) {
     const int v = byte_value(type, static_cast<uint8_t>(byte));
-    if (byte_value(type, table[static_cast<size_t>(byte)]) != std::clamp(v, clamp.low, clamp.high)) {
+    if (byte_value(type, table[static_cast<size_t>(byte)]) !=
+        std::clamp(v, clamp.low, clamp.high)) {
       return std::nullopt;
     }
   }
@@ -25,7 +26,8 @@ std::optional<Clamp> as_clamp(const Lut& table, ByteType type) {
 }
 
 Clamp intersect(const Clamp& inner, const Clamp& outer) {
-  return {std::clamp(inner.low, outer.low, outer.high), std::clamp(inner.high, outer.low, outer.high)};
+  return {std::clamp(inner.low, outer.low, outer.high),
+          std::clamp(inner.high, outer.low, outer.high)};
 }
 
 class Fuser {
@@ -192,7 +194,9 @@ class Fuser {
 
 }  // namespace
 
-void fuse_output_chains(Graph& graph, const npu_target& target) { Fuser(graph, target).run(); }
+void fuse_output_chains(Graph& graph, const npu_target& target) {
+  Fuser(graph, target).run();
+}
 
 void reorder_flattened_weights(Graph& graph) {
   std::vector<int> producer(graph.values.size(), -1);
@@ -212,7 +216,8 @@ void reorder_flattened_weights(Graph& graph) {
                    !is_output(x) && !graph.ops[static_cast<size_t>(producer[x])].is_view();
     const Shape in = applies ? graph.value(x).shape : Shape{};
     const Shape shape = graph.value(op.output).shape;
-    applies = applies && (in.size() == 3 || in.size() == 4) && shape.size() == 2 && shape[0] == in[0];
+    applies =
+        applies && (in.size() == 3 || in.size() == 4) && shape.size() == 2 && shape[0] == in[0];
     const int64_t channels = applies ? in[1] : 1;
     const int64_t pixels = applies ? shape[1] / channels : 1;
     applies = applies && channels > 1 && pixels > 1;

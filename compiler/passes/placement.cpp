@@ -13,7 +13,9 @@ namespace {
 
 constexpr uint64_t kAlignment = 64;  // a DMA granule of every preset
 
-uint64_t align_up(uint64_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+uint64_t align_up(uint64_t value) {
+  return (value + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 // Dense strides with the axes nested in `order`, outermost first.
 std::vector<int64_t> dense(const Shape& shape, const std::vector<size_t>& order) {
@@ -212,10 +214,10 @@ class Planner {
     const Shape& shape = graph_.value(op.output).shape;
     if (!op.is_view()) {
       const int output = output_of_[op.output];
-      const uint8_t region =
-          output < 0 ? NPU_REGION_SCRATCH
-                     : static_cast<uint8_t>(NPU_REGION_TENSORS + graph_.inputs.size() +
-                                            static_cast<size_t>(output));
+      const uint8_t region = output < 0
+                                 ? NPU_REGION_SCRATCH
+                                 : static_cast<uint8_t>(NPU_REGION_TENSORS + graph_.inputs.size() +
+                                                        static_cast<size_t>(output));
       const int storage = add_storage(region, static_cast<uint64_t>(elements(shape)));
       plan_.values[op.output] = {storage, 0, dense(shape, preferred_order(op))};
       return;
@@ -229,7 +231,8 @@ class Planner {
       }
     } else if (const auto* slice = op.as<SliceOp>()) {
       to.strides = from.strides;
-      for (size_t i = 0; i < slice->start.size(); ++i) to.offset += slice->start[i] * from.strides[i];
+      for (size_t i = 0; i < slice->start.size(); ++i)
+        to.offset += slice->start[i] * from.strides[i];
     } else {
       const Shape& in_shape = graph_.value(in).shape;
       std::optional<std::vector<int64_t>> strides = reshape_strides(in_shape, from.strides, shape);
@@ -289,9 +292,9 @@ class Planner {
       }
       storage.offset = offset;
       plan_.scratch_bytes = std::max(plan_.scratch_bytes, offset + align_up(storage.bytes));
-      const auto after = std::upper_bound(
-          placed.begin(), placed.end(), offset,
-          [&](uint64_t at, size_t j) { return at < plan_.storages[j].offset; });
+      const auto after =
+          std::upper_bound(placed.begin(), placed.end(), offset,
+                           [&](uint64_t at, size_t j) { return at < plan_.storages[j].offset; });
       placed.insert(after, i);
     }
   }
@@ -310,7 +313,9 @@ class Planner {
 
 }  // namespace
 
-std::vector<int64_t> row_major(const Shape& shape) { return dense(shape, linear_order(shape)); }
+std::vector<int64_t> row_major(const Shape& shape) {
+  return dense(shape, linear_order(shape));
+}
 
 std::optional<std::vector<int64_t>> reshape_strides(const Shape& in,
                                                     const std::vector<int64_t>& strides,

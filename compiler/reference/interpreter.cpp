@@ -71,11 +71,12 @@ class Interpreter {
     if (c.lut1) byte = (*c.lut1)[byte];
     if (c.residual) {
       const int own = byte_value(mac.mac_type, byte);
-      const int other = byte_value(graph_.value(c.residual->value).type, values_[c.residual->value][at]);
+      const int other =
+          byte_value(graph_.value(c.residual->value).type, values_[c.residual->value][at]);
       const AddArithmetic& add = c.residual->add;
       byte = static_cast<uint8_t>(arch::add(c.residual->first ? other : own,
-                                            c.residual->first ? own : other, add.ra, add.rb, add.fix,
-                                            add.clamp.low, add.clamp.high));
+                                            c.residual->first ? own : other, add.ra, add.rb,
+                                            add.fix, add.clamp.low, add.clamp.high));
     }
     if (c.lut2) byte = (*c.lut2)[byte];
     return byte;
@@ -104,7 +105,8 @@ class Interpreter {
         const int zero = weight_zero(mac, o);
         for (int64_t oy = 0; oy < y.h; ++oy) {
           for (int64_t ox = 0; ox < y.w; ++ox) {
-            uint32_t sum = mac.bias.empty() ? 0 : static_cast<uint32_t>(mac.bias[static_cast<size_t>(o)]);
+            uint32_t sum =
+                mac.bias.empty() ? 0 : static_cast<uint32_t>(mac.bias[static_cast<size_t>(o)]);
             for (int64_t ky = 0; ky < w.kernel[0]; ++ky) {
               const int64_t iy = oy * w.stride[0] - w.pad_before[0] + ky * w.dilation[0];
               if (iy < 0 || iy >= x.h) continue;
@@ -115,7 +117,8 @@ class Interpreter {
                     static_cast<size_t>(((o * w.kernel[0] + ky) * w.kernel[1] + kx) * depth);
                 for (int64_t c = 0; c < depth; ++c) {
                   const int a = get(0, x.at(n, first + c, iy, ix)) - mac.input_zero;
-                  const int b = byte_value(mac.weight_type, mac.weights[tap + static_cast<size_t>(c)]) - zero;
+                  const int b =
+                      byte_value(mac.weight_type, mac.weights[tap + static_cast<size_t>(c)]) - zero;
                   sum += static_cast<uint32_t>(a * b);
                 }
               }
@@ -145,12 +148,14 @@ class Interpreter {
     const int64_t rows_per_batch = dynamic ? in(0).shape[in(0).shape.size() - 2] : rows;
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t o = 0; o < n; ++o) {
-        uint32_t sum = mac.bias.empty() ? 0 : static_cast<uint32_t>(mac.bias[static_cast<size_t>(o)]);
+        uint32_t sum =
+            mac.bias.empty() ? 0 : static_cast<uint32_t>(mac.bias[static_cast<size_t>(o)]);
         const int zero = weight_zero(mac, o);
         for (int64_t i = 0; i < k; ++i) {
           const int a = get(0, static_cast<size_t>(r * k + i)) - mac.input_zero;
-          const int b = dynamic ? get(1, static_cast<size_t>((r / rows_per_batch * k + i) * n + o))
-                                : byte_value(mac.weight_type, mac.weights[static_cast<size_t>(o * k + i)]);
+          const int b =
+              dynamic ? get(1, static_cast<size_t>((r / rows_per_batch * k + i) * n + o))
+                      : byte_value(mac.weight_type, mac.weights[static_cast<size_t>(o * k + i)]);
           sum += static_cast<uint32_t>(a * (b - zero));
         }
         const size_t at = static_cast<size_t>(r * n + o);
@@ -186,9 +191,9 @@ class Interpreter {
             }
             if (p.count_pads) count = static_cast<int>(w.kernel[0] * w.kernel[1]);
             pooled[y.at(n, c, oy, ox)] = static_cast<uint8_t>(
-                p.kind == PoolKind::kMax
-                    ? best
-                    : arch::average(sum, count, p.out_scale, p.out_zero, p.clamp.low, p.clamp.high));
+                p.kind == PoolKind::kMax ? best
+                                         : arch::average(sum, count, p.out_scale, p.out_zero,
+                                                         p.clamp.low, p.clamp.high));
           }
         }
       }
@@ -236,16 +241,16 @@ class Interpreter {
   void execute(const AddOp& op) {
     const AddArithmetic& add = op.arithmetic;
     broadcast([&](size_t at, size_t a, size_t b) {
-      result()[at] = static_cast<uint8_t>(arch::add(get(0, a), get(1, b), add.ra, add.rb, add.fix,
-                                                    add.clamp.low, add.clamp.high));
+      result()[at] = static_cast<uint8_t>(
+          arch::add(get(0, a), get(1, b), add.ra, add.rb, add.fix, add.clamp.low, add.clamp.high));
     });
   }
 
   void execute(const MulOp& op) {
     broadcast([&](size_t at, size_t a, size_t b) {
-      result()[at] = static_cast<uint8_t>(arch::multiply(get(0, a), get(1, b), op.a_zero, op.b_zero,
-                                                         op.scale, op.out_zero, op.clamp.low,
-                                                         op.clamp.high));
+      result()[at] =
+          static_cast<uint8_t>(arch::multiply(get(0, a), get(1, b), op.a_zero, op.b_zero, op.scale,
+                                              op.out_zero, op.clamp.low, op.clamp.high));
     });
   }
 

@@ -17,8 +17,9 @@ std::string json_text(const Json& json) {
 }
 
 double utilization(const LayerReport& layer, double lanes) {
-  return layer.cycles == 0 ? 0
-                           : static_cast<double>(layer.macs) / (lanes * static_cast<double>(layer.cycles));
+  return layer.cycles == 0
+             ? 0
+             : static_cast<double>(layer.macs) / (lanes * static_cast<double>(layer.cycles));
 }
 
 }  // namespace
@@ -63,8 +64,9 @@ std::string report_json(const CompileReport& report, const Graph& graph, const n
 
 std::string report_table(const CompileReport& report, const npu_target& target) {
   const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs;
-  std::string out = fmt::format("{:<32} {:<22} {:>18} {:>8} {:>12} {:>12} {:>7} {:>12}\n", "node",
-                                "operation", "tile", "commands", "cycles", "MAC stage", "util", "bytes");
+  std::string out =
+      fmt::format("{:<32} {:<22} {:>18} {:>8} {:>12} {:>12} {:>7} {:>12}\n", "node", "operation",
+                  "tile", "commands", "cycles", "MAC stage", "util", "bytes");
   for (const LayerReport& layer : report.layers) {
     const std::string util =
         layer.macs == 0 ? "-" : fmt::format("{:.1f} %", 100 * utilization(layer, lanes));
@@ -74,7 +76,8 @@ std::string report_table(const CompileReport& report, const npu_target& target) 
   }
   out += fmt::format(
       "\ncycles {} (modelled), MACs {}, utilisation {:.1f} % of one core, external bytes {}\n"
-      "constants {} bytes, scratch {} bytes, commands {} in {} job{} ({} bytes), SRAM {} of {} bytes\n",
+      "constants {} bytes, scratch {} bytes, commands {} in {} job{} ({} bytes), SRAM {} of {} "
+      "bytes\n",
       report.cycles, report.macs, 100 * report.utilization, report.external_bytes,
       report.constant_bytes, report.scratch_bytes, report.commands, report.jobs,
       report.jobs == 1 ? "" : "s", report.command_bytes, report.sram_peak_bytes, target.sram_bytes);

@@ -25,16 +25,23 @@ External image(const Graph& graph, const MemoryPlan& plan, ValueId id) {
   return out;
 }
 
-int64_t height(const Shape& shape) { return shape.size() == 4 ? shape[2] : 1; }
-int64_t width(const Shape& shape) { return shape.back(); }
+int64_t height(const Shape& shape) {
+  return shape.size() == 4 ? shape[2] : 1;
+}
+int64_t width(const Shape& shape) {
+  return shape.back();
+}
 
-int64_t batch_stride(const MemoryPlan& plan, ValueId id) { return plan.values[id].strides[0]; }
+int64_t batch_stride(const MemoryPlan& plan, ValueId id) {
+  return plan.values[id].strides[0];
+}
 
 void make_conv(const Graph& graph, const MemoryPlan& plan, const Op& op, const MacOp& mac,
                MacLayer& layer) {
   const ValueId x = op.inputs[0];
   const Shape& in = graph.value(x).shape;
-  layer.depthwise = mac.groups > 1 && mac.groups == mac.in_channels && mac.groups == mac.out_channels;
+  layer.depthwise =
+      mac.groups > 1 && mac.groups == mac.in_channels && mac.groups == mac.out_channels;
   layer.in_h = height(in);
   layer.in_w = width(in);
   const Window& w = mac.window;
@@ -206,8 +213,8 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
     layer.b = base(plan, op.inputs[1]);
   }
   for (size_t i = 0; i < out.size(); ++i) {
-    layer.dims.push_back({out[i], stride(op.inputs[0], i), two ? stride(op.inputs[1], i) : 0,
-                          out_strides[i]});
+    layer.dims.push_back(
+        {out[i], stride(op.inputs[0], i), two ? stride(op.inputs[1], i) : 0, out_strides[i]});
   }
   layers.push_back(std::move(layer));
   return layers;

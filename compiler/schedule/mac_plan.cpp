@@ -15,7 +15,9 @@ constexpr int64_t kMaxField = 65535;
 constexpr int64_t kMaxSteps = 2048;  // keeps the commands between two checkpoints few
 constexpr uint32_t kMaxSlots = 64;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 // Output pixels per column, input extents of an output extent and kernel piece.
 int64_t input_extent(const MacLayer& layer, int i, int64_t out, int64_t taps) {
@@ -54,7 +56,7 @@ uint64_t command_cycles(const MacLayer& layer, int64_t h, int64_t w, int64_t c, 
   mac.header.engine = NPU_ENGINE_MAC;
   const int64_t group_outputs = layer.group_outputs();
   const int64_t groups = layer.depthwise ? c : std::max<int64_t>(1, c / group_outputs);
-  mac.header.opcode = layer.op->matmul ? NPU_OP_MATMUL
+  mac.header.opcode = layer.op->matmul  ? NPU_OP_MATMUL
                       : layer.depthwise ? NPU_OP_DEPTHWISE
                                         : NPU_OP_CONV;
   mac.types = NPU_TYPES(command_type(layer.input_type), command_type(layer.op->weight_type),
@@ -96,12 +98,14 @@ class Search {
     if (whole_sum_fits_fields) tilings(kernel_h, kernel_w, depth);
     // Splitting the sum costs passes over the output, so it is tried where the
     // rest found nothing, or nothing that fills the array.
-    const bool poor = !best_ || (best_->tile_c < std::min<int64_t>(op.out_channels, target_.mac_outputs)) ||
-                      best_->tile_h * best_->tile_w < std::min<int64_t>(16, layer_.used_h() * layer_.used_w());
+    const bool poor =
+        !best_ || (best_->tile_c < std::min<int64_t>(op.out_channels, target_.mac_outputs)) ||
+        best_->tile_h * best_->tile_w < std::min<int64_t>(16, layer_.used_h() * layer_.used_w());
     if (poor) {
       for (const int64_t h : kernel_pieces(kernel_h)) {
         for (const int64_t w : kernel_pieces(kernel_w)) {
-          for (const int64_t c : halvings(depth, std::min<int64_t>(depth, target_.mac_inputs), 12)) {
+          for (const int64_t c :
+               halvings(depth, std::min<int64_t>(depth, target_.mac_inputs), 12)) {
             if (h == kernel_h && w == kernel_w && c == depth) continue;
             tilings(h, w, c);
           }
@@ -130,7 +134,8 @@ class Search {
     const int64_t group = layer_.group_outputs();
     if (op.groups == 1 || layer_.depthwise) {
       channels = halvings(op.out_channels, std::min(outputs, op.out_channels), 12);
-      for (int64_t c = std::min(outputs, op.out_channels) / 2; c >= 1; c /= 2) channels.push_back(c);
+      for (int64_t c = std::min(outputs, op.out_channels) / 2; c >= 1; c /= 2)
+        channels.push_back(c);
     } else {
       if (!split || step_c == layer_.group_inputs()) {
         for (const int64_t g : halvings(op.groups, 1, 12)) channels.push_back(g * group);
@@ -164,12 +169,14 @@ class Search {
 
   // Limits of one command, SRAM apart.
   bool fits_machine(const MacPlan& plan, bool split) const {
-    const int64_t groups = layer_.depthwise ? 1 : std::max<int64_t>(1, plan.tile_c / layer_.group_outputs());
+    const int64_t groups =
+        layer_.depthwise ? 1 : std::max<int64_t>(1, plan.tile_c / layer_.group_outputs());
     const int64_t per_group = layer_.depthwise ? plan.tile_c : plan.tile_c / groups;
     const int64_t in_channels = layer_.depthwise ? plan.tile_c : groups * plan.step_c;
     if (in_channels > kMaxField) return false;
     const int64_t pixels = plan.tile_h * plan.tile_w;
-    if (split && pixels * groups * ceil_div(per_group, target_.mac_outputs) > target_.accumulator_rows) {
+    if (split &&
+        pixels * groups * ceil_div(per_group, target_.mac_outputs) > target_.accumulator_rows) {
       return false;
     }
     if (split && groups > 1 && plan.step_c < layer_.group_inputs()) return false;
@@ -190,10 +197,12 @@ class Search {
     const MacOp& op = *layer_.op;
     const int64_t rows = input_extent(layer_, 0, plan.tile_h, plan.step_h);
     const int64_t columns = input_extent(layer_, 1, plan.tile_w, plan.step_w);
-    const int64_t groups = layer_.depthwise ? 1 : std::max<int64_t>(1, plan.tile_c / layer_.group_outputs());
+    const int64_t groups =
+        layer_.depthwise ? 1 : std::max<int64_t>(1, plan.tile_c / layer_.group_outputs());
     const int64_t in_channels = layer_.depthwise ? plan.tile_c : groups * plan.step_c;
     const int64_t parameters = parameter_bytes(layer_, plan.tile_c);
-    const int64_t weights = step_weight_bytes(layer_, plan.tile_c, plan.step_h, plan.step_w, plan.step_c);
+    const int64_t weights =
+        step_weight_bytes(layer_, plan.tile_c, plan.step_h, plan.step_w, plan.step_c);
     const int64_t out_pixels = (plan.tile_h / layer_.pool(0)) * (plan.tile_w / layer_.pool(1));
     const int64_t sram = target_.sram_bytes;
     if (rows * columns * in_channels > sram || weights + parameters > sram ||
@@ -210,7 +219,8 @@ class Search {
     const int64_t tables = 256 * ((op.chain.lut1 ? 1 : 0) + (op.chain.lut2 ? 1 : 0));
 
     const int64_t n_steps = steps(plan);
-    const int64_t n_space = ceil_div(layer_.used_h(), plan.tile_h) * ceil_div(layer_.used_w(), plan.tile_w);
+    const int64_t n_space =
+        ceil_div(layer_.used_h(), plan.tile_h) * ceil_div(layer_.used_w(), plan.tile_w);
     const int64_t n_channels = static_cast<int64_t>(channel_tiles(layer_, plan).size());
     int64_t repeats = 1;
     for (const OuterDim& dim : layer_.outer) repeats *= dim.extent;
@@ -223,7 +233,9 @@ class Search {
       for (const int64_t inputs : {int64_t{1}, int64_t{2}, all_inputs}) {
         if (inputs > kMaxSlots || inputs > all_inputs * repeats) continue;
         for (const int64_t weight_slots : {int64_t{1}, int64_t{2}, all_weights}) {
-          if (weight_slots > kMaxSlots || weight_slots > std::max<int64_t>(all_weights, 1) * (layer_.dynamic ? repeats : 1)) continue;
+          if (weight_slots > kMaxSlots ||
+              weight_slots > std::max<int64_t>(all_weights, 1) * (layer_.dynamic ? repeats : 1))
+            continue;
           for (const int64_t outputs : {int64_t{1}, int64_t{2}}) {
             const int64_t total = inputs * plan.input_bytes + weight_slots * plan.weight_bytes +
                                   2 * int64_t{plan.parameter_bytes} + outputs * plan.output_bytes +
@@ -238,7 +250,8 @@ class Search {
             plan.weight_slots = static_cast<uint32_t>(weight_slots);
             plan.output_slots = static_cast<uint32_t>(outputs);
             plan.sram_bytes = static_cast<uint32_t>(total);
-            plan.cost = cost(plan, split, n_space, n_channels, n_steps, repeats, all_inputs, all_weights);
+            plan.cost =
+                cost(plan, split, n_space, n_channels, n_steps, repeats, all_inputs, all_weights);
             if (!best_ || plan.cost < best_->cost) best_ = plan;
           }
         }
@@ -269,7 +282,8 @@ class Search {
         for (const auto& [c, nc] : cs) {
           if (nh * nw * nc == 0) continue;
           mac += static_cast<uint64_t>(nh * nw * nc * n_steps) *
-                 command_cycles(layer_, h, w, c, plan.step_h, plan.step_w, plan.step_c, split, target_);
+                 command_cycles(layer_, h, w, c, plan.step_h, plan.step_w, plan.step_c, split,
+                                target_);
         }
       }
     }
@@ -278,8 +292,7 @@ class Search {
     const bool shared_input = op.groups == 1;
     int64_t input_loads = n_space * n_steps * n_channels;
     if (shared_input) {
-      if (plan.input_slots >= all_inputs ||
-          (!plan.channels_outer && plan.input_slots >= n_steps)) {
+      if (plan.input_slots >= all_inputs || (!plan.channels_outer && plan.input_slots >= n_steps)) {
         input_loads = n_space * n_steps;
       }
     }
@@ -287,13 +300,15 @@ class Search {
     if (plan.weight_slots >= all_weights || (plan.channels_outer && plan.weight_slots >= n_steps)) {
       weight_loads = n_channels * n_steps;
     }
-    const Extent in_size{input_extent(layer_, 0, plan.tile_h, plan.step_h),
-                         input_extent(layer_, 1, plan.tile_w, plan.step_w),
-                         static_cast<int64_t>(plan.input_bytes) /
-                             std::max<int64_t>(1, input_extent(layer_, 0, plan.tile_h, plan.step_h) *
-                                                      input_extent(layer_, 1, plan.tile_w, plan.step_w))};
-    const uint64_t in_bytes = transfer_bytes(layer_.input, {in_size[0], in_size[1], std::max<int64_t>(1, in_size[2])},
-                                             target_.dma_granule_bytes);
+    const Extent in_size{
+        input_extent(layer_, 0, plan.tile_h, plan.step_h),
+        input_extent(layer_, 1, plan.tile_w, plan.step_w),
+        static_cast<int64_t>(plan.input_bytes) /
+            std::max<int64_t>(1, input_extent(layer_, 0, plan.tile_h, plan.step_h) *
+                                     input_extent(layer_, 1, plan.tile_w, plan.step_w))};
+    const uint64_t in_bytes =
+        transfer_bytes(layer_.input, {in_size[0], in_size[1], std::max<int64_t>(1, in_size[2])},
+                       target_.dma_granule_bytes);
     const Extent out_size{std::max<int64_t>(1, plan.tile_h / layer_.pool(0)),
                           std::max<int64_t>(1, plan.tile_w / layer_.pool(1)), plan.tile_c};
     const uint64_t out_bytes = transfer_bytes(layer_.output, out_size, target_.dma_granule_bytes);
@@ -302,21 +317,24 @@ class Search {
                      static_cast<uint64_t>(n_space * n_channels) * out_bytes;
     if (op.chain.residual) {
       bytes += static_cast<uint64_t>(n_space * n_channels) *
-               transfer_bytes(layer_.residual, {plan.tile_h, plan.tile_w, plan.tile_c}, target_.dma_granule_bytes);
+               transfer_bytes(layer_.residual, {plan.tile_h, plan.tile_w, plan.tile_c},
+                              target_.dma_granule_bytes);
     }
-    const uint64_t commands = static_cast<uint64_t>(input_loads + weight_loads + n_space * n_channels * (n_steps + 2));
+    const uint64_t commands =
+        static_cast<uint64_t>(input_loads + weight_loads + n_space * n_channels * (n_steps + 2));
     bytes += commands * NPU_RECORD_BYTES;
     const uint64_t bandwidth = std::max(1u, target_.card_bytes_per_cycle);
     const uint64_t dma = bytes / bandwidth + commands * 4;
-    const bool loads_overlap = (plan.input_slots > 1 || input_loads == 1) &&
-                               (plan.weight_slots > 1 || weight_loads == 1);
-    const uint64_t edge = target_.card_latency_cycles +
-                          (in_bytes + plan.weight_bytes + out_bytes) / bandwidth;
+    const bool loads_overlap =
+        (plan.input_slots > 1 || input_loads == 1) && (plan.weight_slots > 1 || weight_loads == 1);
+    const uint64_t edge =
+        target_.card_latency_cycles + (in_bytes + plan.weight_bytes + out_bytes) / bandwidth;
     uint64_t cycles;
     if (loads_overlap && (plan.output_slots > 1 || n_space * n_channels == 1)) {
       cycles = std::max(mac, dma) + edge;
     } else {
-      cycles = mac + dma + static_cast<uint64_t>(n_space * n_channels * n_steps) * target_.card_latency_cycles;
+      cycles = mac + dma +
+               static_cast<uint64_t>(n_space * n_channels * n_steps) * target_.card_latency_cycles;
     }
     return cycles * static_cast<uint64_t>(repeats);
   }
@@ -342,12 +360,14 @@ std::vector<ChannelTile> channel_tiles(const MacLayer& layer, const MacPlan& pla
     const int64_t groups = plan.tile_c / group_outputs;
     for (int64_t g = 0; g < op.groups; g += groups) {
       const int64_t end = std::min(op.groups, g + groups);
-      out.push_back({g * group_outputs, end * group_outputs, g * group_inputs, end * group_inputs, end - g});
+      out.push_back(
+          {g * group_outputs, end * group_outputs, g * group_inputs, end * group_inputs, end - g});
     }
   } else {
     for (int64_t g = 0; g < op.groups; ++g) {
       for (int64_t c = 0; c < group_outputs; c += plan.tile_c) {
-        out.push_back({g * group_outputs + c, g * group_outputs + std::min(group_outputs, c + plan.tile_c),
+        out.push_back({g * group_outputs + c,
+                       g * group_outputs + std::min(group_outputs, c + plan.tile_c),
                        g * group_inputs, (g + 1) * group_inputs, 1});
       }
     }
@@ -362,8 +382,8 @@ std::vector<SumStep> sum_steps(const MacLayer& layer, const MacPlan& plan) {
   for (int64_t y = 0; y < kernel_h; y += plan.step_h) {
     for (int64_t x = 0; x < kernel_w; x += plan.step_w) {
       for (int64_t c = 0; c < depth; c += plan.step_c) {
-        out.push_back({y, std::min(kernel_h, y + plan.step_h), x, std::min(kernel_w, x + plan.step_w), c,
-                       std::min(depth, c + plan.step_c)});
+        out.push_back({y, std::min(kernel_h, y + plan.step_h), x,
+                       std::min(kernel_w, x + plan.step_w), c, std::min(depth, c + plan.step_c)});
       }
     }
   }

@@ -59,9 +59,9 @@ struct SumStep {
 };
 
 struct MacPlan {
-  int64_t tile_h = 1, tile_w = 1, tile_c = 1;     // output tile, before pooling
-  int64_t step_h = 1, step_w = 1, step_c = 1;     // extents of a piece of the sum
-  bool channels_outer = true;                     // channel tiles outside, pixels inside
+  int64_t tile_h = 1, tile_w = 1, tile_c = 1;  // output tile, before pooling
+  int64_t step_h = 1, step_w = 1, step_c = 1;  // extents of a piece of the sum
+  bool channels_outer = true;                  // channel tiles outside, pixels inside
   uint32_t input_slots = 1, weight_slots = 1, output_slots = 1;
   // SRAM of one slot of each kind.
   uint32_t input_bytes = 0, weight_bytes = 0, parameter_bytes = 0, output_bytes = 0,

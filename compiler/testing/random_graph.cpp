@@ -62,9 +62,10 @@ void RandomGraph::requantization(MacOp& mac, ByteType type, int64_t depth) {
   const size_t zeros = chance(70) ? 1 : static_cast<size_t>(mac.out_channels);
   const bool centred = mac.weight_type == ByteType::kInt8 && chance(60);
   for (size_t i = 0; i < zeros; ++i) {
-    mac.weight_zeros.push_back(centred ? 0 : mac.weight_type == ByteType::kUint8
-                                                 ? static_cast<int>(pick(100, 150))
-                                                 : static_cast<int>(pick(-20, 20)));
+    mac.weight_zeros.push_back(centred ? 0
+                               : mac.weight_type == ByteType::kUint8
+                                   ? static_cast<int>(pick(100, 150))
+                                   : static_cast<int>(pick(-20, 20)));
   }
   if (chance(70)) {
     for (int64_t c = 0; c < mac.out_channels; ++c) {
@@ -94,7 +95,8 @@ ValueId RandomGraph::conv(ValueId x, int64_t out_channels, int64_t groups, const
   for (size_t i = 0; i < spatial; ++i) {
     const int d = static_cast<int>(i + 2 - spatial);
     out.push_back((in[i + 2] + window.pad_before[d] + window.pad_after[d] - window.span(d)) /
-                      window.stride[d] + 1);
+                      window.stride[d] +
+                  1);
   }
   return append({x}, std::move(out), type, std::move(mac));
 }
@@ -149,7 +151,8 @@ ValueId RandomGraph::pool(ValueId x, PoolKind kind, const Window& window, bool c
   for (size_t i = 0; i < spatial; ++i) {
     const int d = static_cast<int>(i + 2 - spatial);
     out.push_back((in[i + 2] + window.pad_before[d] + window.pad_after[d] - window.kernel[d]) /
-                      window.stride[d] + 1);
+                      window.stride[d] +
+                  1);
   }
   return append({x}, std::move(out), type, op);
 }
@@ -211,8 +214,8 @@ ValueId RandomGraph::lut(ValueId x) {
   const int low = static_cast<int>(pick(byte_low(type), 10));
   const int high = static_cast<int>(pick(20, byte_high(type)));
   for (int byte = 0; byte < 256; ++byte) {
-    op.table[static_cast<size_t>(byte)] = static_cast<uint8_t>(
-        std::clamp(byte_value(type, static_cast<uint8_t>(byte)), low, high));
+    op.table[static_cast<size_t>(byte)] =
+        static_cast<uint8_t>(std::clamp(byte_value(type, static_cast<uint8_t>(byte)), low, high));
   }
   return append({x}, shape(x), type, op);
 }

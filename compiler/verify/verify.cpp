@@ -145,10 +145,18 @@ std::vector<Bytes> test_inputs(const Graph& graph, uint32_t pattern) {
     Bytes bytes(static_cast<size_t>(elements(value.shape)));
     for (size_t i = 0; i < bytes.size(); ++i) {
       switch (pattern) {
-        case 0: bytes[i] = low; break;
-        case 1: bytes[i] = high; break;
-        case 2: bytes[i] = i % 2 == 0 ? low : high; break;
-        default: bytes[i] = static_cast<uint8_t>(random()); break;
+        case 0:
+          bytes[i] = low;
+          break;
+        case 1:
+          bytes[i] = high;
+          break;
+        case 2:
+          bytes[i] = i % 2 == 0 ? low : high;
+          break;
+        default:
+          bytes[i] = static_cast<uint8_t>(random());
+          break;
       }
     }
     out.push_back(std::move(bytes));
@@ -176,7 +184,8 @@ Verification verify(const Graph& graph, std::span<const std::byte> model, const 
       for (size_t k = 0; k < expected[i].size(); ++k) differing += expected[i][k] != got[i][k];
       result.text = fmt::format(
           "output '{}', input pattern {}: {} of {} values differ, first at {}: {} instead of {}",
-          graph.output_names[i], pattern, differing, expected[i].size(), a - expected[i].begin(), *b, *a);
+          graph.output_names[i], pattern, differing, expected[i].size(), a - expected[i].begin(),
+          *b, *a);
       return result;
     }
   }
