@@ -131,6 +131,16 @@ class GraphBuilder:
         self.inputs.append(helper.make_tensor_value_info(name, ONNX_TYPE[quant.dtype], shape))
         return Value(name, tuple(shape), quant)
 
+    def float_input(self, name, shape, quant):
+        """A float32 graph input, quantized at once."""
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return self._quantize(name, name + "_q", shape, quant)
+
+    def float_output(self, value, name):
+        """Declares the real values of `value` as the graph's output, float32."""
+        self._node("DequantizeLinear", [value.name] + self._quant_consts(value.name, value.quant), name)
+        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+
     def output(self, value, name):
         """Declares `value` as the graph's output under the name."""
         for node in self.nodes:

@@ -26,11 +26,12 @@ VECTORS = 4
 class Model:
     """A graph under construction that can also compute itself with reference.py."""
 
-    def __init__(self, rng, name, form, dtype):
+    def __init__(self, rng, name, form, dtype, float_edges=False):
         self.rng, self.form, self.dtype = rng, form, dtype
+        self.float_edges = float_edges  # inputs and outputs of the graph are float32
         self.graph = GraphBuilder(name, form)
         self.inputs = []  # Values
-        self.fuse_int8_qdq = False
+        self.fuse_int8_qdq = form == "qdq" and dtype is np.int8
         self.large = False  # too large for reference.py to be quick
         self._steps = []
 
@@ -50,13 +51,17 @@ class Model:
         return value
 
     def input(self, shape, quant=None):
-        value = self.graph.input(f"input{len(self.inputs)}", shape, quant or self.quant())
+        declare = self.graph.float_input if self.float_edges else self.graph.input
+        value = declare(f"input{len(self.inputs)}", shape, quant or self.quant())
         self.inputs.append(value)
         return value
 
     def output(self, value):
-        self._output = value.name
-        self.graph.output(value, "output")
+        self._output = value
+        if self.float_edges:
+            self.graph.float_output(value, "output")
+        else:
+            self.graph.output(value, "output")
         return self
 
     def activation(self, quant):
@@ -106,7 +111,6 @@ class Model:
         bias = rq.bias(rng, oc, fan_in) if self.chance(0.8) else None
         activation, quant = self.activation(rq.product_output_quant(rng, self.dtype, x.quant, scale, fan_in))
         y = self.graph.conv(x, weights, scale, bias, quant, strides, pads, dilations, group, activation, zero)
-        self.fuse_int8_qdq |= self.form == "qdq" and self.dtype is np.int8
         return self._step(y, lambda v: self._clamp(
             reference.conv(v, x.quant, weights, scale, zero, bias, quant, strides, pads, dilations, group),
             activation, quant), x)
@@ -130,13 +134,11 @@ class Model:
         k, n = x.shape[-1], n or self.choice(CHANNELS)
         weights, scale, _ = rq.weights(self.rng, (k, n), n, np.int8, self.chance(0.5))
         quant = rq.product_output_quant(self.rng, self.dtype, x.quant, scale, k)
-        self.fuse_int8_qdq |= self.form == "qdq" and self.dtype is np.int8
         return self._step(self.graph.matmul(x, weights, scale, quant),
                           lambda v: reference.matmul(v, x.quant, weights, scale, 0, None, quant), x)
 
     def matmul_dynamic(self, a, b):
         quant = rq.product_output_quant(self.rng, self.dtype, a.quant, b.quant.scale, a.shape[-1])
-        self.fuse_int8_qdq |= self.form == "qdq" and self.dtype is np.int8
         return self._step(
             self.graph.matmul(a, b, None, quant),
             lambda u, v: reference.matmul(u, a.quant, v, b.quant.scale, b.quant.zero_point, None, quant), a, b)
@@ -205,7 +207,7 @@ class Model:
         """Inputs by name, `count` stacked along the first dimension: random ones, then extremes."""
         low, high = QUANT_RANGE[self.dtype]
         stacks = {}
-        for value in self.inputs:
+        for index, value in enumerate(self.inputs):
             parts = []
             for i in range(count):
                 if i == 1:
@@ -215,15 +217,27 @@ class Model:
                 else:
                     part = self.rng.integers(low, high + 1, value.shape)
                 parts.append(part.astype(self.dtype))
-            stacks[value.name] = np.concatenate(parts)
+            stack = np.concatenate(parts)
+            stacks[f"input{index}"] = self._real(stack, value.quant) if self.float_edges else stack
         return stacks
+
+    def _real(self, stack, quant):
+        """Real numbers around the stored values: on them, in between, half way, and some far outside."""
+        real = (stack.astype(np.float32) - np.float32(quant.zero_point)) * np.float32(quant.scale)
+        offsets = self.rng.choice([0, 0.5, -0.5, self.rng.uniform(-0.5, 0.5)], stack.shape)
+        real = real + offsets.astype(np.float32) * np.float32(quant.scale)
+        return np.where(self.rng.random(stack.shape) < 0.02, np.sign(real) * np.float32(1e30), real).astype(np.float32)
 
     def evaluate(self, inputs):
         """The output by reference.py; inputs: arrays of one vector, by name."""
-        values = dict(inputs)
+        values = {}
+        for index, value in enumerate(self.inputs):
+            array = inputs[f"input{index}"]
+            values[value.name] = reference.quantize_real(array, value.quant) if self.float_edges else array
         for name, function, operands in self._steps:
             values[name] = function(*(values[o] for o in operands))
-        return values[self._output]
+        result = values[self._output.name]
+        return reference.dequantize(result, self._output.quant) if self.float_edges else result
 
 
 def _image(m, channels=None, sizes=SIZES):
@@ -352,15 +366,20 @@ def _variant(seed):
     return VARIANTS[seed // len(KINDS) % len(VARIANTS)]
 
 
+def _float_edges(seed):
+    return seed % 5 == 4
+
+
 def random_name(seed):
     form, dtype = _variant(seed)
-    return f"{list(KINDS)[seed % len(KINDS)]} {form} {dtype.__name__} seed {seed}"
+    edges = ", float edges" if _float_edges(seed) else ""
+    return f"{list(KINDS)[seed % len(KINDS)]} {form} {dtype.__name__}{edges} seed {seed}"
 
 
 def random_model(seed):
     """(name, Model); kinds take turns, so that any len(KINDS) seeds in a row have them all."""
     form, dtype = _variant(seed)
-    model = Model(np.random.default_rng([seed, 0x4E5055]), "random", form, dtype)
+    model = Model(np.random.default_rng([seed, 0x4E5055]), "random", form, dtype, _float_edges(seed))
     build = list(KINDS.values())[seed % len(KINDS)]
     return random_name(seed), model.output(build(model))
 
