@@ -238,7 +238,8 @@ def check_run(program, folder, digits, tap):
         return
     arrays = {
         "image": np.zeros((1, 1, 8, 8), np.uint8),
-        "float": np.zeros((1, 1, 8, 8), np.float32),
+        "float64": np.zeros((1, 1, 8, 8), np.float64),
+        "no number": np.full((1, 1, 8, 8), np.nan, np.float32),
         "int8": np.zeros((1, 1, 8, 8), np.int8),
         "shape": np.zeros((1, 1, 8, 7), np.uint8),
         "rank": np.zeros((64,), np.uint8),
@@ -262,8 +263,8 @@ def check_run(program, folder, digits, tap):
                     "--input", f"nonsense={files['image']}")
     program.refused("a missing input file", missing, *run, "--input", f"image={missing}")
     program.refused("an input that is no array", "text.npy", *run, "--input", f"image={os.path.join(folder, 'text.npy')}")
-    for kind in ("float", "int8", "shape", "rank", "empty"):
-        program.refused(f"an input of the wrong kind ({kind})", "image", *run, "--input", f"image={files[kind]}")
+    for kind in ("float64", "no number", "int8", "shape", "rank", "empty"):
+        program.refused(f"an input of the wrong kind ({kind})", kind if kind == "float64" else "image", *run, "--input", f"image={files[kind]}")
     program.refused("an output other than expected", "logits", *run, "--input", f"image={files['image']}", "--expect",
                     f"logits={files['wrong']}")
     for device in ("63", "/dev/accel/accel63", "/dev/null", "ffff:ff:1f.7"):

@@ -191,6 +191,8 @@ class Npu:
             path = os.path.join(folder, "input_" + file_name(name))
             np.save(path, stack)
             command += ["--input", f"{name}={path}"]
+        if any(stack.dtype == np.float32 for stack in case.expected.values()):
+            command.append("--real")
         command += ["--output", folder]
         self._run(command)
         outputs = {}

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "tools/common/program.h"
+#include "tools/run/real_values.h"
 
 namespace npu::tools {
 namespace {
@@ -38,12 +39,18 @@ std::string element_text(npu_type type, const std::byte* at) {
     return fmt::format("{}", value);
   };
   switch (type) {
-    case NPU_ELEMENT_INT8: return std::to_string(static_cast<int8_t>(*at));
-    case NPU_ELEMENT_UINT8: return std::to_string(static_cast<uint8_t>(*at));
-    case NPU_ELEMENT_INT16: return load(int16_t{});
-    case NPU_ELEMENT_INT32: return load(int32_t{});
-    case NPU_ELEMENT_FP32: return load(float{});
-    default: return "?";
+    case NPU_ELEMENT_INT8:
+      return std::to_string(static_cast<int8_t>(*at));
+    case NPU_ELEMENT_UINT8:
+      return std::to_string(static_cast<uint8_t>(*at));
+    case NPU_ELEMENT_INT16:
+      return load(int16_t{});
+    case NPU_ELEMENT_INT32:
+      return load(int32_t{});
+    case NPU_ELEMENT_FP32:
+      return load(float{});
+    default:
+      return "?";
   }
 }
 
@@ -52,8 +59,9 @@ std::string element_text(npu_type type, const std::byte* at) {
 std::string TensorSet::list() const {
   std::string text;
   for (const npu_tensor_info& tensor : tensors_) {
-    text += fmt::format("{}'{}' {}{}", text.empty() ? "" : ", ", tensor.name,
-                        type_name(static_cast<npu_type>(tensor.type)), shape_text(shape_of(tensor)));
+    text +=
+        fmt::format("{}'{}' {}{}", text.empty() ? "" : ", ", tensor.name,
+                    type_name(static_cast<npu_type>(tensor.type)), shape_text(shape_of(tensor)));
   }
   return text.empty() ? "none" : text;
 }
@@ -116,6 +124,9 @@ void TensorSet::set(size_t index, Tensor value, const std::string& file) {
   const auto type = static_cast<npu_type>(tensor.type);
   const std::vector<uint64_t> shape = shape_of(tensor);
   const uint64_t runs = runs_in(value.shape, shape);
+  if (value.type == NPU_ELEMENT_FP32 && runs != 0 && is_quantized(tensor)) {
+    value = quantize(tensor, value, tensor.is_output != 0, file);
+  }
   if (value.type != type || runs == 0) {
     throw ToolError(kExitBadInput,
                     fmt::format("{}: {}{} does not fit {} '{}', which is {}{}", file,
@@ -123,8 +134,8 @@ void TensorSet::set(size_t index, Tensor value, const std::string& file) {
                                 type_name(type), shape_text(shape)));
   }
   if (runs_ != 0 && runs != runs_) {
-    throw ToolError(kExitBadInput, fmt::format("{} holds {} runs, {} holds {}", file, runs,
-                                               first_file_, runs_));
+    throw ToolError(kExitBadInput,
+                    fmt::format("{} holds {} runs, {} holds {}", file, runs, first_file_, runs_));
   }
   if (values_[index]) {
     throw ToolError(kExitUsage, fmt::format("{} '{}' is given twice", what_, tensor.name));

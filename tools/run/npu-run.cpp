@@ -14,6 +14,7 @@
 #include "tools/common/tensor_file.h"
 #include "tools/run/bindings.h"
 #include "tools/run/profile.h"
+#include "tools/run/real_values.h"
 
 namespace npu::tools {
 namespace {
@@ -29,6 +30,7 @@ struct Options {
   uint32_t seed = 0;
   bool random = false;
   bool quiet = false;
+  bool real = false;
   bool function_only = false, timing_only = false;
   bool unchecked = false;
   std::string json;
@@ -40,8 +42,8 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("MODEL", o.model, "Compiled model, from npu-compile")->required();
   o.device.add_to(app);
   app.add_option("--input", o.inputs,
-                 "Value of an input; .npy or .pb. Several runs' worth may be stacked along the "
-                 "first dimension")
+                 "Value of an input; .npy or .pb; float32 is quantized. Several runs' worth may be "
+                 "stacked along the first dimension")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false);
   app.add_option("--inputs", o.inputs_folder, "Folder with input_0.pb, input_1.pb, ...")
@@ -50,6 +52,7 @@ void add_options(CLI::App& app, Options& o) {
       ->type_name("SEED");
   app.add_option("--output", o.output_folder, "Write every output to DIR/NAME.npy")
       ->type_name("DIR");
+  app.add_flag("--real", o.real, "Write quantized outputs as the real numbers they stand for");
   app.add_option("--expect", o.expected,
                  "Compare an output with a file, bit for bit; exit status 12 if they differ")
       ->type_name("NAME=FILE")
@@ -64,8 +67,8 @@ void add_options(CLI::App& app, Options& o) {
       ->type_name("FILE");
   app.add_option("--cycle-limit", o.cycle_limit, "End a job after so many modelled cycles")
       ->type_name("N");
-  auto* function = app.add_flag("--function-only", o.function_only,
-                                "Simulator: compute without modelling time");
+  auto* function =
+      app.add_flag("--function-only", o.function_only, "Simulator: compute without modelling time");
   app.add_flag("--timing-only", o.timing_only, "Simulator: model time without computing")
       ->excludes(function);
   app.add_flag("--unchecked", o.unchecked,
@@ -84,7 +87,8 @@ class Runner {
                                (o_.timing_only ? NPU_OPEN_TIMING_ONLY : 0);
     const Device device = o_.device.open(sim_flags);
     auto loaded = device.load(file, o_.unchecked ? NPU_NETWORK_UNCHECKED : 0);
-    if (!loaded) throw ToolError(exit_code_of(loaded.code()), o_.model + ": " + loaded.error().text);
+    if (!loaded)
+      throw ToolError(exit_code_of(loaded.code()), o_.model + ": " + loaded.error().text);
     const Network network = std::move(loaded).value();
 
     TensorSet inputs(network.inputs(), "input");
@@ -119,16 +123,15 @@ class Runner {
     report_ = check(execution.report());
 
     const npu_device_info info = check(device.info());
-    write_outputs();
+    write_outputs(network);
     if (!o_.profile.empty()) {
       write_profile(o_.profile, network, execution, target_of(info).clock_mhz);
     }
     if (!o_.json.empty()) write_json(o_.json, figures(network, info));
     if (!o_.quiet && o_.json != "-") summarize(network, info);
     if (!mismatch_.empty()) {
-      throw ToolError(kExitMismatch,
-                      fmt::format("{} ({} of {} runs differ)", mismatch_, wrong_runs_,
-                                  runs_ * o_.repeat));
+      throw ToolError(kExitMismatch, fmt::format("{} ({} of {} runs differ)", mismatch_,
+                                                 wrong_runs_, runs_ * o_.repeat));
     }
     return kExitOk;
   }
@@ -142,8 +145,8 @@ class Runner {
       output.shape.assign(tensor.shape, tensor.shape + tensor.rank);
       if (!output.shape.empty()) output.shape[0] *= runs_;
       if (element_bytes(output.type) == 0) {
-        throw ToolError(kExitUnsupported, fmt::format("output '{}' has a type that no file can hold",
-                                                      tensor.name));
+        throw ToolError(kExitUnsupported,
+                        fmt::format("output '{}' has a type that no file can hold", tensor.name));
       }
       outputs_.push_back(std::move(output));
     }
@@ -164,8 +167,8 @@ class Runner {
       if (round == 0) {
         outputs_[i].bytes.insert(outputs_[i].bytes.end(), got.begin(), got.end());
       } else if (!o_.timing_only &&
-                 !std::ranges::equal(got, std::span(outputs_[i].bytes)
-                                              .subspan(run * got.size(), got.size()))) {
+                 !std::ranges::equal(
+                     got, std::span(outputs_[i].bytes).subspan(run * got.size(), got.size()))) {
         throw ToolError(kExitMismatch,
                         fmt::format("output '{}' of run {} differs between repetitions",
                                     outputs_[i].name, run));
@@ -183,14 +186,17 @@ class Runner {
     wrong_runs_ += wrong;
   }
 
-  void write_outputs() const {
+  void write_outputs(const Network& network) const {
     if (o_.output_folder.empty()) return;
     std::error_code error;
     std::filesystem::create_directories(o_.output_folder, error);
     if (error) throw ToolError(kExitFailure, o_.output_folder + ": " + error.message());
-    for (const Tensor& output : outputs_) {
-      write_npy((std::filesystem::path(o_.output_folder) / (file_stem(output.name) + ".npy")).string(),
-                output);
+    for (size_t i = 0; i < outputs_.size(); i++) {
+      const Tensor& output = outputs_[i];
+      const bool real = o_.real && is_quantized(network.outputs()[i]);
+      write_npy(
+          (std::filesystem::path(o_.output_folder) / (file_stem(output.name) + ".npy")).string(),
+          real ? dequantize(network.outputs()[i], output) : output);
     }
   }
 
@@ -289,4 +295,6 @@ int main_of(int argc, char** argv) {
 }  // namespace
 }  // namespace npu::tools
 
-int main(int argc, char** argv) { return npu::tools::main_of(argc, argv); }
+int main(int argc, char** argv) {
+  return npu::tools::main_of(argc, argv);
+}
