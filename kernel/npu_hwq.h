@@ -79,7 +79,6 @@ struct npu_hwq {
 	} watch;
 };
 
-
 /* What a queue is made with: goes into its context. */
 struct npu_hwq_params {
 	u32 asid;
