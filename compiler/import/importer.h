@@ -157,6 +157,8 @@ class Importer {
   ValueId add_op(uint32_t source, std::vector<ValueId> inputs, Value output, OpDetail detail);
   ValueId materialize(const Pending& pending, const OutputQuantization& out);
   ValueId emit_lut(uint32_t source, ValueId value, const Lut& table, const OutputQuantization& out);
+  // False, with the problem reported, once constants are too many.
+  bool count_constant(uint64_t bytes);
   std::string fresh_name();
   const Value& value(ValueId id) const { return graph_.values[id]; }
 
@@ -166,7 +168,7 @@ class Importer {
   ValueId requantize(uint32_t source, ValueId value, const Quantization& from,
                      const OutputQuantization& to);
 
-  // ---- ops_mac.cpp
+  // ---- ops_mac.cpp, ops_conv.cpp, ops_matmul.cpp
   struct MacParts {
     ValueId x = kNoValue;
     Quantization xq;
@@ -280,9 +282,12 @@ class Importer {
   const onnx::Node* node_ = nullptr;  // being imported
   uint32_t source_ = 0;
   bool node_failed_ = false;
-  int64_t constant_bytes_ = 0;  // of all operators so far
+  uint64_t constant_bytes_ = 0;  // of all operators so far
 };
 
+// What is wrong with the scales and zero points of weights whose output
+// channels lie along `channel_axis`; empty if nothing.
+std::string check_weight_quantization(const Weights& weights, size_t channel_axis);
 // f32(f32(sx*sw)/sy).
 float requantization_scale(float x_scale, float w_scale, float y_scale);
 // The stored value of a real one: saturate(rint(value / scale) + zero).

@@ -10,6 +10,9 @@
 namespace npu::compiler {
 namespace {
 
+// Of one model; a small file could name one large constant many times.
+constexpr uint64_t kMaxConstantBytes = uint64_t{4} << 30;
+
 bool usable_scale(float scale) {
   return std::isfinite(scale) && scale > 0;
 }
@@ -242,6 +245,13 @@ std::optional<Weights> Importer::real_weights(const onnx::Node& node, int index)
   return Weights{constant->data, constant->scales, constant->zeros, constant->axis};
 }
 
+bool Importer::count_constant(uint64_t bytes) {
+  constant_bytes_ += bytes;
+  if (constant_bytes_ <= kMaxConstantBytes) return true;
+  unsupported("the constants of a model take at most 4 GiB");
+  return false;
+}
+
 std::optional<ValueId> Importer::constant_value(const ConstantTensor& constant, Quantization& q) {
   Value value;
   value.name = fresh_name();
@@ -256,6 +266,7 @@ std::optional<ValueId> Importer::constant_value(const ConstantTensor& constant, 
     value.quantization = q;
   }
   value.constant = constant.data->bytes;
+  if (!count_constant(value.constant.size())) return std::nullopt;
   return graph_.add_value(std::move(value));
 }
 

@@ -84,13 +84,12 @@ void Importer::dropout(const onnx::Node& node, Attributes& attributes) {
   attributes.ignore("seed");
   bool training = false;
   if (has_input(node, 2)) {
-    const Tensor* mode = input(node, 2);
-    const auto* constant = mode != nullptr ? std::get_if<ConstantTensor>(mode) : nullptr;
-    // Booleans are not decoded; an inference model leaves the input out.
-    training = constant == nullptr || true;
+    const ConstTensor* mode = constant_input(node, 2, "training_mode");
+    if (mode == nullptr) return;
+    training = mode->type != ConstType::kBool || mode->ints.size() != 1 || mode->ints[0] != 0;
   }
   if (training) {
-    unsupported("Dropout is in inference mode", "an input training_mode",
+    unsupported("Dropout is in inference mode", "training_mode",
                 "Export the model for inference");
     return;
   }

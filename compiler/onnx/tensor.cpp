@@ -106,6 +106,11 @@ std::optional<ConstTensor> decode_tensor(const onnx::Tensor& proto, std::string&
       complete = raw ? from_raw<int64_t>(proto.raw_data(), *count, out.ints)
                      : from_field(proto.int64_data(), *count, out.ints);
       break;
+    case onnx::Tensor::BOOL:
+      out.type = ConstType::kBool;
+      complete = raw ? from_raw<uint8_t>(proto.raw_data(), *count, out.ints)
+                     : from_field(proto.int32_data(), *count, out.ints);
+      break;
     default:
       // Kept without data: only an error if something supported reads it.
       return out;

@@ -18,7 +18,7 @@ class Tensor;
 namespace npu::compiler {
 
 // Element types that constants of supported operators have.
-enum class ConstType : uint8_t { kFloat, kInt8, kUint8, kInt32, kInt64, kOther };
+enum class ConstType : uint8_t { kFloat, kInt8, kUint8, kInt32, kInt64, kBool, kOther };
 
 struct ConstTensor {
   ConstType type = ConstType::kOther;
@@ -27,7 +27,7 @@ struct ConstTensor {
   // One of these, by type; row major. 8-bit values are their stored bytes.
   std::vector<float> floats;
   std::vector<uint8_t> bytes;
-  std::vector<int64_t> ints;  // int32 and int64
+  std::vector<int64_t> ints;  // int32, int64 and bool
 
   int64_t count() const { return elements(shape); }
   bool is_byte() const { return type == ConstType::kInt8 || type == ConstType::kUint8; }
