@@ -27,6 +27,7 @@ for port in /sys/class/virtio-ports/*; do
 done
 
 nonce=$(sed -n 's/.*npu_vm_nonce=\([^ ]*\).*/\1/p' /proc/cmdline)
+echo "NPU-START $nonce" > /dev/ttyS0
 rc=127
 if [ -e /dev/hvc0 ]; then
 	# setsid and a controlling terminal, so that Ctrl-C and job control work.
