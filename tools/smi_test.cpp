@@ -99,15 +99,19 @@ Snapshot machine(std::vector<DeviceSnapshot> devices) {
   client.bdf = "0000:01:00.0";
   client.id = 7;
   client.busy_ns = 2500000;
-  client.card_memory_bytes = 64 << 20;
+  client.memory_bytes = 64 << 20;
   snapshot.clients.push_back(client);
   client.bdf = "0000:ff:00.0";  // another machine's: not shown
   snapshot.clients.push_back(client);
   return snapshot;
 }
 
-TEST(Smi, TableOfNoCard) { expect_golden("smi-none.txt", show_table(machine({}), "1.2.3")); }
-TEST(Smi, TableOfOneCard) { expect_golden("smi-one.txt", show_table(machine({card(0)}), "1.2.3")); }
+TEST(Smi, TableOfNoCard) {
+  expect_golden("smi-none.txt", show_table(machine({}), "1.2.3"));
+}
+TEST(Smi, TableOfOneCard) {
+  expect_golden("smi-one.txt", show_table(machine({card(0)}), "1.2.3"));
+}
 
 TEST(Smi, TableOfACardThatCannotBeOpened) {
   expect_golden("smi-closed.txt", show_table(machine({card(0), closed(1)}), "1.2.3"));
@@ -148,16 +152,17 @@ TEST(Smi, ListStatsAndProcesses) {
 
 TEST(Fdinfo, IsReadAsTheKernelWritesIt) {
   Client client;
-  EXPECT_TRUE(parse_fdinfo("pos:\t0\nflags:\t02100002\ndrm-driver:\tnpu\ndrm-client-id:\t12\n"
-                           "drm-pdev:\t0000:00:04.0\ndrm-engine-npu:\t123456 ns\n"
-                           "drm-cycles-npu:\t99\ndrm-total-card:\t4 KiB\ndrm-total-host:\t1 MiB\n",
-                           client));
+  EXPECT_TRUE(
+      parse_fdinfo("pos:\t0\nflags:\t02100002\ndrm-driver:\tnpu\ndrm-client-id:\t12\n"
+                   "drm-pdev:\t0000:00:04.0\ndrm-engine-npu:\t123456 ns\n"
+                   "drm-cycles-npu:\t99\ndrm-total-card:\t4 KiB\ndrm-total-host:\t1 MiB\n",
+                   client));
   EXPECT_EQ(client.bdf, "0000:00:04.0");
   EXPECT_EQ(client.id, 12u);
   EXPECT_EQ(client.busy_ns, 123456u);
   EXPECT_EQ(client.cycles, 99u);
   EXPECT_EQ(client.card_memory_bytes, 4096u);
-  EXPECT_EQ(client.host_memory_bytes, 1048576u);
+  EXPECT_EQ(client.memory_bytes, 4096u + 1048576u);
   Client other;
   EXPECT_FALSE(parse_fdinfo("drm-driver:\ti915\ndrm-client-id:\t12\n", other));
   EXPECT_FALSE(parse_fdinfo("", other));

@@ -54,10 +54,12 @@ TEST(Npy, WrittenFilesAreReadBack) {
 
 TEST(Npy, WhatNumpyWritesIsUnderstood) {
   EXPECT_EQ(parse_npy(npy(kGood, 6), "f").shape, (std::vector<uint64_t>{2, 3}));
-  EXPECT_EQ(parse_npy(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", 12), "f").type,
-            NPU_ELEMENT_FP32);
-  EXPECT_EQ(parse_npy(npy("{'descr': '|i1', 'fortran_order': False, 'shape': (), }", 1), "f").elements(),
-            1u);
+  EXPECT_EQ(
+      parse_npy(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", 12), "f").type,
+      NPU_ELEMENT_FP32);
+  EXPECT_EQ(
+      parse_npy(npy("{'descr': '|i1', 'fortran_order': False, 'shape': (), }", 1), "f").elements(),
+      1u);
 }
 
 TEST(Npy, WrongFilesAreRefusedWithTheirName) {
@@ -82,7 +84,8 @@ TEST(Npy, WrongFilesAreRefusedWithTheirName) {
   for (const auto& file : wrong) {
     try {
       parse_npy(file, "the-file");
-      ADD_FAILURE() << "accepted: " << std::string(reinterpret_cast<const char*>(file.data()), file.size());
+      ADD_FAILURE() << "accepted: "
+                    << std::string(reinterpret_cast<const char*>(file.data()), file.size());
     } catch (const ToolError& error) {
       EXPECT_EQ(error.code(), kExitBadInput);
       EXPECT_NE(std::string(error.what()).find("the-file"), std::string::npos);

@@ -2,6 +2,8 @@
 //
 // What every back end must do. Runs on the simulator; with NPU_TEST_NODE set to
 // a device node, on the kernel driver.
+#include "backend.h"
+
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <time.h>
@@ -12,7 +14,6 @@
 #include <thread>
 
 #include "arch/target.h"
-#include "backend.h"
 #include "npu/registers.h"
 #include "npu/status.h"
 #include "sim_backend.h"
@@ -28,7 +29,9 @@ uint64_t now_ns() {
   clock_gettime(CLOCK_MONOTONIC, &now);
   return uint64_t(now.tv_sec) * 1000000000u + uint64_t(now.tv_nsec);
 }
-uint64_t in_seconds(unsigned seconds) { return now_ns() + seconds * 1000000000ull; }
+uint64_t in_seconds(unsigned seconds) {
+  return now_ns() + seconds * 1000000000ull;
+}
 
 class BackendTest : public ::testing::Test {
  protected:
@@ -312,8 +315,8 @@ TEST_F(BackendTest, CycleLimitEndsAJob) {
   Backend::QueueOptions options;
   options.cycle_limit = 100;
   Placed in = place(1 << 20, DRM_NPU_PLACEMENT_HOST), out = place(1 << 20, DRM_NPU_PLACEMENT_HOST);
-  const auto state = run(queue(options),
-                         {job(testing::copy_stream(0, 1, 1 << 20), {in.va, out.va})}, 1);
+  const auto state =
+      run(queue(options), {job(testing::copy_stream(0, 1, 1 << 20), {in.va, out.va})}, 1);
   EXPECT_EQ(state.fault.status, unsigned{NPU_STATUS_BUDGET});
 }
 
@@ -395,8 +398,7 @@ TEST_F(BackendTest, HostMemoryIsSharedByExportAndImport) {
 TEST_F(BackendTest, DestroyedQueueSignalsEverythingAndLeavesOthersAlone) {
   const uint32_t doomed = queue(), other = queue();
   Placed buffer = place(1 << 20, DRM_NPU_PLACEMENT_HOST);
-  const std::vector<drm_npu_job> jobs(32,
-                                      job(testing::copy_stream(0, 0, 1 << 20), {buffer.va}));
+  const std::vector<drm_npu_job> jobs(32, job(testing::copy_stream(0, 0, 1 << 20), {buffer.va}));
   for (int i = 0; i < 4; i++) ASSERT_TRUE(backend_->submit(doomed, jobs, {}).ok());
   const Backend::Point last = {doomed, 4};
   const std::vector<drm_npu_job> nop = {job(testing::nop_stream(), {})};

@@ -33,9 +33,8 @@ Status load(std::span<const std::byte> file) {
 void fix_checksum(std::vector<std::byte>& file) {
   npu_model_header header;
   std::memcpy(&header, file.data(), sizeof header);
-  header.payload_crc32 = static_cast<uint32_t>(
-      crc32_z(0, reinterpret_cast<const Bytef*>(file.data()) + sizeof header,
-              file.size() - sizeof header));
+  header.payload_crc32 = static_cast<uint32_t>(crc32_z(
+      0, reinterpret_cast<const Bytef*>(file.data()) + sizeof header, file.size() - sizeof header));
   std::memcpy(file.data(), &header, sizeof header);
 }
 
@@ -88,7 +87,8 @@ TEST(ModelFile, RandomDamageNeverCrashes) {
   for (int round = 0; round < 20000; round++) {
     std::vector<std::byte> changed = file;
     for (unsigned n = 1 + random() % 8; n > 0; n--) {
-      const size_t at = sizeof(npu_model_header) + random() % (file.size() - sizeof(npu_model_header));
+      const size_t at =
+          sizeof(npu_model_header) + random() % (file.size() - sizeof(npu_model_header));
       changed[at] = static_cast<std::byte>(random());
     }
     fix_checksum(changed);
@@ -126,13 +126,12 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"no jobs", [](ModelDescription& m) { m.jobs.clear(); }, "no jobs"},
         Broken{"no outputs", [](ModelDescription& m) { m.outputs.clear(); }, "outputs"},
         Broken{"empty stream", [](ModelDescription& m) { m.jobs[0].streams[0].clear(); }, "job 0"},
-        Broken{"too many streams", [](ModelDescription& m) { m.jobs[1].streams.resize(9); }, "job 1"},
-        Broken{"bytes do not fit the shape", [](ModelDescription& m) { m.inputs[0].bytes++; }, "'in'"},
-        Broken{"shape overflows",
-               [](ModelDescription& m) {
-                 m.inputs[0].shape.assign(8, UINT32_MAX);
-               },
+        Broken{"too many streams", [](ModelDescription& m) { m.jobs[1].streams.resize(9); },
+               "job 1"},
+        Broken{"bytes do not fit the shape", [](ModelDescription& m) { m.inputs[0].bytes++; },
                "'in'"},
+        Broken{"shape overflows",
+               [](ModelDescription& m) { m.inputs[0].shape.assign(8, UINT32_MAX); }, "'in'"},
         Broken{"dimension 0", [](ModelDescription& m) { m.outputs[0].shape = {0}; }, "'out'"},
         Broken{"unknown type", [](ModelDescription& m) { m.outputs[0].type = 77; }, "'out'"},
         Broken{"nameless", [](ModelDescription& m) { m.inputs[0].name.clear(); }, "name"},
@@ -146,11 +145,10 @@ INSTANTIATE_TEST_SUITE_P(
                  m.jobs[0].streams[0] = one_transfer(NPU_OP_LOAD, 2, UINT64_MAX - 10, 64);
                },
                "job 0"},
-        Broken{"region that does not exist",
-               [](ModelDescription& m) {
-                 m.jobs[1].streams[0] = one_transfer(NPU_OP_LOAD, 9, 0, 64);
-               },
-               "job 1"},
+        Broken{
+            "region that does not exist",
+            [](ModelDescription& m) { m.jobs[1].streams[0] = one_transfer(NPU_OP_LOAD, 9, 0, 64); },
+            "job 1"},
         Broken{"stores into constants",
                [](ModelDescription& m) {
                  m.jobs[0].streams[0] = one_transfer(NPU_OP_STORE, 0, 0, 64);

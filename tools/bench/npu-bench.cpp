@@ -44,9 +44,9 @@ class Times {
            static_cast<double>(ns_.size());
   }
   Json json() const {
-    return {{"samples", ns_.size()},       {"min_ns", ns_.front()},
-            {"p50_ns", percentile(50)},    {"p90_ns", percentile(90)},
-            {"p99_ns", percentile(99)},    {"max_ns", ns_.back()},
+    return {{"samples", ns_.size()},           {"min_ns", ns_.front()},
+            {"p50_ns", percentile(50)},        {"p90_ns", percentile(90)},
+            {"p99_ns", percentile(99)},        {"max_ns", ns_.back()},
             {"mean_ns", std::llround(mean())}, {"time_base", "host"}};
   }
 
@@ -101,15 +101,17 @@ class Bench {
 };
 
 Json document(const char* benchmark, const npu_device_info& info, Json results) {
-  return {{"schema", "npu-bench/1"}, {"benchmark", benchmark},  {"device", info.selector},
-          {"driver", info.driver},   {"target", info.name},     {"version", NPU_VERSION},
+  return {{"schema", "npu-bench/1"}, {"benchmark", benchmark}, {"device", info.selector},
+          {"driver", info.driver},   {"target", info.name},    {"version", NPU_VERSION},
           {"results", results}};
 }
 
 void finish(const Options& o, const Json& json) {
   if (!o.json.empty()) write_json(o.json, json);
 }
-bool text_wanted(const Options& o) { return o.json != "-"; }
+bool text_wanted(const Options& o) {
+  return o.json != "-";
+}
 
 double utilization(uint64_t macs, uint64_t cycles, const npu_target& t) {
   return static_cast<double>(macs) / (static_cast<double>(t.mac_outputs) * t.mac_inputs * t.cores *
@@ -141,9 +143,10 @@ int latency(const Options& o) {
     fmt::print("  p50 {:.1f} us   p90 {:.1f} us   p99 {:.1f} us   mean {:.1f} us\n",
                times.percentile(50) / 1e3, times.percentile(90) / 1e3, times.percentile(99) / 1e3,
                times.mean() / 1e3);
-    fmt::print("  per job: {:.3f} doorbells, {:.3f} interrupts, {:.3f} register writes, "
-               "{:.3f} register reads\n",
-               doorbells, interrupts, writes, reads);
+    fmt::print(
+        "  per job: {:.3f} doorbells, {:.3f} interrupts, {:.3f} register writes, "
+        "{:.3f} register reads\n",
+        doorbells, interrupts, writes, reads);
   }
   Json result = {{"name", "empty_job"}};
   result.update(times.json());
@@ -164,8 +167,8 @@ int bandwidth(const Options& o) {
   if (text_wanted(o)) {
     fmt::print("{} MiB between SRAM and memory on {} ({})\n", o.mib, info.selector, info.name);
   }
-  for (Transfer transfer : {Transfer::kCardRead, Transfer::kCardWrite, Transfer::kHostRead,
-                            Transfer::kHostWrite}) {
+  for (Transfer transfer :
+       {Transfer::kCardRead, Transfer::kCardWrite, Transfer::kHostRead, Transfer::kHostWrite}) {
     Bench bench(device, umd::write_model(transfer_workload(target, transfer, bytes)));
     const Times times = bench.repeat(1, o.count != 0 ? o.count : 5);
     const npu_run_report report = bench.report();
@@ -216,16 +219,16 @@ int layer(const Options& o, const char* benchmark, const std::vector<Shape>& sha
       compute_ns = Bench(functional, file).repeat(1, count).percentile(50);
     }
     const double gmacs = double(shape.macs()) / double(compute_ns);
-    Json result = {{"name", shape.name()},
-                   {"macs", shape.macs()},
-                   {"cycles", valid_or_null(valid, report.cycles)},
-                   {"mac_cycles", valid_or_null(valid, report.mac_cycles)},
-                   {"mac_utilization",
-                    valid_or_null(valid, utilization(shape.macs(), report.cycles, target))},
-                   {"modelled_ns", valid_or_null(valid, report.modelled_ns)},
-                   {"host_ns", full.percentile(50)},
-                   {"host_function_only_ns", valid_or_null(sim, compute_ns)},
-                   {"host_macs_per_second", gmacs * 1e9}};
+    Json result = {
+        {"name", shape.name()},
+        {"macs", shape.macs()},
+        {"cycles", valid_or_null(valid, report.cycles)},
+        {"mac_cycles", valid_or_null(valid, report.mac_cycles)},
+        {"mac_utilization", valid_or_null(valid, utilization(shape.macs(), report.cycles, target))},
+        {"modelled_ns", valid_or_null(valid, report.modelled_ns)},
+        {"host_ns", full.percentile(50)},
+        {"host_function_only_ns", valid_or_null(sim, compute_ns)},
+        {"host_macs_per_second", gmacs * 1e9}};
     if (text_wanted(o)) {
       fmt::print("{} on {} ({})\n", shape.name(), info.selector, info.name);
       if (valid) {
@@ -233,10 +236,11 @@ int layer(const Options& o, const char* benchmark, const std::vector<Shape>& sha
                    double(report.modelled_ns) / 1e3,
                    100 * utilization(shape.macs(), report.cycles, target));
       }
-      fmt::print("  host      {:.3f} ms{}, {:.1f} GMAC/s\n", double(compute_ns) / 1e6,
-                 sim ? fmt::format(" ({:.3f} ms with modelled time)", double(full.percentile(50)) / 1e6)
-                     : "",
-                 gmacs);
+      fmt::print(
+          "  host      {:.3f} ms{}, {:.1f} GMAC/s\n", double(compute_ns) / 1e6,
+          sim ? fmt::format(" ({:.3f} ms with modelled time)", double(full.percentile(50)) / 1e6)
+              : "",
+          gmacs);
     }
     if (!o.versus.empty()) {
       if constexpr (std::is_same_v<Shape, Gemm>) {
@@ -260,9 +264,9 @@ int layer(const Options& o, const char* benchmark, const std::vector<Shape>& sha
 
 void require_onednn(const Options& o, bool available) {
   if (o.versus.empty() || (o.versus == "onednn" && available)) return;
-  throw ToolError(kExitUnsupported,
-                  fmt::format("--vs {} is not available for this benchmark; gemm has --vs onednn",
-                              o.versus));
+  throw ToolError(
+      kExitUnsupported,
+      fmt::format("--vs {} is not available for this benchmark; gemm has --vs onednn", o.versus));
 }
 
 int gemm(const Options& o) {
@@ -278,7 +282,8 @@ int conv(const Options& o) {
       {64, 64, 56, 3, 1, 1}, {64, 256, 56, 1, 1, 0}, {512, 512, 7, 3, 1, 1}, {3, 64, 112, 7, 2, 3}};
   if (!o.conv.empty()) {
     shapes = {{o.conv[0], o.conv[1], o.conv[2], o.conv[3], o.conv[4], o.conv[5]}};
-    if (shapes[0].size + 2 * shapes[0].pad < shapes[0].kernel || shapes[0].pad >= shapes[0].kernel) {
+    if (shapes[0].size + 2 * shapes[0].pad < shapes[0].kernel ||
+        shapes[0].pad >= shapes[0].kernel) {
       throw ToolError(kExitUsage, "the kernel does not fit the padded input");
     }
   }
@@ -355,7 +360,8 @@ int main_of(int argc, char** argv) {
       ->check(CLI::Range(1u, 65535u));
   CLI::App* conv_command = app.add_subcommand("conv", "Convolutions");
   conv_command
-      ->add_option("--shape", o.conv, "Only this one: channels in and out, size, kernel, stride, pad")
+      ->add_option("--shape", o.conv,
+                   "Only this one: channels in and out, size, kernel, stride, pad")
       ->type_name("IC OC SIZE KERNEL STRIDE PAD")
       ->expected(6)
       ->check(CLI::Range(0u, 65535u));
@@ -365,7 +371,8 @@ int main_of(int argc, char** argv) {
     if (*conv_command && !o.conv.empty()) {
       for (size_t i = 0; i < 5; i++) {
         if (o.conv[i] == 0 || (i >= 3 && o.conv[i] > 255)) {
-          throw ToolError(kExitUsage, "--shape: sizes are at least 1, kernel and stride at most 255");
+          throw ToolError(kExitUsage,
+                          "--shape: sizes are at least 1, kernel and stride at most 255");
         }
       }
     }
@@ -380,4 +387,6 @@ int main_of(int argc, char** argv) {
 }  // namespace
 }  // namespace npu::tools
 
-int main(int argc, char** argv) { return npu::tools::main_of(argc, argv); }
+int main(int argc, char** argv) {
+  return npu::tools::main_of(argc, argv);
+}

@@ -57,7 +57,8 @@ int64_t onednn_gemm_ns(const Gemm& g, unsigned repetitions) {
                             0.0f, c.data(), g.n, &offset);
     const auto end = std::chrono::steady_clock::now();
     if (status != 0) throw ToolError(kExitFailure, "oneDNN refuses the GEMM");
-    if (i > 0) times.push_back(std::chrono::nanoseconds(end - start).count());  // the first warms up
+    if (i > 0)
+      times.push_back(std::chrono::nanoseconds(end - start).count());  // the first warms up
   }
   std::ranges::sort(times);
   return times[times.size() / 2];

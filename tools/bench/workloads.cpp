@@ -92,7 +92,9 @@ uint8_t requantized(int32_t sum, uint64_t terms) {
 
 }  // namespace
 
-std::string Gemm::name() const { return fmt::format("gemm_{}x{}x{}", m, n, k); }
+std::string Gemm::name() const {
+  return fmt::format("gemm_{}x{}x{}", m, n, k);
+}
 std::string Conv::name() const {
   return fmt::format("conv_ic{}oc{}ih{}k{}s{}p{}", in_c, out_c, size, kernel, stride, pad);
 }
@@ -115,10 +117,14 @@ ModelDescription empty_workload(const npu_target& target) {
 
 const char* transfer_name(Transfer transfer) {
   switch (transfer) {
-    case Transfer::kCardRead: return "card_read";
-    case Transfer::kCardWrite: return "card_write";
-    case Transfer::kHostRead: return "host_read";
-    default: return "host_write";
+    case Transfer::kCardRead:
+      return "card_read";
+    case Transfer::kCardWrite:
+      return "card_write";
+    case Transfer::kHostRead:
+      return "host_read";
+    default:
+      return "host_write";
   }
 }
 
@@ -151,14 +157,15 @@ ModelDescription gemm_workload(const npu_target& target, const Gemm& g) {
     } else if (columns > target.mac_outputs) {
       columns = std::max(target.mac_outputs, columns / 2);
     } else {
-      throw ToolError(kExitUnsupported,
-                      fmt::format("{}: k is too large for {} bytes of SRAM: this benchmark does not "
-                                  "split k",
-                                  g.name(), target.sram_bytes));
+      throw ToolError(
+          kExitUnsupported,
+          fmt::format("{}: k is too large for {} bytes of SRAM: this benchmark does not "
+                      "split k",
+                      g.name(), target.sram_bytes));
     }
   }
-  ModelDescription model = one_layer(target, g.name(), "MatMul", uint64_t{g.m} * g.k,
-                                     uint64_t{g.m} * g.n, g.macs());
+  ModelDescription model =
+      one_layer(target, g.name(), "MatMul", uint64_t{g.m} * g.k, uint64_t{g.m} * g.n, g.macs());
   model.constants = random_weights(uint64_t{g.n} * g.k);
   const uint32_t b_at = aligned(uint64_t{rows} * g.k), b_bytes = aligned(uint64_t{columns} * g.k);
   const uint32_t out_at = b_at + 2 * b_bytes, out_bytes = aligned(uint64_t{rows} * columns);
@@ -189,8 +196,8 @@ ModelDescription gemm_workload(const npu_target& target, const Gemm& g) {
       mac.weight_stride = g.k;
       mac.weight_bytes = c * g.k;
       const uint32_t computed = builder.append(mac);
-      npu_command_dma store = block(NPU_OP_STORE, kOut, uint64_t{row} * g.n + column,
-                                    out_at + slot * out_bytes, c);
+      npu_command_dma store =
+          block(NPU_OP_STORE, kOut, uint64_t{row} * g.n + column, out_at + slot * out_bytes, c);
       store.size[1] = r;
       store.external_stride[1] = g.n;
       store.sram_stride[1] = c;
@@ -206,7 +213,8 @@ ModelDescription gemm_workload(const npu_target& target, const Gemm& g) {
 // channels.
 ModelDescription conv_workload(const npu_target& target, const Conv& s) {
   const uint32_t out = s.out_size();
-  const uint64_t in_bytes = uint64_t{s.size} * s.size * s.in_c, filter = uint64_t{s.kernel} * s.kernel * s.in_c;
+  const uint64_t in_bytes = uint64_t{s.size} * s.size * s.in_c,
+                 filter = uint64_t{s.kernel} * s.kernel * s.in_c;
   uint32_t channels = std::min(s.out_c, 4 * target.mac_outputs);
   const auto need = [&] {
     return uint64_t{aligned(in_bytes)} + 2ull * aligned(channels * filter) +
@@ -289,11 +297,13 @@ unsigned check_conv(const Conv& s, const ModelDescription& model, std::span<cons
     int32_t sum = 0;
     for (uint32_t ky = 0; ky < s.kernel; ky++) {
       for (uint32_t kx = 0; kx < s.kernel; kx++) {
-        const int64_t iy = int64_t(y * s.stride + ky) - s.pad, ix = int64_t(x * s.stride + kx) - s.pad;
+        const int64_t iy = int64_t(y * s.stride + ky) - s.pad,
+                      ix = int64_t(x * s.stride + kx) - s.pad;
         if (iy < 0 || ix < 0 || iy >= s.size || ix >= s.size) continue;  // zero point 0
         for (uint32_t c = 0; c < s.in_c; c++) {
-          sum += input[(uint64_t(iy) * s.size + uint64_t(ix)) * s.in_c + c] *
-                 static_cast<int8_t>(model.constants[o * filter + (ky * s.kernel + kx) * s.in_c + c]);
+          sum +=
+              input[(uint64_t(iy) * s.size + uint64_t(ix)) * s.in_c + c] *
+              static_cast<int8_t>(model.constants[o * filter + (ky * s.kernel + kx) * s.in_c + c]);
         }
       }
     }

@@ -28,30 +28,41 @@ const npu_target& preset(const std::string& name) {
   if (target != nullptr) return *target;
   std::string names;
   for (const npu_target& t : arch::all_targets()) names += std::string(" ") + t.name;
-  throw ToolError(kExitUsage, "no target '" + name + "'; there are:" + names +
-                                  ", or the name of a JSON file");
+  throw ToolError(kExitUsage,
+                  "no target '" + name + "'; there are:" + names + ", or the name of a JSON file");
 }
 
 }  // namespace
 
 ExitCode exit_code_of(npu_result result) {
   switch (result) {
-    case NPU_OK: return kExitOk;
-    case NPU_ERROR_UNSUPPORTED: return kExitUnsupported;
-    case NPU_ERROR_BAD_MODEL: return kExitBadInput;
-    case NPU_ERROR_WRONG_TARGET: return kExitWrongTarget;
-    case NPU_ERROR_PERMISSION: return kExitPermission;
-    case NPU_ERROR_NO_DEVICE: return kExitNoDevice;
-    case NPU_ERROR_VERSION: return kExitVersion;
-    case NPU_ERROR_TIMEOUT: return kExitTimeout;
+    case NPU_OK:
+      return kExitOk;
+    case NPU_ERROR_UNSUPPORTED:
+      return kExitUnsupported;
+    case NPU_ERROR_BAD_MODEL:
+      return kExitBadInput;
+    case NPU_ERROR_WRONG_TARGET:
+      return kExitWrongTarget;
+    case NPU_ERROR_PERMISSION:
+      return kExitPermission;
+    case NPU_ERROR_NO_DEVICE:
+      return kExitNoDevice;
+    case NPU_ERROR_VERSION:
+      return kExitVersion;
+    case NPU_ERROR_TIMEOUT:
+      return kExitTimeout;
     case NPU_ERROR_JOB_FAULT:
     case NPU_ERROR_JOB_HUNG:
     case NPU_ERROR_QUEUE_POISONED:
     case NPU_ERROR_JOB_ABORTED:
-    case NPU_ERROR_VICTIM: return kExitJob;
+    case NPU_ERROR_VICTIM:
+      return kExitJob;
     case NPU_ERROR_DEVICE_RESET:
-    case NPU_ERROR_DEVICE_GONE: return kExitDevice;
-    default: return kExitFailure;
+    case NPU_ERROR_DEVICE_GONE:
+      return kExitDevice;
+    default:
+      return kExitFailure;
   }
 }
 

@@ -11,7 +11,8 @@ namespace npu::tools {
 namespace {
 
 std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return toupper(c); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return toupper(c); });
   return text;
 }
 
@@ -37,7 +38,9 @@ std::vector<const CLI::App*> subcommands(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-bool is_shown(const CLI::Option& option) { return !option.get_group().empty(); }
+bool is_shown(const CLI::Option& option) {
+  return !option.get_group().empty();
+}
 
 // "--device TEXT", "--json, -j FILE"
 std::string option_heading(const CLI::Option& option) {
@@ -88,7 +91,8 @@ std::string manual_page(const CLI::App& app,
   const std::string name = app.get_name();
   std::string first_line = app.get_description();
   first_line = first_line.substr(0, first_line.find('\n'));
-  std::string out = ".\\\" SPDX-License-Identifier: MIT\n.\\\" Generated from the program's description.\n";
+  std::string out =
+      ".\\\" SPDX-License-Identifier: MIT\n.\\\" Generated from the program's description.\n";
   out += ".TH " + upper(name) + " 1 \"\" \"npu " NPU_VERSION "\" \"NPU tools\"\n";
   out += ".SH NAME\n" + escaped(name + " - " + first_line) + "\n";
   out += ".SH SYNOPSIS\n";
@@ -97,7 +101,8 @@ std::string manual_page(const CLI::App& app,
     out += ".B " + escaped(name) + "\n" + escaped(synopsis(app)) + "\n";
   }
   for (const CLI::App* sub : subs) {
-    out += ".br\n.B " + escaped(name + " " + sub->get_name()) + "\n" + escaped(synopsis(*sub)) + "\n";
+    out +=
+        ".br\n.B " + escaped(name + " " + sub->get_name()) + "\n" + escaped(synopsis(*sub)) + "\n";
   }
   out += ".SH DESCRIPTION\n" + escaped(app.get_description()) + "\n";
   out += ".SH OPTIONS\n";
@@ -117,7 +122,8 @@ std::string manual_page(const CLI::App& app,
     out += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(code.code), escaped(code.text));
   }
   out += ".SH ENVIRONMENT\n.TP\n.B NPU_DEVICE\n" +
-         escaped("device to use when --device is not given: index, PCI address, node, or sim") + "\n";
+         escaped("device to use when --device is not given: index, PCI address, node, or sim") +
+         "\n";
   return out;
 }
 
@@ -139,8 +145,8 @@ std::string bash_completion(const CLI::App& app) {
     }
     out += "\tesac\n";
   }
-  out += "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -o default -F " + function +
-         " " + name + "\n";
+  out += "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\ncomplete -o default -F " +
+         function + " " + name + "\n";
   return out;
 }
 

@@ -29,7 +29,9 @@ void on_interrupt(int signal_number) {
 
 }  // namespace
 
-bool interrupted() { return interrupt_seen != 0; }
+bool interrupted() {
+  return interrupt_seen != 0;
+}
 
 void stop_if_interrupted() {
   if (interrupted()) throw ToolError(kExitInterrupted, "interrupted");

@@ -25,8 +25,8 @@ struct TypeRow {
 };
 
 constexpr TypeRow kTypes[] = {
-    {NPU_ELEMENT_INT8, "int8", 1, "|i1", 3},   {NPU_ELEMENT_UINT8, "uint8", 1, "|u1", 2},
-    {NPU_ELEMENT_INT16, "int16", 2, "<i2", 5}, {NPU_ELEMENT_INT32, "int32", 4, "<i4", 6},
+    {NPU_ELEMENT_INT8, "int8", 1, "|i1", 3},     {NPU_ELEMENT_UINT8, "uint8", 1, "|u1", 2},
+    {NPU_ELEMENT_INT16, "int16", 2, "<i2", 5},   {NPU_ELEMENT_INT32, "int32", 4, "<i4", 6},
     {NPU_ELEMENT_FP16, "float16", 2, "<f2", 10}, {NPU_ELEMENT_FP32, "float32", 4, "<f4", 1},
 };
 
@@ -180,7 +180,8 @@ std::vector<std::byte> read_file(const std::string& path) {
 }
 
 Tensor parse_npy(std::span<const std::byte> data, const std::string& name) {
-  if (data.size() < kNpyMagicBytes + 2 || std::memcmp(data.data(), kNpyMagic, kNpyMagicBytes) != 0) {
+  if (data.size() < kNpyMagicBytes + 2 ||
+      std::memcmp(data.data(), kNpyMagic, kNpyMagicBytes) != 0) {
     bad(name, "this is not a .npy file");
   }
   const auto version = static_cast<unsigned>(data[kNpyMagicBytes]);
@@ -193,8 +194,8 @@ Tensor parse_npy(std::span<const std::byte> data, const std::string& name) {
     length |= static_cast<size_t>(data[kNpyMagicBytes + 2 + i]) << (8 * i);
   }
   if (length > data.size() - start) bad(name, "the file is cut off in its header");
-  const NpyHeader header(
-      std::string(reinterpret_cast<const char*>(data.data()) + start, length), name);
+  const NpyHeader header(std::string(reinterpret_cast<const char*>(data.data()) + start, length),
+                         name);
 
   Tensor tensor;
   const TypeRow* type = nullptr;

@@ -25,7 +25,9 @@ struct Options {
   std::string json;
 };
 
-const char* text_of(const flatbuffers::String* text) { return text != nullptr ? text->c_str() : ""; }
+const char* text_of(const flatbuffers::String* text) {
+  return text != nullptr ? text->c_str() : "";
+}
 
 std::string operator_name(const format::Model& model, uint32_t index) {
   if (index >= model.operators()->size()) return fmt::format("operator {}", index);
@@ -35,7 +37,8 @@ std::string operator_name(const format::Model& model, uint32_t index) {
 std::string quantization_text(const format::Tensor& tensor) {
   const format::Quantization* q = tensor.quantization();
   if (q == nullptr || q->scale() == nullptr || q->scale()->size() == 0) return "";
-  if (q->scale()->size() > 1) return fmt::format("{} scales on axis {}", q->scale()->size(), q->axis());
+  if (q->scale()->size() > 1)
+    return fmt::format("{} scales on axis {}", q->scale()->size(), q->axis());
   return fmt::format("scale {} zero {}", q->scale()->Get(0), q->zero_point()->Get(0));
 }
 
@@ -79,8 +82,8 @@ void print_header(const ModelFile& file) {
 }
 
 void print_tensors(const ModelFile& file) {
-  fmt::print("\n{:<8} {:<6} {:<28} {:<24} {:>10}  {}\n", "tensor", "region", "name", "type", "bytes",
-             "quantization");
+  fmt::print("\n{:<8} {:<6} {:<28} {:<24} {:>10}  {}\n", "tensor", "region", "name", "type",
+             "bytes", "quantization");
   for (unsigned i = 0; i < file.tensor_count(); i++) {
     const format::Tensor& t = file.tensor(i);
     fmt::print("{:<8} {:<6} {:<28} {:<24} {:>10}  {}\n", file.is_output(i) ? "output" : "input",
@@ -155,10 +158,10 @@ Json to_json(const ModelFile& file, bool disassemble) {
     Json streams = Json::array();
     for (unsigned core = 0; core < job->streams()->size(); core++) {
       const Commands commands(file, *job, core);
-      Json stream = {{"offset", job->streams()->Get(core)->offset()},
-                     {"bytes", job->streams()->Get(core)->bytes()},
-                     {"problem", commands.problem().empty() ? Json(nullptr)
-                                                            : Json(commands.problem())}};
+      Json stream = {
+          {"offset", job->streams()->Get(core)->offset()},
+          {"bytes", job->streams()->Get(core)->bytes()},
+          {"problem", commands.problem().empty() ? Json(nullptr) : Json(commands.problem())}};
       if (disassemble) {
         Json list = Json::array();
         for (const arch::Command& command : commands.list()) {
@@ -232,4 +235,6 @@ int main_of(int argc, char** argv) {
 }  // namespace
 }  // namespace npu::tools
 
-int main(int argc, char** argv) { return npu::tools::main_of(argc, argv); }
+int main(int argc, char** argv) {
+  return npu::tools::main_of(argc, argv);
+}

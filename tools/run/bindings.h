@@ -51,9 +51,9 @@ class TensorSet {
 
 // Where two values of a tensor differ.
 struct Difference {
-  uint64_t count = 0;   // elements
+  uint64_t count = 0;  // elements
   uint64_t total = 0;
-  uint64_t first = 0;   // element index
+  uint64_t first = 0;  // element index
 };
 Difference compare(const npu_tensor_info& tensor, std::span<const std::byte> got,
                    std::span<const std::byte> expected);

@@ -53,9 +53,14 @@ Json trace(const Network& network, const std::vector<Record>& records, uint32_t 
   for (const Record& record : records) {
     const npu_command_report& c = record.command;
     if (!std::exchange(tracks[{c.core, c.engine}], true)) {
-      events.push_back({{"ph", "M"}, {"name", "process_name"}, {"pid", c.core},
+      events.push_back({{"ph", "M"},
+                        {"name", "process_name"},
+                        {"pid", c.core},
                         {"args", {{"name", fmt::format("core {}", c.core)}}}});
-      events.push_back({{"ph", "M"}, {"name", "thread_name"}, {"pid", c.core}, {"tid", c.engine},
+      events.push_back({{"ph", "M"},
+                        {"name", "thread_name"},
+                        {"pid", c.core},
+                        {"tid", c.engine},
                         {"args", {{"name", arch::engine_name(c.engine)}}}});
     }
     events.push_back({{"ph", "X"},

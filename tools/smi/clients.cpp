@@ -26,7 +26,8 @@ std::optional<uint64_t> number(std::string_view text) {
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
   if (parsed.ec != std::errc()) return std::nullopt;
   // Memory comes as "4096", "4 KiB" or "1 MiB".
-  const std::string_view unit(parsed.ptr, static_cast<size_t>(text.data() + text.size() - parsed.ptr));
+  const std::string_view unit(parsed.ptr,
+                              static_cast<size_t>(text.data() + text.size() - parsed.ptr));
   if (unit.find("KiB") != unit.npos) value <<= 10;
   if (unit.find("MiB") != unit.npos) value <<= 20;
   if (unit.find("GiB") != unit.npos) value <<= 30;
@@ -67,11 +68,12 @@ bool parse_fdinfo(const std::string& text, Client& client) {
       client.busy_ns = number(value);
     } else if (key == "drm-cycles-npu") {
       client.cycles = number(value);
-    } else if (key.starts_with("drm-total-") || key.starts_with("drm-memory-")) {
-      const std::string region = key.substr(key.find('-', 4) + 1);
-      add(region == "card" || region.starts_with("vram") ? client.card_memory_bytes
-                                                         : client.host_memory_bytes,
-          number(value));
+    } else if (key.starts_with("drm-total-")) {
+      const std::string region = key.substr(std::string("drm-total-").size());
+      add(client.memory_bytes, number(value));
+      if (region == "card" || region.starts_with("vram")) {
+        add(client.card_memory_bytes, number(value));
+      }
     }
   }
   return ours;

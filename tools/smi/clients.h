@@ -17,10 +17,10 @@ struct Client {
   std::string name;  // of the process
   std::string bdf;   // of the device
   uint64_t id = 0;
-  std::optional<uint64_t> busy_ns;  // of the card's engine, since the file was opened
-  std::optional<uint64_t> cycles;   // modelled
-  std::optional<uint64_t> card_memory_bytes;
-  std::optional<uint64_t> host_memory_bytes;
+  std::optional<uint64_t> busy_ns;            // of the card's engine, since the file was opened
+  std::optional<uint64_t> cycles;             // modelled
+  std::optional<uint64_t> memory_bytes;       // of all its buffers
+  std::optional<uint64_t> card_memory_bytes;  // of those in card memory
 };
 
 // Clients of driver "npu" that the caller may see, each once, by device and pid.

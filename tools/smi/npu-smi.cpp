@@ -30,9 +30,8 @@ struct Options {
 void pause(std::chrono::milliseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
   while (!interrupted() && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(
-        std::min<std::chrono::nanoseconds>(std::chrono::milliseconds(50),
-                                           end - std::chrono::steady_clock::now()));
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(
+        std::chrono::milliseconds(50), end - std::chrono::steady_clock::now()));
   }
 }
 
@@ -143,14 +142,15 @@ class Smi {
 };
 
 int main_of(int argc, char** argv) {
-  Program program("npu-smi",
-                  "show the NPU cards of this machine and who uses them\n\n"
-                  "Without a command: a table of cards and processes. Power, temperature, clock and "
-                  "energy are modelled.",
-                  {{"npu-smi", "cards and processes"},
-                   {"npu-smi list", "devices that can be selected, simulators included"},
-                   {"npu-smi stats --watch 1000 --count 10 --json", "ten samples as JSON lines"},
-                   {"npu-smi --json", "everything, for programs"}});
+  Program program(
+      "npu-smi",
+      "show the NPU cards of this machine and who uses them\n\n"
+      "Without a command: a table of cards and processes. Power, temperature, clock and "
+      "energy are modelled.",
+      {{"npu-smi", "cards and processes"},
+       {"npu-smi list", "devices that can be selected, simulators included"},
+       {"npu-smi stats --watch 1000 --count 10 --json", "ten samples as JSON lines"},
+       {"npu-smi --json", "everything, for programs"}});
   CLI::App& app = program.app();
   Options options;
   app.require_subcommand(0, 1);
@@ -184,4 +184,6 @@ int main_of(int argc, char** argv) {
 }  // namespace
 }  // namespace npu::tools
 
-int main(int argc, char** argv) { return npu::tools::main_of(argc, argv); }
+int main(int argc, char** argv) {
+  return npu::tools::main_of(argc, argv);
+}

@@ -20,9 +20,13 @@ std::string shown(const std::optional<T>& value, F&& format) {
   return value ? std::string(format(*value)) : "-";
 }
 
-std::string mib(uint64_t bytes) { return fmt::format("{}", (bytes + (1u << 19)) >> 20); }
+std::string mib(uint64_t bytes) {
+  return fmt::format("{}", (bytes + (1u << 19)) >> 20);
+}
 
-std::string rule(char c) { return "+" + std::string(kWidth - 2, c) + "+\n"; }
+std::string rule(char c) {
+  return "+" + std::string(kWidth - 2, c) + "+\n";
+}
 
 std::string row(const std::string& text) {
   return fmt::format("| {:<{}} |\n", cut(text, kWidth - 4), kWidth - 4);
@@ -33,9 +37,9 @@ std::string columns(const std::string& a, const std::string& b, const std::strin
 }
 
 std::string process_row(const std::string& npu, const std::string& pid, const std::string& name,
-                        const std::string& busy, const std::string& card, const std::string& host) {
-  return fmt::format("| {:<5} {:>8}  {:<23} {:>12} {:>11} {:>11} |\n", npu, pid, cut(name, 23), busy,
-                     card, host);
+                        const std::string& busy, const std::string& card, const std::string& all) {
+  return fmt::format("| {:<5} {:>8}  {:<23} {:>12} {:>11} {:>11} |\n", npu, pid, cut(name, 23),
+                     busy, card, all);
 }
 
 std::string device_of(const Snapshot& snapshot, const std::string& bdf) {
@@ -53,7 +57,7 @@ std::string process_lines(const Snapshot& snapshot) {
     out += process_row(
         npu, std::to_string(client.pid), client.name,
         shown(client.busy_ns, [](uint64_t v) { return fmt::format("{:.1f}", double(v) / 1e6); }),
-        shown(client.card_memory_bytes, mib), shown(client.host_memory_bytes, mib));
+        shown(client.card_memory_bytes, mib), shown(client.memory_bytes, mib));
   }
   return out;
 }
@@ -77,7 +81,8 @@ Json device_json(const DeviceSnapshot& device) {
       {"node", info.node[0] != '\0' ? Json(info.node) : Json(nullptr)},
       {"bdf", info.bdf[0] != '\0' ? Json(info.bdf) : Json(nullptr)},
       {"driver", info.driver},
-      {"driver_version", info.driver_version[0] != '\0' ? Json(info.driver_version) : Json(nullptr)},
+      {"driver_version",
+       info.driver_version[0] != '\0' ? Json(info.driver_version) : Json(nullptr)},
       {"simulated", info.node[0] == '\0'},
       {"status", status_of(device)},
       {"status_text", info.open_text[0] != '\0' ? Json(info.open_text) : Json(nullptr)},
@@ -97,12 +102,9 @@ Json device_json(const DeviceSnapshot& device) {
   const auto telemetry = [&](auto member, auto scale) {
     return t ? Json(static_cast<double>((*t).*member) * scale) : Json(nullptr);
   };
-  const auto telemetry_number = [&](auto member) {
-    return t ? Json((*t).*member) : Json(nullptr);
-  };
+  const auto telemetry_number = [&](auto member) { return t ? Json((*t).*member) : Json(nullptr); };
   json["power_w"] = telemetry(&npu_telemetry::power_mw, 1e-3);
-  json["temperature_c"] =
-      t ? Json(static_cast<int32_t>(t->temperature_mc) * 1e-3) : Json(nullptr);
+  json["temperature_c"] = t ? Json(static_cast<int32_t>(t->temperature_mc) * 1e-3) : Json(nullptr);
   json["clock_mhz"] = telemetry_number(&npu_telemetry::clock_mhz);
   json["throttles"] = telemetry_number(&npu_telemetry::throttles);
   json["energy_j"] = telemetry(&npu_telemetry::energy_nj, 1e-9);
@@ -146,8 +148,8 @@ Json to_json(const Snapshot& snapshot) {
                          {"client_id", client.id},
                          {"busy_ns", json_of(client.busy_ns)},
                          {"cycles", json_of(client.cycles)},
-                         {"card_memory_bytes", json_of(client.card_memory_bytes)},
-                         {"host_memory_bytes", json_of(client.host_memory_bytes)}});
+                         {"memory_bytes", json_of(client.memory_bytes)},
+                         {"card_memory_bytes", json_of(client.card_memory_bytes)}});
   }
   return {{"schema", kSmiSchema},
           {"host_time", snapshot.host_time},
@@ -169,19 +171,22 @@ std::string show_table(const Snapshot& snapshot, const std::string& version) {
     const auto& t = device.telemetry;
     const auto& c = device.counters;
     const std::string index = info.index == UINT32_MAX ? "sim" : std::to_string(info.index);
-    out += columns(fmt::format("{:<4} {:<16} {}", index, text_or(info.name, "-"), status_of(device)),
-                   text_or(info.bdf, "-"),
-                   fmt::format("{:<5} {}",
-                               shown(device.utilization,
-                                     [](double v) { return fmt::format("{:.0f}%", v * 100); }),
-                               shown(c, [](auto& v) { return std::to_string(v.jobs); })));
+    out += columns(
+        fmt::format("{:<4} {:<16} {}", index, text_or(info.name, "-"), status_of(device)),
+        text_or(info.bdf, "-"),
+        fmt::format(
+            "{:<5} {}",
+            shown(device.utilization, [](double v) { return fmt::format("{:.0f}%", v * 100); }),
+            shown(c, [](auto& v) { return std::to_string(v.jobs); })));
     out += columns(
         fmt::format(
             "     {:<6} {:<8} {}",
-            shown(t, [](auto& v) { return fmt::format("{:.0f}C", int32_t(v.temperature_mc) * 1e-3); }),
+            shown(t,
+                  [](auto& v) { return fmt::format("{:.0f}C", int32_t(v.temperature_mc) * 1e-3); }),
             shown(t, [](auto& v) { return fmt::format("{:.1f}W", v.power_mw * 1e-3); }),
             shown(t, [](auto& v) { return fmt::format("{}MHz", v.clock_mhz); })),
-        shown(t, [](auto& v) { return mib(v.card_memory_used) + " / " + mib(v.card_memory_total); }),
+        shown(t,
+              [](auto& v) { return mib(v.card_memory_used) + " / " + mib(v.card_memory_total); }),
         fmt::format("{:<7} {}", shown(c, [](auto& v) { return std::to_string(v.queues); }),
                     shown(c, [](auto& v) { return std::to_string(v.faults); })));
     out += rule('-');
@@ -190,7 +195,7 @@ std::string show_table(const Snapshot& snapshot, const std::string& version) {
     if (device.info.open_text[0] != '\0') out += row(device.info.open_text);
   }
   const std::string processes = process_lines(snapshot);
-  out += process_row("NPU", "PID", "Process", "Busy (ms)", "Card (MiB)", "Host (MiB)");
+  out += process_row("NPU", "PID", "Process", "Busy (ms)", "Card (MiB)", "All (MiB)");
   out += rule('=');
   out += processes.empty() ? row("no process uses an NPU") : processes;
   out += rule('-');
@@ -199,8 +204,8 @@ std::string show_table(const Snapshot& snapshot, const std::string& version) {
 }
 
 std::string show_list(const Snapshot& snapshot) {
-  std::string out = fmt::format("{:<10} {:<14} {:<18} {:<10} {:<10} {}\n", "SELECTOR", "BUS", "NODE",
-                                "NAME", "STATUS", "CARD");
+  std::string out = fmt::format("{:<10} {:<14} {:<18} {:<10} {:<10} {}\n", "SELECTOR", "BUS",
+                                "NODE", "NAME", "STATUS", "CARD");
   for (const DeviceSnapshot& device : snapshot.devices) {
     const npu_device_info& info = device.info;
     const npu_target target = target_of(info);
@@ -235,8 +240,7 @@ std::string show_info(const Snapshot& snapshot) {
 }
 
 std::string show_processes(const Snapshot& snapshot) {
-  std::string out =
-      process_row("NPU", "PID", "Process", "Busy (ms)", "Card (MiB)", "Host (MiB)");
+  std::string out = process_row("NPU", "PID", "Process", "Busy (ms)", "Card (MiB)", "All (MiB)");
   return out + process_lines(snapshot);
 }
 

@@ -34,7 +34,9 @@ std::optional<T> optional_of(Result<T> result) {
   return std::move(result).value();
 }
 
-bool is_kernel_device(const npu_device_info& info) { return info.node[0] != '\0'; }
+bool is_kernel_device(const npu_device_info& info) {
+  return info.node[0] != '\0';
+}
 
 }  // namespace
 
@@ -96,12 +98,18 @@ Snapshot Sampler::sample() {
 
 std::string status_of(const DeviceSnapshot& device) {
   switch (device.info.open_status) {
-    case NPU_OK: return "ok";
-    case NPU_ERROR_PERMISSION: return "permission";
-    case NPU_ERROR_VERSION: return "version";
-    case NPU_ERROR_DEVICE_GONE: return "gone";
-    case NPU_ERROR_DEVICE_RESET: return "lost";
-    default: return "error";
+    case NPU_OK:
+      return "ok";
+    case NPU_ERROR_PERMISSION:
+      return "permission";
+    case NPU_ERROR_VERSION:
+      return "version";
+    case NPU_ERROR_DEVICE_GONE:
+      return "gone";
+    case NPU_ERROR_DEVICE_RESET:
+      return "lost";
+    default:
+      return "error";
   }
 }
 

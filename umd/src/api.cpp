@@ -85,7 +85,9 @@ void end(T* object) {
 
 }  // namespace
 
-uint32_t npu_abi_version(void) { return NPU_ABI_VERSION; }
+uint32_t npu_abi_version(void) {
+  return NPU_ABI_VERSION;
+}
 
 npu_result npu_enumerate(npu_device_info* infos, uint32_t stride, uint32_t* count) {
   return guarded("npu_enumerate", [&]() -> npu_result {
@@ -127,7 +129,9 @@ npu_result npu_device_open(const char* selector, const npu_open_desc* desc, npu_
   });
 }
 
-void npu_device_close(npu_device* device) { end(device); }
+void npu_device_close(npu_device* device) {
+  end(device);
+}
 
 npu_result npu_device_query(npu_device* device, npu_query what, void* out) {
   return guarded("npu_device_query", [&]() -> npu_result {
@@ -200,8 +204,7 @@ npu_result npu_device_query(npu_device* device, npu_query what, void* out) {
   });
 }
 
-npu_result npu_buffer_create(npu_device* device, const npu_buffer_desc* desc,
-                             npu_buffer** buffer) {
+npu_result npu_buffer_create(npu_device* device, const npu_buffer_desc* desc, npu_buffer** buffer) {
   return guarded("npu_buffer_create", [&]() -> npu_result {
     if (buffer == nullptr) return invalid("npu_buffer_create", kNullPointer);
     *buffer = nullptr;
@@ -225,7 +228,9 @@ npu_result npu_buffer_create(npu_device* device, const npu_buffer_desc* desc,
   });
 }
 
-void npu_buffer_destroy(npu_buffer* buffer) { end(buffer); }
+void npu_buffer_destroy(npu_buffer* buffer) {
+  end(buffer);
+}
 
 npu_result npu_buffer_map(npu_buffer* buffer, void** pointer, uint64_t* size) {
   return guarded("npu_buffer_map", [&]() -> npu_result {
@@ -240,8 +245,7 @@ npu_result npu_buffer_map(npu_buffer* buffer, void** pointer, uint64_t* size) {
   });
 }
 
-npu_result npu_buffer_sync(npu_buffer* buffer, npu_sync direction, uint64_t offset,
-                           uint64_t size) {
+npu_result npu_buffer_sync(npu_buffer* buffer, npu_sync direction, uint64_t offset, uint64_t size) {
   return guarded("npu_buffer_sync", [&]() -> npu_result {
     if (!usable(buffer)) return invalid("npu_buffer_sync", kBadObject);
     if (direction != NPU_SYNC_TO_DEVICE && direction != NPU_SYNC_FROM_DEVICE) {
@@ -289,7 +293,9 @@ npu_result npu_network_load(npu_device* device, const npu_network_desc* desc,
   });
 }
 
-void npu_network_unload(npu_network* network) { end(network); }
+void npu_network_unload(npu_network* network) {
+  end(network);
+}
 
 npu_result npu_network_query(npu_network* network, npu_network_info* info) {
   return guarded("npu_network_query", [&]() -> npu_result {
@@ -379,10 +385,10 @@ npu_result check_run(const Queue& queue, const npu_run& run, Queue::Run& out) {
     return invalid(call, "network and queue belong to different devices");
   }
   if (r.binding_count != network.tensor_count() || r.bindings == nullptr) {
-    return invalid(call, ("the network has " + std::to_string(network.tensor_count()) +
-                          " inputs and outputs, there are " + std::to_string(r.binding_count) +
-                          " bindings")
-                             .c_str());
+    return invalid(
+        call, ("the network has " + std::to_string(network.tensor_count()) +
+               " inputs and outputs, there are " + std::to_string(r.binding_count) + " bindings")
+                  .c_str());
   }
   out.network = r.network->network;
   out.flags = r.flags;
@@ -400,8 +406,7 @@ npu_result check_run(const Queue& queue, const npu_run& run, Queue::Run& out) {
                    std::to_string(binding.offset));
     }
     if (binding.offset % network.tensor_alignment() != 0) {
-      return wrong("the offset is not a multiple of " +
-                   std::to_string(network.tensor_alignment()));
+      return wrong("the offset is not a multiple of " + std::to_string(network.tensor_alignment()));
     }
     out.tensor_va[i] = memory.va() + binding.offset;
   }
@@ -428,8 +433,8 @@ npu_result check_run(const Queue& queue, const npu_run& run, Queue::Run& out) {
 
 }  // namespace
 
-npu_result npu_submit(npu_queue* queue, const npu_run* runs, uint32_t count,
-                      const npu_fence* waits, uint32_t wait_count, npu_fence* done) {
+npu_result npu_submit(npu_queue* queue, const npu_run* runs, uint32_t count, const npu_fence* waits,
+                      uint32_t wait_count, npu_fence* done) {
   return guarded("npu_submit", [&]() -> npu_result {
     if (!usable(queue)) return invalid("npu_submit", kBadObject);
     if (runs == nullptr || count == 0 || count > kMaxRuns) {
@@ -479,8 +484,8 @@ npu_result npu_fence_export(npu_device* device, npu_fence fence, int* fd) {
     if (fence.queue == 0 || fence.queue > UINT32_MAX) {
       return invalid("npu_fence_export", "this is not a fence");
     }
-    auto exported = device->device->backend().export_point(
-        {static_cast<uint32_t>(fence.queue), fence.point});
+    auto exported =
+        device->device->backend().export_point({static_cast<uint32_t>(fence.queue), fence.point});
     if (!exported.ok()) return set_last_error(exported.error());
     *fd = *exported;
     return NPU_OK;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "drm/npu_accel.h"
 #include "libnpu/npu.h"
@@ -31,9 +32,9 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual const drm_npu_caps& caps() const = 0;
-  const npu_target& target() const {
-    return *reinterpret_cast<const npu_target*>(caps().target);
-  }
+  // "1.0.0"
+  virtual std::string driver_version() const = 0;
+  const npu_target& target() const { return *reinterpret_cast<const npu_target*>(caps().target); }
 
   virtual Status telemetry(drm_npu_telemetry& out) = 0;
   virtual Status counters(drm_npu_counters& out) = 0;
@@ -78,8 +79,7 @@ class Backend {
   virtual Result<uint64_t> completed(uint32_t queue) = 0;
   // Until all points, or with `any` one, have signalled or CLOCK_MONOTONIC
   // reaches deadline_ns (error TIMEOUT). Returns the index of one signalled point.
-  virtual Result<uint32_t> wait(std::span<const Point> points, bool any,
-                                uint64_t deadline_ns) = 0;
+  virtual Result<uint32_t> wait(std::span<const Point> points, bool any, uint64_t deadline_ns) = 0;
   // A descriptor that polls readable when the point has signalled.
   virtual Result<int> export_point(Point point) = 0;
 

@@ -15,11 +15,15 @@ constexpr uint64_t kBlock = 2u << 20;
 
 // Address space of an allocation: a page more, so that running over its end
 // faults instead of reaching a neighbour.
-uint64_t reserved_size(const Allocation& allocation) { return allocation.size + kPage; }
+uint64_t reserved_size(const Allocation& allocation) {
+  return allocation.size + kPage;
+}
 
 }  // namespace
 
-Memory::~Memory() { device_->retire(allocation_, va_); }
+Memory::~Memory() {
+  device_->retire(allocation_, va_);
+}
 
 Result<std::byte*> Memory::map() {
   auto pointer = device_->backend().map(allocation_.handle);
@@ -27,13 +31,16 @@ Result<std::byte*> Memory::map() {
   return static_cast<std::byte*>(*pointer);
 }
 
-Result<int> Memory::export_fd() { return device_->backend().export_buffer(allocation_.handle); }
+Result<int> Memory::export_fd() {
+  return device_->backend().export_buffer(allocation_.handle);
+}
 
 Device::Device(std::unique_ptr<Backend> backend, const npu_device_info& info)
     : backend_(std::move(backend)),
       info_(info),
       addresses_(backend_->caps().va_start, backend_->caps().va_end) {
   describe_card(backend_->caps(), info_);
+  copy_text(info_.driver_version, backend_->driver_version());
 }
 
 // No queue is left that could use what is retired: queues keep their device.

@@ -23,7 +23,9 @@ namespace {
 constexpr char kDriverName[] = "npu";
 constexpr int kDriverMajor = 1;
 
-std::string reason(int error) { return std::strerror(error); }
+std::string reason(int error) {
+  return std::strerror(error);
+}
 
 // A failed call, in the words of the one who must do something about it.
 Error os_error(const std::string& what, int error) {
@@ -33,8 +35,9 @@ Error os_error(const std::string& what, int error) {
       return fail(NPU_ERROR_DEVICE_GONE, what + ": the device has been removed", error);
     case EIO:
       return fail(NPU_ERROR_DEVICE_RESET,
-                  what + ": the card was reset and its memory is lost, or it has failed; close the "
-                         "device, open it again and load the models again (see the kernel log)",
+                  what +
+                      ": the card was reset and its memory is lost, or it has failed; close the "
+                      "device, open it again and load the models again (see the kernel log)",
                   error);
     case EACCES:
     case EPERM:
@@ -71,6 +74,7 @@ class DrmBackend final : public Backend {
   Status init(const char* node);
 
   const drm_npu_caps& caps() const override { return caps_; }
+  std::string driver_version() const override { return version_; }
   Status telemetry(drm_npu_telemetry& out) override {
     return query(DRM_NPU_QUERY_TELEMETRY, &out, sizeof out, "reading telemetry");
   }
@@ -125,6 +129,7 @@ class DrmBackend final : public Backend {
 
   const int fd_;
   drm_npu_caps caps_ = {};
+  std::string version_;
   uint32_t vm_ = 0;
 
   std::mutex mutex_;  // protects what follows
@@ -162,6 +167,8 @@ Status DrmBackend::init(const char* node) {
   }
   const std::string name(version->name, version->name_len);
   const int major = version->version_major;
+  version_ = std::to_string(major) + "." + std::to_string(version->version_minor) + "." +
+             std::to_string(version->version_patchlevel);
   drmFreeVersion(version);
   if (name != kDriverName) {
     return fail(NPU_ERROR_NO_DEVICE,
@@ -179,8 +186,7 @@ Status DrmBackend::init(const char* node) {
   if (caps_.interface_version >> 16 != NPU_VERSION_MAJOR) {
     return fail(NPU_ERROR_VERSION, std::string(node) + ": the card has interface " +
                                        std::to_string(caps_.interface_version >> 16) +
-                                       ", this library needs " +
-                                       std::to_string(NPU_VERSION_MAJOR));
+                                       ", this library needs " + std::to_string(NPU_VERSION_MAJOR));
   }
   drm_npu_vm_create vm = {};
   if (auto status = call(DRM_IOCTL_NPU_VM_CREATE, &vm, node); !status.ok()) return status;
@@ -292,8 +298,7 @@ Result<uint32_t> DrmBackend::create_queue(const QueueOptions& options) {
   argument.priority = options.priority;
   argument.cycle_limit = options.cycle_limit;
   argument.core_mask = options.core_mask;
-  if (auto status = call(DRM_IOCTL_NPU_QUEUE_CREATE, &argument, "creating a queue");
-      !status.ok()) {
+  if (auto status = call(DRM_IOCTL_NPU_QUEUE_CREATE, &argument, "creating a queue"); !status.ok()) {
     if (status.error().code == NPU_ERROR_PERMISSION) {
       return fail(NPU_ERROR_PERMISSION,
                   "creating a queue: high priority needs the capability CAP_SYS_NICE",
@@ -435,8 +440,9 @@ Result<std::unique_ptr<Backend>> open_drm(const char* node) {
       case EACCES:
       case EPERM:
         return fail(NPU_ERROR_PERMISSION,
-                    name + ": permission denied; add yourself to the group of the node, usually "
-                           "render (usermod -aG render USER), and log in again",
+                    name +
+                        ": permission denied; add yourself to the group of the node, usually "
+                        "render (usermod -aG render USER), and log in again",
                     error);
       case ENODEV:
       case ENXIO:

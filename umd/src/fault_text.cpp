@@ -17,9 +17,12 @@ std::string hex(uint64_t value) {
 
 const char* access_name(uint32_t access) {
   switch (access) {
-    case NPU_ACCESS_READ: return "read";
-    case NPU_ACCESS_WRITE: return "write";
-    default: return "fetch";
+    case NPU_ACCESS_READ:
+      return "read";
+    case NPU_ACCESS_WRITE:
+      return "write";
+    default:
+      return "fetch";
   }
 }
 
@@ -60,12 +63,17 @@ std::string cause(const drm_npu_fault& fault) {
 
 npu_result result_of_status(uint32_t status) {
   switch (status) {
-    case NPU_STATUS_OK: return NPU_OK;
+    case NPU_STATUS_OK:
+      return NPU_OK;
     case NPU_STATUS_BUDGET:
-    case NPU_STATUS_HANG: return NPU_ERROR_JOB_HUNG;
-    case NPU_STATUS_ABORTED: return NPU_ERROR_JOB_ABORTED;
-    case NPU_STATUS_VICTIM: return NPU_ERROR_VICTIM;
-    default: return NPU_ERROR_JOB_FAULT;
+    case NPU_STATUS_HANG:
+      return NPU_ERROR_JOB_HUNG;
+    case NPU_STATUS_ABORTED:
+      return NPU_ERROR_JOB_ABORTED;
+    case NPU_STATUS_VICTIM:
+      return NPU_ERROR_VICTIM;
+    default:
+      return NPU_ERROR_JOB_FAULT;
   }
 }
 

@@ -118,8 +118,8 @@ Status ModelFile::check_structure() const {
   const uint64_t tensors = uint64_t{m.inputs()->size()} + m.outputs()->size();
   if (m.outputs()->size() == 0) return bad("it has no outputs");
   if (m.regions() > NPU_MAX_REGIONS || m.regions() != NPU_REGION_TENSORS + tensors) {
-    return bad("it has " + std::to_string(m.regions()) + " regions for " +
-               std::to_string(tensors) + " tensors");
+    return bad("it has " + std::to_string(m.regions()) + " regions for " + std::to_string(tensors) +
+               " tensors");
   }
   uint64_t regions_seen = 0;
   for (unsigned i = 0; i < tensor_count(); i++) {
@@ -216,14 +216,13 @@ Status ModelFile::check_target(const npu_target& card) const {
     }
     for (const format::Stream* stream : *job->streams()) {
       if (stream->bytes() > card.max_stream_bytes) {
-        return wrong("max_stream_bytes", stream->bytes(), ", which is less",
-                     card.max_stream_bytes);
+        return wrong("max_stream_bytes", stream->bytes(), ", which is less", card.max_stream_bytes);
       }
     }
   }
   const uint64_t memory = uint64_t{card.card_memory_mib} << 20;
-  const unsigned __int128 need = (unsigned __int128){model().scratch_bytes()} +
-                                 constants().size() + commands().size();
+  const unsigned __int128 need =
+      (unsigned __int128){model().scratch_bytes()} + constants().size() + commands().size();
   if (need > memory) {
     return wrong("card memory needed (bytes)", static_cast<uint64_t>(need), ", which is less",
                  memory);
@@ -288,8 +287,8 @@ Result<std::vector<uint32_t>> ModelFile::check_commands(const npu_target& card) 
         }
         if (command.header().source_op >= model().operators()->size() &&
             !(command.header().source_op == 0 && model().operators()->size() == 0)) {
-          return bad(where(core, i) + ": operator " +
-                     std::to_string(command.header().source_op) + " does not exist");
+          return bad(where(core, i) + ": operator " + std::to_string(command.header().source_op) +
+                     " does not exist");
         }
       }
       count += static_cast<uint32_t>(decoded[core].size());

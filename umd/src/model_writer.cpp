@@ -15,8 +15,8 @@ namespace {
 namespace format = npu::format;
 using Builder = flatbuffers::FlatBufferBuilder;
 
-flatbuffers::Offset<flatbuffers::Vector<uint8_t>> aligned_bytes(Builder& builder,
-                                                                const std::vector<std::byte>& data) {
+flatbuffers::Offset<flatbuffers::Vector<uint8_t>> aligned_bytes(
+    Builder& builder, const std::vector<std::byte>& data) {
   builder.ForceVectorAlignment(data.size(), 1, NPU_RECORD_BYTES);
   return builder.CreateVector(reinterpret_cast<const uint8_t*>(data.data()), data.size());
 }
@@ -41,8 +41,8 @@ std::vector<std::byte> write_model(const ModelDescription& d) {
   for (const ModelDescription::Job& job : d.jobs) {
     std::vector<flatbuffers::Offset<format::Stream>> streams;
     for (const std::vector<std::byte>& stream : job.streams) {
-      streams.push_back(format::CreateStream(builder, commands.size(),
-                                             static_cast<uint32_t>(stream.size())));
+      streams.push_back(
+          format::CreateStream(builder, commands.size(), static_cast<uint32_t>(stream.size())));
       commands.insert(commands.end(), stream.begin(), stream.end());
     }
     jobs.push_back(format::CreateJobDirect(builder, &streams, job.restartable));
@@ -58,8 +58,8 @@ std::vector<std::byte> write_model(const ModelDescription& d) {
   const auto producer = builder.CreateString("model_writer");
   const auto target_words = builder.CreateVector(target, NPU_TARGET_WORDS);
   const auto inputs = write_tensors(builder, d.inputs, NPU_REGION_TENSORS);
-  const auto outputs = write_tensors(builder, d.outputs,
-                                     static_cast<uint8_t>(NPU_REGION_TENSORS + d.inputs.size()));
+  const auto outputs =
+      write_tensors(builder, d.outputs, static_cast<uint8_t>(NPU_REGION_TENSORS + d.inputs.size()));
   const auto operator_vector = builder.CreateVector(operators);
   const auto job_vector = builder.CreateVector(jobs);
   const auto command_bytes = aligned_bytes(builder, commands);
@@ -72,8 +72,7 @@ std::vector<std::byte> write_model(const ModelDescription& d) {
   model.add_outputs(outputs);
   model.add_operators(operator_vector);
   model.add_jobs(job_vector);
-  model.add_regions(
-      static_cast<uint32_t>(NPU_REGION_TENSORS + d.inputs.size() + d.outputs.size()));
+  model.add_regions(static_cast<uint32_t>(NPU_REGION_TENSORS + d.inputs.size() + d.outputs.size()));
   model.add_commands(command_bytes);
   model.add_constants(constant_bytes);
   model.add_scratch_bytes(d.scratch_bytes);

@@ -77,8 +77,7 @@ Status Network::upload() {
   return {};
 }
 
-void Network::fill_regions(const uint64_t* tensor_va, uint64_t scratch_va,
-                           uint64_t* table) const {
+void Network::fill_regions(const uint64_t* tensor_va, uint64_t scratch_va, uint64_t* table) const {
   table[NPU_REGION_CONSTANTS] = constants_->va();
   table[NPU_REGION_SCRATCH] = scratch_va;
   for (size_t i = 0; i < tensors_.size(); i++) table[tensors_[i]->region()] = tensor_va[i];
@@ -117,7 +116,8 @@ npu_network_info Network::info() const {
 
 Status Network::tensor_info(uint32_t index, npu_tensor_info& info) const {
   if (index >= tensors_.size()) {
-    return fail(NPU_ERROR_INVALID, "tensor " + std::to_string(index) + " does not exist: there are " +
+    return fail(NPU_ERROR_INVALID, "tensor " + std::to_string(index) +
+                                       " does not exist: there are " +
                                        std::to_string(tensors_.size()));
   }
   const npu::format::Tensor& t = *tensors_[index];
@@ -219,8 +219,7 @@ Status Network::record(std::span<const std::byte> profile, uint64_t index,
         before += count;
         continue;
       }
-      const auto& r =
-          reinterpret_cast<const struct npu_profile_command*>(p + 1)[index - before];
+      const auto& r = reinterpret_cast<const struct npu_profile_command*>(p + 1)[index - before];
       out.job = static_cast<uint32_t>(job);
       out.core = r.core;
       out.command = r.command;

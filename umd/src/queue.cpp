@@ -38,7 +38,9 @@ Result<std::shared_ptr<Queue>> Queue::create(std::shared_ptr<Device> device,
   return queue;
 }
 
-Queue::~Queue() { destroy(); }
+Queue::~Queue() {
+  destroy();
+}
 
 void Queue::destroy() {
   if (destroyed_.exchange(true) || id_ == 0) return;

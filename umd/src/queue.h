@@ -55,7 +55,8 @@ class Queue : public std::enable_shared_from_this<Queue> {
     uint32_t jobs = 0;
   };
 
-  Queue(std::shared_ptr<Device> device, uint32_t depth) : device_(std::move(device)), slots_(depth) {}
+  Queue(std::shared_ptr<Device> device, uint32_t depth)
+      : device_(std::move(device)), slots_(depth) {}
 
   // All with mutex_ held.
   Status reserve_slots(size_t count);
@@ -70,10 +71,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
   std::atomic<uint64_t> submitted_{0};
   std::atomic<bool> destroyed_{false};
 
-  std::mutex mutex_;  // protects what follows
+  std::mutex mutex_;         // protects what follows
   std::vector<Slot> slots_;  // a ring: head_ .. tail_
   uint64_t head_ = 0, tail_ = 0;
-  uint64_t jobs_ = 0;  // submitted
+  uint64_t jobs_ = 0;               // submitted
   std::unique_ptr<Memory> tables_;  // one region table per slot, card memory
   std::byte* tables_pointer_ = nullptr;
   std::unique_ptr<Memory> scratch_;

@@ -56,8 +56,8 @@ Result<std::shared_ptr<Device>> open_simulator(std::string_view selector,
     if (preset == nullptr) {
       std::string names;
       for (const npu_target& target : arch::all_targets()) names += " sim:" + target_name(target);
-      return fail(NPU_ERROR_NO_DEVICE, "the simulator has no card '" + std::string(name) +
-                                           "'; there are:" + names);
+      return fail(NPU_ERROR_NO_DEVICE,
+                  "the simulator has no card '" + std::string(name) + "'; there are:" + names);
     }
     options.target = *preset;
   }
@@ -84,8 +84,7 @@ Result<std::shared_ptr<Device>> open_node(const char* node, const npu_device_inf
 
 }  // namespace
 
-std::vector<npu_device_info> list_kernel_devices(const std::string& sysfs,
-                                                 const std::string& dev) {
+std::vector<npu_device_info> list_kernel_devices(const std::string& sysfs, const std::string& dev) {
   std::vector<npu_device_info> devices;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(sysfs, error)) {
@@ -142,8 +141,9 @@ Result<std::shared_ptr<Device>> open_device(const char* selector, const npu_open
   }
   if (wanted == "sim" || starts_with(wanted, "sim:")) return open_simulator(wanted, desc);
   if (desc.sim_target != nullptr || desc.flags != 0) {
-    return fail(NPU_ERROR_INVALID, "a target or a mode can be chosen for the simulator only, not for " +
-                                       (wanted.empty() ? "a kernel device" : origin));
+    return fail(NPU_ERROR_INVALID,
+                "a target or a mode can be chosen for the simulator only, not for " +
+                    (wanted.empty() ? "a kernel device" : origin));
   }
   const auto devices = list_kernel_devices(kSysfs, kDev);
   for (const npu_device_info& info : devices) {

@@ -24,7 +24,9 @@ uint64_t monotonic_ns() {
   return uint64_t(now.tv_sec) * 1000000000u + uint64_t(now.tv_nsec);
 }
 
-Error bad_handle() { return fail(NPU_ERROR_INVALID, "no such buffer on this device"); }
+Error bad_handle() {
+  return fail(NPU_ERROR_INVALID, "no such buffer on this device");
+}
 
 }  // namespace
 
@@ -47,9 +49,15 @@ void SimBackend::wake() {
   wake_.notify_all();
 }
 
-void SimBackend::host_raise_irq(void* opaque, uint32_t) { static_cast<SimBackend*>(opaque)->wake(); }
-void SimBackend::host_kick(void* opaque) { static_cast<SimBackend*>(opaque)->wake(); }
-uint64_t SimBackend::host_now(void*) { return monotonic_ns(); }
+void SimBackend::host_raise_irq(void* opaque, uint32_t) {
+  static_cast<SimBackend*>(opaque)->wake();
+}
+void SimBackend::host_kick(void* opaque) {
+  static_cast<SimBackend*>(opaque)->wake();
+}
+uint64_t SimBackend::host_now(void*) {
+  return monotonic_ns();
+}
 bool SimBackend::host_cancelled(void* opaque) {
   return static_cast<SimBackend*>(opaque)->stopping_.load(std::memory_order_relaxed);
 }
@@ -185,10 +193,10 @@ Result<Allocation> SimBackend::create_buffer(uint64_t size, drm_npu_placement pl
     const auto offset =
         card_free_.allocate(buffer.size, buffer.size >= kBlockBytes ? kBlockBytes : kPageBytes);
     if (!offset) {
-      return fail(NPU_ERROR_NO_MEMORY,
-                  "no card memory for " + std::to_string(buffer.size) + " bytes: " +
-                      std::to_string(card_free_.free_total()) + " of " +
-                      std::to_string(caps_.aperture_bytes) + " bytes are free");
+      return fail(NPU_ERROR_NO_MEMORY, "no card memory for " + std::to_string(buffer.size) +
+                                           " bytes: " + std::to_string(card_free_.free_total()) +
+                                           " of " + std::to_string(caps_.aperture_bytes) +
+                                           " bytes are free");
     }
     buffer.address = *offset;
     buffer.card_range = true;
@@ -263,8 +271,8 @@ Status SimBackend::bind(uint32_t handle, uint64_t offset, uint64_t va, uint64_t 
       size > caps_.va_end - va) {
     return fail(NPU_ERROR_INVALID, "bind: range not page aligned or out of bounds");
   }
-  const uint64_t flags = NPU_PTE_READ | (read_only ? 0 : NPU_PTE_WRITE) |
-                         (it->second.card ? NPU_PTE_CARD : 0);
+  const uint64_t flags =
+      NPU_PTE_READ | (read_only ? 0 : NPU_PTE_WRITE) | (it->second.card ? NPU_PTE_CARD : 0);
   if (auto status = pages_.map(va, size, it->second.address + offset, flags); !status.ok()) {
     return status;
   }

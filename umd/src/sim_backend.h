@@ -33,6 +33,7 @@ class SimBackend final : public Backend {
   Status init(const SimOptions& options);
 
   const drm_npu_caps& caps() const override { return caps_; }
+  std::string driver_version() const override { return "1.0.0"; }
   Status telemetry(drm_npu_telemetry& out) override;
   Status counters(drm_npu_counters& out) override;
   Status clock(drm_npu_clock& out) override;

@@ -16,8 +16,8 @@ namespace {
 
 Error no_memory(uint64_t size, int error) {
   return fail(NPU_ERROR_NO_MEMORY,
-              "no host memory for " + std::to_string(size) +
-                  " bytes: " + std::strerror(error) + "; free buffers or raise the limits",
+              "no host memory for " + std::to_string(size) + " bytes: " + std::strerror(error) +
+                  "; free buffers or raise the limits",
               error);
 }
 

@@ -6,8 +6,12 @@
 namespace npu::umd {
 namespace {
 
-uint64_t load(const uint64_t* entry) { return __atomic_load_n(entry, __ATOMIC_RELAXED); }
-void store(uint64_t* entry, uint64_t value) { __atomic_store_n(entry, value, __ATOMIC_RELEASE); }
+uint64_t load(const uint64_t* entry) {
+  return __atomic_load_n(entry, __ATOMIC_RELAXED);
+}
+void store(uint64_t* entry, uint64_t value) {
+  __atomic_store_n(entry, value, __ATOMIC_RELEASE);
+}
 
 unsigned index_of(uint64_t va, int level) {
   return va >> (NPU_MMU_PAGE_SHIFT + level * NPU_MMU_LEVEL_BITS) & (NPU_MMU_ENTRIES - 1);
@@ -15,7 +19,9 @@ unsigned index_of(uint64_t va, int level) {
 
 }  // namespace
 
-Result<uint64_t> SimPageTable::new_table() { return bus_.allocate(kPageBytes, false); }
+Result<uint64_t> SimPageTable::new_table() {
+  return bus_.allocate(kPageBytes, false);
+}
 
 Status SimPageTable::init() {
   auto table = new_table();
@@ -76,6 +82,8 @@ Status SimPageTable::map(uint64_t va, uint64_t size, uint64_t address, uint64_t 
   return change(va, size, address, flags, true);
 }
 
-Status SimPageTable::unmap(uint64_t va, uint64_t size) { return change(va, size, 0, 0, false); }
+Status SimPageTable::unmap(uint64_t va, uint64_t size) {
+  return change(va, size, 0, 0, false);
+}
 
 }  // namespace npu::umd

@@ -24,13 +24,18 @@ constexpr auto kStopTimeout = std::chrono::seconds(10);
 
 using Clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC
 
-Error bad_queue() { return fail(NPU_ERROR_INVALID, "no such queue on this device"); }
+Error bad_queue() {
+  return fail(NPU_ERROR_INVALID, "no such queue on this device");
+}
 
 uint32_t priority_of(drm_npu_priority priority) {
   switch (priority) {
-    case DRM_NPU_PRIORITY_LOW: return 0;
-    case DRM_NPU_PRIORITY_HIGH: return 2;
-    default: return 1;
+    case DRM_NPU_PRIORITY_LOW:
+      return 0;
+    case DRM_NPU_PRIORITY_HIGH:
+      return 2;
+    default:
+      return 1;
   }
 }
 
@@ -43,9 +48,10 @@ Status encode_job(const drm_npu_job& job, const npu_target& target, npu_packet_j
       job.region_va % 8 != 0 || job.profile_va % 128 != 0 ||
       (job.region_count == 0 && job.region_va != 0) ||
       ((job.flags & DRM_NPU_JOB_PROFILE) == 0 &&
-       (job.profile_va != 0 || (job.flags & DRM_NPU_JOB_PROFILE_COMMANDS) != 0)) || (job.core_mask & ~all_cores) != 0 ||
-      (job.flags & ~(DRM_NPU_JOB_RESTARTABLE | DRM_NPU_JOB_PROFILE |
-                     DRM_NPU_JOB_PROFILE_COMMANDS)) != 0) {
+       (job.profile_va != 0 || (job.flags & DRM_NPU_JOB_PROFILE_COMMANDS) != 0)) ||
+      (job.core_mask & ~all_cores) != 0 ||
+      (job.flags &
+       ~(DRM_NPU_JOB_RESTARTABLE | DRM_NPU_JOB_PROFILE | DRM_NPU_JOB_PROFILE_COMMANDS)) != 0) {
     return fail(NPU_ERROR_INVALID, "submit: a field of the job is out of range");
   }
   packet = {};
@@ -163,8 +169,7 @@ bool SimBackend::recover_queues() {
   return recovered;
 }
 
-Status SimBackend::invalidate_tlb(uint64_t va, uint64_t size,
-                                  std::unique_lock<std::mutex>& lock) {
+Status SimBackend::invalidate_tlb(uint64_t va, uint64_t size, std::unique_lock<std::mutex>& lock) {
   npu_packet_tlb_invalidate packet = {};
   packet.opcode = NPU_PACKET_TLB_INVALIDATE;
   packet.flags = NPU_PACKET_IRQ;
@@ -204,9 +209,8 @@ Status SimBackend::invalidate_tlb(uint64_t va, uint64_t size,
 Result<uint32_t> SimBackend::create_queue(const QueueOptions& options) {
   const uint32_t all_cores = (1u << target().cores) - 1;
   if ((options.core_mask & ~all_cores) != 0) {
-    return fail(NPU_ERROR_INVALID,
-                "core mask names cores that the card does not have (it has " +
-                    std::to_string(target().cores) + ")");
+    return fail(NPU_ERROR_INVALID, "core mask names cores that the card does not have (it has " +
+                                       std::to_string(target().cores) + ")");
   }
   std::lock_guard lock(mutex_);
   const auto it = std::find(queues_.begin() + 1, queues_.end(), nullptr);
@@ -401,9 +405,9 @@ Result<uint64_t> SimBackend::completed(uint32_t id) {
 }
 
 Result<uint32_t> SimBackend::wait(std::span<const Point> points, bool any, uint64_t deadline_ns) {
-  const auto deadline =
-      deadline_ns > uint64_t(INT64_MAX) ? Clock::time_point::max()
-                                        : Clock::time_point(std::chrono::nanoseconds(deadline_ns));
+  const auto deadline = deadline_ns > uint64_t(INT64_MAX)
+                            ? Clock::time_point::max()
+                            : Clock::time_point(std::chrono::nanoseconds(deadline_ns));
   for (;;) {
     const uint64_t seen = events_;
     {

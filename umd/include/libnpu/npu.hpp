@@ -158,9 +158,7 @@ class Network {
   }
   // Inputs, then outputs.
   std::span<const npu_tensor_info> tensors() const noexcept { return tensors_; }
-  std::span<const npu_tensor_info> inputs() const noexcept {
-    return tensors().first(input_count_);
-  }
+  std::span<const npu_tensor_info> inputs() const noexcept { return tensors().first(input_count_); }
   std::span<const npu_tensor_info> outputs() const noexcept {
     return tensors().subspan(input_count_);
   }
@@ -281,8 +279,8 @@ class Device {
   // One of them: its index.
   Result<uint32_t> wait_any(std::span<const npu_fence> fences, Deadline deadline = forever) const {
     uint32_t first = 0;
-    if (npu_wait(get(), fences.data(), static_cast<uint32_t>(fences.size()), NPU_WAIT_ANY,
-                 deadline, &first) != NPU_OK) {
+    if (npu_wait(get(), fences.data(), static_cast<uint32_t>(fences.size()), NPU_WAIT_ANY, deadline,
+                 &first) != NPU_OK) {
       return Error::last();
     }
     return first;
@@ -331,9 +329,8 @@ class Execution {
     run.flags_ = profile;
     if (profile != 0) {
       const npu_network_info info = network.info();
-      auto buffer = device.create_buffer(profile & NPU_RUN_PROFILE_COMMANDS
-                                             ? info.profile_command_bytes
-                                             : info.profile_bytes);
+      auto buffer = device.create_buffer(
+          profile & NPU_RUN_PROFILE_COMMANDS ? info.profile_command_bytes : info.profile_bytes);
       if (!buffer) return buffer.error();
       run.profile_.emplace(std::move(buffer).value());
     }
@@ -381,8 +378,8 @@ class Execution {
   }
   Result<npu_command_report> record(uint64_t index) const {
     auto record = detail::sized<npu_command_report>();
-    if (npu_profile_record(network_->get(), profile_ ? profile_->get() : nullptr, index,
-                           &record) != NPU_OK) {
+    if (npu_profile_record(network_->get(), profile_ ? profile_->get() : nullptr, index, &record) !=
+        NPU_OK) {
       return Error::last();
     }
     return record;
