@@ -211,7 +211,7 @@ class Planner {
 
   void place(size_t index) {
     const Op& op = graph_.ops[index];
-    const Shape& shape = graph_.value(op.output).shape;
+    const Shape shape = graph_.value(op.output).shape;  // a copy: values may move below
     if (!op.is_view()) {
       const int output = output_of_[op.output];
       const uint8_t region = output < 0
