@@ -89,8 +89,7 @@ void Importer::dropout(const onnx::Node& node, Attributes& attributes) {
     training = mode->type != ConstType::kBool || mode->ints.size() != 1 || mode->ints[0] != 0;
   }
   if (training) {
-    unsupported("Dropout is in inference mode", "training_mode",
-                "Export the model for inference");
+    unsupported("Dropout is in inference mode", "training_mode", "Export the model for inference");
     return;
   }
   identity(node, attributes);

@@ -15,7 +15,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NO_LICENCE_LINE = re.compile(
     r"^(LICENSES?(/|$)|\.gitignore|\.editorconfig|\.clang-format|.*\.(onnx|npy|pb|npu|json|bin|log)$"
-    r"|tests/fuzz/corpus/|configs/)")
+    r"|tests/fuzz/corpus/|tools/golden/|configs/)")
 BINARY = re.compile(r"\.(onnx|npy|pb|npu|bin|png)$")
 CPP = re.compile(r"^(arch|compiler|examples|qemu-device/model|tests|tools|umd)/.*\.(cpp|hpp|h)$")
 # C interfaces keep the kernel's layout: they are read beside kernel code.

@@ -45,8 +45,7 @@ TEST_F(Bind, UnmappingAPartKeepsTheRest) {
   ASSERT_EQ(run(), 0);
   ASSERT_EQ(device_.unmap(lookup_.vm(), kOutputVa + kPage, kPage), 0);
   EXPECT_EQ(run(), -EFAULT);
-  EXPECT_EQ(device_.queue_state(lookup_.queue()).fault.address & ~(kPage - 1),
-            kOutputVa + kPage);
+  EXPECT_EQ(device_.queue_state(lookup_.queue()).fault.address & ~(kPage - 1), kOutputVa + kPage);
   ASSERT_EQ(device_.map(lookup_.vm(), lookup_.output().handle(), kOutputVa + kPage, kPage, kPage),
             0);
   EXPECT_EQ(lookup_.run_checked(9), 0);
@@ -104,8 +103,8 @@ TEST_F(Bind, AsyncWaitsForItsFences) {
             -EINVAL)
       << "a point without a fence is not a fence";
   ASSERT_EQ(device_.signal_point(gate, 3), 0);
-  ASSERT_EQ(
-      device_.bind(lookup_.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&point, 1}, {&signal, 1}), 0);
+  ASSERT_EQ(device_.bind(lookup_.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&point, 1}, {&signal, 1}),
+            0);
   ASSERT_EQ(device_.wait_syncobj(done), 0);
   EXPECT_EQ(run(), -EFAULT);
 }

@@ -55,7 +55,9 @@ static T query(const Device& device, uint32_t type) {
   return block;
 }
 
-drm_npu_caps Device::caps() const { return query<drm_npu_caps>(*this, DRM_NPU_QUERY_CAPS); }
+drm_npu_caps Device::caps() const {
+  return query<drm_npu_caps>(*this, DRM_NPU_QUERY_CAPS);
+}
 
 npu_target Device::target() const {
   const drm_npu_caps block = caps();
@@ -111,8 +113,7 @@ drm_npu_queue_state Device::queue_state(uint32_t id) const {
 }
 
 int Device::bind(uint32_t vm, std::span<const drm_npu_bind_op> ops, uint32_t flags,
-                 std::span<const drm_npu_sync> waits,
-                 std::span<const drm_npu_sync> signals) const {
+                 std::span<const drm_npu_sync> waits, std::span<const drm_npu_sync> signals) const {
   drm_npu_vm_bind args = {.vm_id = vm,
                           .flags = flags,
                           .ops = array_of(ops),
@@ -292,7 +293,9 @@ std::string first_match(const char* pattern) {
   return path;
 }
 
-std::string node() { return first_match("/dev/accel/accel*"); }
+std::string node() {
+  return first_match("/dev/accel/accel*");
+}
 
 bool inject(const std::string& text) {
   return write_file(first_match("/sys/kernel/debug/accel/*:*/inject"), text);

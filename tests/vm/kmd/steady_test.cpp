@@ -58,8 +58,7 @@ class Trace {
     write_file(root + "set_graph_function", "\n");
   }
   bool start() {
-    return write_file(root + "tracing_on", "0") &&
-           write_file(root + "buffer_size_kb", "8192") &&
+    return write_file(root + "tracing_on", "0") && write_file(root + "buffer_size_kb", "8192") &&
            write_file(root + "set_graph_function", "npu_job_run") &&
            write_file(root + "current_tracer", "function_graph") &&
            write_file(root + "events/kmem/enable", "1") && write_file(root + "trace", "\n") &&

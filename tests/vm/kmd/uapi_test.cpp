@@ -33,9 +33,8 @@ TEST(DevQuery, SizeIsNegotiated) {
   for (size_t i = sizeof(drm_npu_caps); i < longer.size(); ++i) EXPECT_EQ(longer[i], 0);
 
   std::vector<uint8_t> shorter(16, 0xaa);
-  args = {.type = DRM_NPU_QUERY_CAPS,
-          .size = 8,
-          .pointer = reinterpret_cast<uint64_t>(shorter.data())};
+  args = {
+      .type = DRM_NPU_QUERY_CAPS, .size = 8, .pointer = reinterpret_cast<uint64_t>(shorter.data())};
   ASSERT_EQ(device.ioctl(DRM_IOCTL_NPU_DEV_QUERY, &args), 0);
   EXPECT_EQ(memcmp(shorter.data(), longer.data(), 8), 0);
   EXPECT_EQ(shorter[8], 0xaa) << "wrote beyond the caller's size";
@@ -167,7 +166,9 @@ class VmBind : public testing::Test {
   uint32_t vm_ = 0;
 };
 
-TEST_F(VmBind, GoodOneWorks) { EXPECT_EQ(bind(good()), 0); }
+TEST_F(VmBind, GoodOneWorks) {
+  EXPECT_EQ(bind(good()), 0);
+}
 
 TEST_F(VmBind, BadOperations) {
   const auto wrong = [&](auto change, int expected) {
@@ -193,8 +194,15 @@ TEST_F(VmBind, BadOperations) {
   wrong([](auto& op) { op.size = 8 * kPage; }, -EINVAL);
   wrong([](auto& op) { op.size = ~0ull & ~(kPage - 1); }, -EINVAL);
   wrong([](auto& op) { op.op = DRM_NPU_BIND_UNMAP; }, -EINVAL);
-  wrong([](auto& op) { op = {}; op.op = DRM_NPU_BIND_UNMAP; op.va = kVa; op.size = kPage;
-                       op.flags = DRM_NPU_BIND_READONLY; }, -EINVAL);
+  wrong(
+      [](auto& op) {
+        op = {};
+        op.op = DRM_NPU_BIND_UNMAP;
+        op.va = kVa;
+        op.size = kPage;
+        op.flags = DRM_NPU_BIND_READONLY;
+      },
+      -EINVAL);
 }
 
 TEST_F(VmBind, BadCalls) {

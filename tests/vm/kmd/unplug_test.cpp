@@ -44,8 +44,7 @@ TEST(Unplug, UnbindWithJobsInFlight) {
     host.bytes()[5] = 5;
     const std::vector<drm_npu_job> jobs(device.caps().max_jobs, lookup.job());
     const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
-    for (int i = 0; i < 8; ++i)
-      ASSERT_EQ(device.submit(lookup.queue(), jobs, {}, {&done, 1}), 0);
+    for (int i = 0; i < 8; ++i) ASSERT_EQ(device.submit(lookup.queue(), jobs, {}, {&done, 1}), 0);
     const int fence_file = device.export_fence(done.handle);
     ASSERT_GE(fence_file, 0);
 
