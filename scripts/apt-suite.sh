@@ -48,7 +48,9 @@ deb [signed-by=$keyring] $site $suite main
 deb-src [signed-by=$keyring] $site $suite main
 END
 : > "$state/status"
-options=(-qq
+# A mirror that is a snapshot, or lags, serves indexes past their Valid-Until.
+# What they list is signed all the same, and the versions used are pinned.
+options=(-qq -o Acquire::Check-Valid-Until=false
 	-o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
 	-o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
 	-o Dir::State::Lists="$state/lists" -o Dir::State::status="$state/status"
