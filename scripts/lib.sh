@@ -26,10 +26,10 @@ run_quietly() {
 	while kill -0 $pid 2>/dev/null; do
 		if [ -t 2 ]; then
 			printf '\r\033[K-- %s: %d s  %.60s' "$text" $((SECONDS - start)) \
-				"$(tail -n 1 "$log" 2>/dev/null | tr -d '\r\033' | cut -c1-60)" >&2
+				"$(tail -n 1 "$log" 2>/dev/null | tr -d '\0\r\033' | cut -c1-60)" >&2
 		elif [ $((SECONDS - shown)) -ge 2 ]; then
 			shown=$SECONDS
-			say "$text: $((SECONDS - start)) s  $(tail -n 1 "$log" | cut -c1-60)"
+			say "$text: $((SECONDS - start)) s  $(tail -n 1 "$log" | tr -d '\0\r\033' | cut -c1-60)"
 		fi
 		sleep 0.2
 	done
