@@ -5,8 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 namespace npu::umd {
 namespace {
@@ -15,8 +17,11 @@ namespace fs = std::filesystem;
 
 class Sysfs : public ::testing::Test {
  protected:
+  // A folder of its own: tests run side by side.
   void SetUp() override {
-    fs::remove_all(root_);
+    std::string name = ::testing::TempDir() + "npu-sysfs-XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    root_ = name;
     fs::create_directories(accel());
   }
   void TearDown() override { fs::remove_all(root_); }
@@ -32,7 +37,7 @@ class Sysfs : public ::testing::Test {
   }
   std::vector<npu_device_info> list() { return list_kernel_devices(accel(), "/dev/accel"); }
 
-  const fs::path root_ = fs::path(::testing::TempDir()) / "npu-sysfs";
+  fs::path root_;
 };
 
 TEST_F(Sysfs, DevicesOfTheDriverAreListedByIndex) {
