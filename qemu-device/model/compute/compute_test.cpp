@@ -202,6 +202,8 @@ Case random_mac(Random& r) {
   c.output =
       layout.tensor(pools ? c.out_h / e.pool_h : c.out_h, pools ? c.out_w / e.pool_w : c.out_w,
                     c.out_c * (out8 ? 1 : 4), out8 ? 1 : 4);
+  // In place of the residual.
+  if ((e.flags & NPU_EXT_RESIDUAL) != 0 && !pools && r.one_in(3)) e.residual = c.output;
 
   arch::StreamBuilder builder;
   const npu_mac_extension none = {};

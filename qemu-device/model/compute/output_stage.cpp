@@ -28,18 +28,21 @@ void OutputStage::begin(const npu_command_mac& mac, const npu_mac_extension& ext
   if ((ext.flags & NPU_EXT_LUT2) != 0) std::memcpy(lut2_, sram + ext.lut2, sizeof(lut2_));
   if (ext.pool_kind == NPU_POOL_MAX) pool_max_.resize(channels_);
   if (ext.pool_kind == NPU_POOL_AVERAGE) pool_sum_.resize(channels_);
+  if ((ext.flags & NPU_EXT_RESIDUAL) != 0) addend_.resize(channels_);
 }
 
-void OutputStage::values(const int32_t* sums, const uint8_t* residual, uint8_t* out) const {
+void OutputStage::values(const int32_t* sums, const uint8_t* residual, uint8_t* out) {
+  // The output may lie on the residual, which is still to be read.
+  uint8_t* const bytes = residual != nullptr ? addend_.data() : out;
   if (isa_ == Isa::kReference) {
     for (unsigned c = 0; c < channels_; ++c)
-      out[c] = static_cast<uint8_t>(arch::requantize(sums[c], scale_[c], zero_, low_, high_));
+      bytes[c] = static_cast<uint8_t>(arch::requantize(sums[c], scale_[c], zero_, low_, high_));
   } else {
     kernels_->requantize(sums, scale_.data(), channels_, static_cast<float>(low_ - zero_),
-                         static_cast<float>(high_ - zero_), zero_, out);
+                         static_cast<float>(high_ - zero_), zero_, bytes);
   }
   if ((ext_.flags & NPU_EXT_LUT1) != 0)
-    for (unsigned c = 0; c < channels_; ++c) out[c] = lut1_[out[c]];
+    for (unsigned c = 0; c < channels_; ++c) bytes[c] = lut1_[bytes[c]];
   if (residual != nullptr) {
     const bool first = (ext_.flags & NPU_EXT_RESIDUAL_FIRST) != 0;
     const AddParameters p{
@@ -48,7 +51,7 @@ void OutputStage::values(const int32_t* sums, const uint8_t* residual, uint8_t* 
         static_cast<float>(ext_.residual_high),   first ? residual_signed_ : output_signed_,
         first ? output_signed_ : residual_signed_};
     const Kernels& kernels = isa_ == Isa::kReference ? kScalarKernels : *kernels_;
-    kernels.add(first ? residual : out, first ? out : residual, channels_, p, out);
+    kernels.add(first ? residual : bytes, first ? bytes : residual, channels_, p, out);
   }
   if ((ext_.flags & NPU_EXT_LUT2) != 0)
     for (unsigned c = 0; c < channels_; ++c) out[c] = lut2_[out[c]];

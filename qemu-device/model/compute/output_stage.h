@@ -19,8 +19,8 @@ class OutputStage {
              const Kernels& kernels);
 
   // The 8-bit chain up to the second LUT for one pixel: out_c sums to bytes.
-  // residual: the pixel's channels, or null.
-  void values(const int32_t* sums, const uint8_t* residual, uint8_t* out) const;
+  // residual: the pixel's channels, possibly `out` itself, or null.
+  void values(const int32_t* sums, const uint8_t* residual, uint8_t* out);
   // INT32 or FP32 output of one pixel.
   void raw(const int32_t* sums, uint8_t* out) const;
 
@@ -45,6 +45,7 @@ class OutputStage {
   int32_t zero_ = 0, low_ = 0, high_ = 0;
   std::vector<float> scale_;
   uint8_t lut1_[256], lut2_[256];
+  std::vector<uint8_t> addend_;  // one pixel, before the residual is added
   std::vector<uint8_t> pool_max_;
   std::vector<float> pool_sum_;
   bool pool_empty_ = true;
