@@ -29,6 +29,7 @@ static const char * const npu_inject_kinds[] = {
 	[NPU_INJECT_DROP_TLB_INVALIDATE] = "drop_tlb_invalidate",
 	[NPU_INJECT_THERMAL_TRIP] = "thermal_trip",
 	[NPU_INJECT_GONE] = "gone",
+	[NPU_INJECT_AER] = "aer",
 };
 
 struct npu_inject {

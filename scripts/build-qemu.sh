@@ -23,7 +23,7 @@ overlay=$root/qemu-device/qemu
 
 # Files are copied only when they differ, so that ninja rebuilds only then.
 install_file() { cmp -s "$1" "$2" || { mkdir -p "${2%/*}"; cp "$1" "$2"; }; }
-for file in Kconfig meson.build npu.h npu-pci.c npu-properties.c npu-worker.c; do
+for file in Kconfig meson.build npu.h npu-pci.c npu-properties.c npu-worker.c trace.h trace-events; do
 	install_file "$overlay/$file" "$src/hw/npu/$file"
 done
 install_file "$overlay/npu.mak" "$src/configs/devices/x86_64-softmmu/npu.mak"
@@ -35,6 +35,7 @@ END
 install_file "$src/hw/npu/paths/meson.build.new" "$src/hw/npu/paths/meson.build"
 rm "$src/hw/npu/paths/meson.build.new"
 grep -q "subdir('npu')" "$src/hw/meson.build" || echo "subdir('npu')" >> "$src/hw/meson.build"
+grep -q "'hw/npu'" "$src/meson.build" || sed -i "0,/^    'hw\\/nvme',/s//    'hw\\/npu',\n&/" "$src/meson.build"
 grep -q "source npu/Kconfig" "$src/hw/Kconfig" || echo "source npu/Kconfig" >> "$src/hw/Kconfig"
 
 options=(--target-list=x86_64-softmmu --without-default-features --without-default-devices

@@ -118,6 +118,8 @@ enum npu_inject_kind {
 	NPU_INJECT_DROP_TLB_INVALIDATE = 6, /* TLB_INVALIDATE completes without effect */
 	NPU_INJECT_THERMAL_TRIP = 7,	/* temperature is set to arg millidegrees */
 	NPU_INJECT_GONE = 8,		/* the card leaves the bus */
+	NPU_INJECT_AER = 9,		/* the function reports a PCIe error; arg: its bit in the AER
+					 * status register, uncorrectable 0-31, correctable 32-63 */
 	NPU_INJECT_KINDS
 };
 

@@ -315,7 +315,7 @@ void Card::clear() {
 void Card::reset(npu_model_reset_kind kind) {
   clear();
   if (kind == NPU_MODEL_RESET_POWER) {
-    shared_.gone.store(false);
+    registers_.set_gone(false);
     shared_.resets.store(0);
     Counters& c = shared_.counters;
     for (auto* counter : {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets,

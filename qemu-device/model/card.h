@@ -61,6 +61,7 @@ class Card {
   uint64_t now() const { return host_.now_ns(host_.opaque); }
 
   void log(const char* line);
+  void trace(npu_model_trace what, uint32_t queue, uint64_t packet, uint64_t value);
 
   // card.cpp: the run loop and what software asks for
   void service_requests();

@@ -21,7 +21,17 @@ T body(const npu_packet& packet) {
   return value;
 }
 
+uint32_t core_mask(const std::vector<unsigned>& cores) {
+  uint32_t mask = 0;
+  for (unsigned core : cores) mask |= 1u << core;
+  return mask;
+}
+
 }  // namespace
+
+void Card::trace(npu_model_trace what, uint32_t queue, uint64_t packet, uint64_t value) {
+  if (host_.trace != nullptr) host_.trace(host_.opaque, what, queue, packet, value);
+}
 
 void Card::set_state(uint32_t index, npu_queue_state state) {
   queues_[index].state = state;
@@ -148,6 +158,7 @@ bool Card::try_job(uint32_t index, uint32_t& blocked_cores) {
   shared_.queues[index].cycles.store(0);
   set_state(index, NPU_QUEUE_RUNNING);
   shared_.counters.jobs.fetch_add(1);
+  trace(NPU_MODEL_TRACE_JOB_START, index, q.consumer, core_mask(cores));
   bus_.set_client(index);
   Fault fault;
   try {
@@ -355,6 +366,7 @@ void Card::finish_packet(uint32_t index, const Fault& fault, npu_completion c) {
 
   const npu_packet head = q.head;
   const uint64_t packet = q.consumer;
+  trace(NPU_MODEL_TRACE_PACKET_END, index, packet, fault.status);
   q.consumer = consumer;
   q.head_fetched = false;
   q.fence_started = false;

@@ -162,9 +162,6 @@ void Card::visit_registers(Archive& ar) {
   }
   ar.value(r.reset_cores);
   ar.flag(r.reset_card);
-  bool gone = shared_.gone.load();
-  ar.flag(gone);
-  shared_.gone.store(gone);
   ar.value(shared_.control);
   ar.value(shared_.resets);
   ar.value(shared_.event_tail);
@@ -225,6 +222,9 @@ void Card::visit_state(Archive& ar) {
              std::memcmp(&target, &shared_.target, sizeof(target)) == 0);
   if (!ar.ok()) return;
   visit_registers(ar);
+  bool gone = shared_.gone.load();
+  ar.flag(gone);
+  if (ar.ok()) registers_.set_gone(gone);
 
   Injector::State faults = injector_.state();
   ar.value(faults);

@@ -4,6 +4,8 @@
 // memory, which ends the job at hand.
 #include "npu_model.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -21,17 +23,21 @@ namespace {
 using npu::model::OwnedMemory;
 using npu::model::Unmap;
 
+// Of the first version of struct npu_model_host; a caller's older one lacks
+// optional operations, no more.
+constexpr size_t kFirstHostBytes = offsetof(npu_model_host, function_event);
+
 const char* check(const npu_model_config* config, const npu_model_host* host) {
   if (config == nullptr || config->struct_size < sizeof(npu_model_config))
     return "config.struct_size is smaller than this library expects";
   if (config->abi != NPU_MODEL_ABI) return "config.abi is not the version of this library";
   if (config->mode > NPU_MODEL_TIMING_ONLY) return "config.mode is unknown";
   if (config->reserved != 0) return "config.reserved is not zero";
-  if (host == nullptr || host->struct_size < sizeof(npu_model_host))
+  if (host == nullptr || host->struct_size < kFirstHostBytes)
     return "host.struct_size is smaller than this library expects";
   if (host->read == nullptr || host->write == nullptr || host->raise_irq == nullptr ||
       host->kick == nullptr || host->now_ns == nullptr || host->cancelled == nullptr)
-    return "host: only log may be NULL";
+    return "host: only log, function_event and trace may be NULL";
   static thread_local std::string text;  // outlives the call
   text = npu::arch::validate_target(config->target);
   if (text.empty()) return nullptr;
@@ -51,7 +57,9 @@ npu_model* create(const npu_model_config* config, const npu_model_host* host, co
     memory = own.get();
     if (memory == nullptr) throw std::bad_alloc();
   }
-  return new npu_model{{*config, *host, memory, std::move(own)}};
+  npu_model_host operations = {};
+  std::memcpy(&operations, host, std::min<size_t>(host->struct_size, sizeof(operations)));
+  return new npu_model{{*config, operations, memory, std::move(own)}};
 }
 
 }  // namespace

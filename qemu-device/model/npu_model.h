@@ -55,6 +55,18 @@ enum npu_model_bus {
 	NPU_BUS_ABORTED = 3,		/* bus mastering off, reset or removal under way */
 };
 
+/* What happens to the function itself, not to a job. */
+enum npu_model_function_event {
+	NPU_MODEL_FUNCTION_GONE = 0,	/* argument 1: it leaves the bus, 0: it is there again */
+	NPU_MODEL_FUNCTION_AER = 1,	/* it reports a PCIe error; argument as NPU_INJECT_AER's */
+};
+
+/* What a person who watches the card may want to see. */
+enum npu_model_trace {
+	NPU_MODEL_TRACE_JOB_START = 0,	/* value: mask of its cores */
+	NPU_MODEL_TRACE_PACKET_END = 1,	/* value: enum npu_status_code */
+};
+
 /* Called from npu_model_run and, for kick and raise_irq, from any model call. */
 struct npu_model_host {
 	uint32_t struct_size;
@@ -73,6 +85,15 @@ struct npu_model_host {
 	bool (*cancelled)(void *opaque);
 	/* Optional: one line of text for the person who runs the card. */
 	void (*log)(void *opaque, const char *line);
+	/*
+	 * Optional. Called from npu_model_write, _inject, _reset and _load, never from
+	 * _run. False: this bus cannot do it.
+	 */
+	bool (*function_event)(void *opaque, enum npu_model_function_event event,
+			       uint64_t argument);
+	/* Optional. `packet` is the index in the queue. */
+	void (*trace)(void *opaque, enum npu_model_trace what, uint32_t queue, uint64_t packet,
+		      uint64_t value);
 };
 
 /*
@@ -111,7 +132,10 @@ enum npu_model_reset_kind {
 };
 NPU_MODEL_API void npu_model_reset(struct npu_model *model, enum npu_model_reset_kind kind);
 
-/* As the registers of page 2; kind is enum npu_inject_kind. False: unknown kind. */
+/*
+ * As the registers of page 2; kind is enum npu_inject_kind. False: unknown kind, or
+ * nothing that this host's bus can do.
+ */
 NPU_MODEL_API bool npu_model_inject(struct npu_model *model, uint32_t kind, uint32_t queue,
 				    uint32_t skip, uint32_t count, uint64_t argument);
 

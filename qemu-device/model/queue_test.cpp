@@ -508,6 +508,33 @@ TEST(Thermal, TripThrottlesAndCoolsDown) {
   EXPECT_LT(h.read(NPU_REG_TEMPERATURE_MC), h.target().throttle_mc);
 }
 
+// A caller that was compiled when there were fewer optional operations.
+TEST(Create, TakesAnOlderHost) {
+  npu_model_host host = {};
+  host.struct_size = offsetof(npu_model_host, function_event);
+  host.read = [](void*, uint64_t, void*, size_t) { return NPU_BUS_OK; };
+  host.write = [](void*, uint64_t, const void*, size_t) { return NPU_BUS_OK; };
+  host.raise_irq = [](void*, uint32_t) {};
+  host.kick = [](void*) {};
+  host.now_ns = [](void*) { return uint64_t{1}; };
+  host.cancelled = [](void*) { return false; };
+  // What lies behind it is not ours to read.
+  memset(&host.function_event, 0xff, sizeof(host) - host.struct_size);
+  npu_model_config config = {};
+  config.struct_size = sizeof(config);
+  config.abi = NPU_MODEL_ABI;
+  config.target = HarnessOptions::default_target();
+  const char* error = nullptr;
+  npu_model* model = npu_model_create(&config, &host, &error);
+  ASSERT_NE(model, nullptr) << error;
+  EXPECT_TRUE(npu_model_inject(model, NPU_INJECT_GONE, 0, 0, 1, 0));
+  EXPECT_FALSE(npu_model_inject(model, NPU_INJECT_AER, 0, 0, 1, 0)) << "this host has no AER";
+  npu_model_destroy(model);
+  host.struct_size = 8;
+  EXPECT_EQ(npu_model_create(&config, &host, &error), nullptr);
+  EXPECT_STREQ(error, "host.struct_size is smaller than this library expects");
+}
+
 TEST(Create, RefusesBadConfigurations) {
   npu_model_host host = {};
   const char* error = nullptr;

@@ -393,12 +393,20 @@ void Registers::request(bool urgent) {
   host_.kick(host_.opaque);
 }
 
+bool Registers::tell_host(npu_model_function_event event, uint64_t argument) {
+  return host_.function_event != nullptr && host_.function_event(host_.opaque, event, argument);
+}
+
+void Registers::set_gone(bool gone) {
+  if (shared_.gone.exchange(gone) != gone) tell_host(NPU_MODEL_FUNCTION_GONE, gone ? 1 : 0);
+}
+
 bool Registers::inject(uint32_t kind, const Injector::Armed& fault) {
   if (kind >= NPU_INJECT_KINDS) return false;
   switch (kind) {
     case NPU_INJECT_CLEAR:
       injector_.clear();
-      shared_.gone.store(false);
+      set_gone(false);
       break;
     case NPU_INJECT_THERMAL_TRIP:
       telemetry_.set_temperature(
@@ -406,7 +414,10 @@ bool Registers::inject(uint32_t kind, const Injector::Armed& fault) {
           host_.now_ns(host_.opaque));
       break;
     case NPU_INJECT_GONE:
-      shared_.gone.store(true);
+      set_gone(true);
+      break;
+    case NPU_INJECT_AER:
+      if (fault.argument > 63 || !tell_host(NPU_MODEL_FUNCTION_AER, fault.argument)) return false;
       break;
     default:
       injector_.arm(kind, fault);

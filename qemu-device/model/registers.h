@@ -27,10 +27,15 @@ class Registers {
   uint64_t read(uint64_t offset, unsigned size);
   void write(uint64_t offset, uint64_t value, unsigned size);
 
-  // Arms a fault; GONE and THERMAL_TRIP strike at once. False: unknown kind.
+  // Arms a fault; GONE, AER and THERMAL_TRIP strike at once. False: unknown kind,
+  // or nothing that the host's bus can do.
   bool inject(uint32_t kind, const Injector::Armed& fault);
 
+  // Off the bus, or back; the host is told. Takes effect at the next request.
+  void set_gone(bool gone);
+
  private:
+  bool tell_host(npu_model_function_event event, uint64_t argument);
   uint32_t read_word(uint32_t offset);
   uint32_t read_control_page(uint32_t offset);
   uint32_t read_core(uint32_t offset);

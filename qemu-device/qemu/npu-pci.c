@@ -16,8 +16,8 @@
 #include "migration/vmstate.h"
 #include "system/runstate.h"
 
-#include "npu/registers.h"
 #include "npu.h"
+#include "trace.h"
 
 #define NPU_EXP_CAP 0x80
 #define NPU_PM_CAP  0x60
@@ -28,12 +28,14 @@
 static uint64_t npu_registers_read(void *opaque, hwaddr offset, unsigned size)
 {
     NPUState *s = opaque;
+    uint64_t value = UINT64_MAX;
 
-    if (s->aborting) {
-        return UINT64_MAX;
+    if (!s->aborting) {
+        s->touched = true;
+        value = npu_model_read(s->model, offset, size);
     }
-    s->touched = true;
-    return npu_model_read(s->model, offset, size);
+    trace_npu_register_read(npu_id(s), offset, size, value);
+    return value;
 }
 
 static void npu_registers_write(void *opaque, hwaddr offset, uint64_t value,
@@ -41,8 +43,14 @@ static void npu_registers_write(void *opaque, hwaddr offset, uint64_t value,
 {
     NPUState *s = opaque;
 
+    trace_npu_register_write(npu_id(s), offset, size, value);
     if (s->aborting) {
         return;
+    }
+    if (offset >= NPU_QUEUE_PAGE(0) &&
+        offset % NPU_PAGE_SIZE == NPU_QUEUE_DOORBELL) {
+        trace_npu_doorbell(npu_id(s), (offset - NPU_QUEUE_PAGE(0)) / NPU_PAGE_SIZE,
+                           value);
     }
     s->touched = true;
     npu_model_write(s->model, offset, value, size);
@@ -78,18 +86,52 @@ static const MemoryRegionOps npu_absent_ops = {
 
 /* --- Configuration space -------------------------------------------------- */
 
-/* The model is told to leave the bus by injection, here or by the guest. */
-void npu_check_gone(NPUState *s)
+/* Surprise removal and bus errors are injected, from here or by the guest. */
+bool npu_function_event(void *opaque, enum npu_model_function_event event,
+                        uint64_t argument)
 {
-    bool gone;
+    NPUState *s = opaque;
+    PCIEAERErr error = {
+        .status = BIT(argument % 32),
+        .source_id = pci_requester_id(PCI_DEVICE(s)),
+        .flags = argument < 32 ? 0 : PCIE_AER_ERR_IS_CORRECTABLE,
+    };
 
-    if (s->aborting || !s->model) {
-        return;
+    trace_npu_function_event(npu_id(s), event, argument);
+    s->touched = true;
+    switch (event) {
+    case NPU_MODEL_FUNCTION_GONE:
+        qatomic_set(&s->gone, argument != 0);
+        memory_region_set_enabled(&s->absent, s->gone);
+        memory_region_set_enabled(&s->absent_msix, s->gone);
+        return true;
+    case NPU_MODEL_FUNCTION_AER:
+        return pcie_aer_inject_error(PCI_DEVICE(s), &error) == 0;
     }
-    gone = npu_model_read(s->model, NPU_REG_MAGIC, 4) != NPU_MAGIC;
-    if (gone != s->gone) {
-        qatomic_set(&s->gone, gone);
-        memory_region_set_enabled(&s->absent, gone);
+    return false;
+}
+
+/*
+ * QEMU unmaps the BARs of a function that is not in D0; that it initiates
+ * nothing, and goes on where it was in D0, is up to the device.
+ */
+static void npu_update_power(NPUState *s)
+{
+    PCIDevice *pci = PCI_DEVICE(s);
+    bool asleep = pci_get_word(pci->config + NPU_PM_CAP + PCI_PM_CTRL) &
+        PCI_PM_CTRL_STATE_MASK;
+    bool master = pci_get_word(pci->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
+    bool was_asleep = s->asleep;
+
+    s->asleep = asleep;
+    if (asleep && !was_asleep) {
+        npu_hold(s, false);
+    }
+    /* Unmasking a vector in D3hot would send what is pending. */
+    memory_region_set_enabled(&pci->bus_master_enable_region,
+                              master && !s->asleep);
+    if (was_asleep && !asleep) {
+        npu_release(s, false);
     }
 }
 
@@ -97,7 +139,6 @@ static uint32_t npu_config_read(PCIDevice *pci, uint32_t address, int len)
 {
     NPUState *s = NPU(pci);
 
-    npu_check_gone(s);
     return s->gone ? UINT32_MAX : pci_default_read_config(pci, address, len);
 }
 
@@ -114,6 +155,7 @@ static void npu_config_write(PCIDevice *pci, uint32_t address, uint32_t value,
     object_ref(OBJECT(s));      /* a reset lets others run, who may unplug */
     s->touched = true;
     pci_default_write_config(pci, address, value, len);
+    npu_update_power(s);
     pcie_cap_flr_write_config(pci, address, value, len);
     pcie_aer_write_config(pci, address, value, len);
     if (!mastering &&
@@ -135,12 +177,16 @@ static void npu_reset_hold(Object *obj, ResetType type)
     if (!s->model || !s->touched) {
         return;                 /* as new; wiping card memory takes time */
     }
+    trace_npu_reset(npu_id(s), flr ? "FLR" : "power-on");
     npu_hold(s, true);
     timer_del(s->deadline);
     npu_model_reset(s->model, flr ? NPU_MODEL_RESET_FLR : NPU_MODEL_RESET_POWER);
     s->touched = false;
-    qatomic_set(&s->gone, false);
-    memory_region_set_enabled(&s->absent, false);
+    pcie_cap_deverr_reset(pci);
+    if (s->asleep) {            /* PCI's own reset follows, to D0 */
+        s->asleep = false;
+        npu_release(s, false);
+    }
     npu_release(s, true);
 }
 
@@ -186,7 +232,7 @@ static int npu_post_load(void *opaque, int version)
         return -EINVAL;
     }
     s->touched = true;
-    npu_check_gone(s);
+    npu_update_power(s);
     return 0;
 }
 
@@ -256,6 +302,12 @@ static bool npu_add_capabilities(NPUState *s, Error **errp)
     for (int i = 0; i < s->target.vectors; i++) {
         msix_vector_use(pci, i);
     }
+    memory_region_init_io(&s->absent_msix, OBJECT(s), &npu_absent_ops, s,
+                          "npu-absent-msix",
+                          memory_region_size(&pci->msix_exclusive_bar));
+    memory_region_set_enabled(&s->absent_msix, false);
+    memory_region_add_subregion_overlap(&pci->msix_exclusive_bar, 0,
+                                        &s->absent_msix, 1);
     if (pci_pm_init(pci, NPU_PM_CAP, errp) < 0) {
         return false;
     }
@@ -288,12 +340,15 @@ static void npu_exit(PCIDevice *pci)
     if (pci->exp.exp_cap) {
         pcie_cap_exit(pci);
     }
-    msix_uninit_exclusive_bar(pci);
     /* The memory goes when readers are done with it, its name at once. */
     vmstate_unregister_ram(&s->card_memory, DEVICE(s));
     /* A subregion holds a reference to its owner: this very device. */
     memory_region_del_subregion(&s->aperture, &s->window);
     memory_region_del_subregion(&s->aperture, &s->absent);
+    if (msix_present(pci)) {
+        memory_region_del_subregion(&pci->msix_exclusive_bar, &s->absent_msix);
+        msix_uninit_exclusive_bar(pci);
+    }
     g_free(s->state);
 }
 

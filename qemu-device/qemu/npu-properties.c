@@ -8,7 +8,6 @@
 #include "qapi/visitor.h"
 #include "hw/qdev-properties.h"
 
-#include "npu/registers.h"
 #include "npu_targets_generated.h"
 #include "npu.h"
 
@@ -110,6 +109,7 @@ static void npu_set_inject(Object *obj, const char *value, Error **errp)
         [NPU_INJECT_DROP_TLB_INVALIDATE] = "drop-tlb-invalidate",
         [NPU_INJECT_THERMAL_TRIP] = "thermal-trip",
         [NPU_INJECT_GONE] = "gone",
+        [NPU_INJECT_AER] = "aer",
     };
     NPUState *s = NPU(obj);
     g_auto(GStrv) words = g_strsplit(value, ",", -1);
@@ -143,16 +143,12 @@ static void npu_set_inject(Object *obj, const char *value, Error **errp)
         error_setg(errp, "npu: cannot inject '%s'", value);
         return;
     }
-    npu_check_gone(s);
     npu_run_sync(s);
 }
 
 static bool npu_get_gone(Object *obj, Error **errp)
 {
-    NPUState *s = NPU(obj);
-
-    npu_check_gone(s);
-    return s->gone;
+    return NPU(obj)->gone;
 }
 
 void npu_properties_init(ObjectClass *class)

@@ -15,6 +15,7 @@
 #endif
 
 #include "npu.h"
+#include "trace.h"
 
 /* --- What the model asks of its host -------------------------------------- */
 
@@ -46,6 +47,10 @@ static enum npu_model_bus npu_dma(NPUState *s, uint64_t address, void *data,
     if (!locked) {
         bql_unlock();
     }
+    if (result != NPU_BUS_OK) {
+        trace_npu_dma_error(npu_id(s), address, bytes,
+                            direction == DMA_DIRECTION_FROM_DEVICE, result);
+    }
     return result;
 }
 
@@ -72,6 +77,8 @@ static void npu_host_raise_irq(void *opaque, uint32_t vector)
     }
     if (!qatomic_read(&s->aborting) && !qatomic_read(&s->gone) &&
         vector < s->target.vectors) {
+        trace_npu_irq(npu_id(s), vector,
+                      msix_is_masked(PCI_DEVICE(s), vector));
         msix_notify(PCI_DEVICE(s), vector);
     }
     if (!locked) {
@@ -108,7 +115,19 @@ static void npu_host_log(void *opaque, const char *line)
 {
     NPUState *s = opaque;
 
-    info_report("%s: %s", DEVICE(s)->id ?: TYPE_NPU, line);
+    info_report("%s: %s", npu_id(s), line);
+}
+
+static void npu_host_trace(void *opaque, enum npu_model_trace what,
+                           uint32_t queue, uint64_t packet, uint64_t value)
+{
+    NPUState *s = opaque;
+
+    if (what == NPU_MODEL_TRACE_JOB_START) {
+        trace_npu_job_start(npu_id(s), queue, packet, value);
+    } else {
+        trace_npu_packet_end(npu_id(s), queue, packet, value);
+    }
 }
 
 /* For everything but `opaque`. */
@@ -121,6 +140,8 @@ const struct npu_model_host npu_host = {
     .now_ns = npu_host_now_ns,
     .cancelled = npu_host_cancelled,
     .log = npu_host_log,
+    .function_event = npu_function_event,
+    .trace = npu_host_trace,
 };
 
 /* --- Running the model ---------------------------------------------------- */
@@ -200,7 +221,8 @@ void npu_hold(NPUState *s, bool abort)
         qemu_mutex_unlock(&s->lock);
         bql_unlock();
         qemu_mutex_lock(&s->lock);
-        while (s->working) {
+        /* Held no more: somebody woke it up from D3hot meanwhile. */
+        while (s->working && s->hold) {
             qemu_cond_wait(&s->idle, &s->lock);
         }
         qemu_mutex_unlock(&s->lock);

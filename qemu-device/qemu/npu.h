@@ -11,7 +11,8 @@
  * Reset, unplug and stop come with the BQL held while the worker may be waiting
  * for it. They raise `hold`, drop the BQL until the worker is idle, and take it
  * again; meanwhile a card in reset answers no register access, moves no data
- * and raises no interrupt.
+ * and raises no interrupt. D3hot holds the worker in the same way, without
+ * ending anything: what runs goes on in D0.
  */
 #ifndef HW_NPU_H
 #define HW_NPU_H
@@ -21,6 +22,7 @@
 #include "qemu/timer.h"
 #include "qom/object.h"
 
+#include "npu/registers.h"
 #include "npu_model.h"
 
 #define TYPE_NPU "npu"
@@ -33,6 +35,7 @@ struct NPUState {
     MemoryRegion aperture;      /* BAR2: a window on card_memory */
     MemoryRegion window;        /* alias inside aperture */
     MemoryRegion absent;        /* covers it when the card is gone */
+    MemoryRegion absent_msix;   /* the same for BAR4 */
     MemoryRegion card_memory;
 
     /* Properties. */
@@ -62,6 +65,7 @@ struct NPUState {
     uint32_t aborting;          /* of those: in reset or leaving */
 
     bool paused;                /* the machine does not run; BQL */
+    bool asleep;                /* not in D0; BQL */
     bool gone;                  /* surprise removal; BQL for writing */
     bool touched;               /* since the last reset; BQL */
 
@@ -84,6 +88,13 @@ void npu_properties_init(ObjectClass *class);
 bool npu_complete_target(NPUState *s, Error **errp);
 
 /* npu-pci.c */
-void npu_check_gone(NPUState *s);
+bool npu_function_event(void *opaque, enum npu_model_function_event event,
+                        uint64_t argument);
+
+/* For messages and trace events. */
+static inline const char *npu_id(NPUState *s)
+{
+    return DEVICE(s)->id ?: TYPE_NPU;
+}
 
 #endif

@@ -27,20 +27,26 @@ class Card : public Endpoint {
  public:
   Card(QtestMachine& machine, unsigned bus, unsigned device, uint64_t memory = 1 << 20,
        uint64_t first_bar = kFirstBar);
+  // The same card after it has moved to another machine.
+  Card(QtestMachine& machine, const Card& before) : Card(before) { machine_ = &machine; }
+
+  Card(const Card&) = default;
 
   // BARs, MSI-X, tables, ENABLE: what follows power-on or a reset. Queues have
   // to be started again; memory and its tables are the same.
   void bring_up();
 
   uint32_t reg(uint32_t offset) {
-    return static_cast<uint32_t>(machine_.read_word(bar(NPU_BAR_REGISTERS) + offset, 4));
+    return static_cast<uint32_t>(machine_->read_word(bar(NPU_BAR_REGISTERS) + offset, 4));
   }
-  uint64_t reg64(uint32_t offset) { return machine_.read_word(bar(NPU_BAR_REGISTERS) + offset, 8); }
+  uint64_t reg64(uint32_t offset) {
+    return machine_->read_word(bar(NPU_BAR_REGISTERS) + offset, 8);
+  }
   void set_reg(uint32_t offset, uint32_t value) {
-    machine_.write_word(bar(NPU_BAR_REGISTERS) + offset, value, 4);
+    machine_->write_word(bar(NPU_BAR_REGISTERS) + offset, value, 4);
   }
   void set_reg64(uint32_t offset, uint64_t value) {
-    machine_.write_word(bar(NPU_BAR_REGISTERS) + offset, value, 8);
+    machine_->write_word(bar(NPU_BAR_REGISTERS) + offset, value, 8);
   }
   uint64_t window() const { return bar(NPU_BAR_APERTURE); }
 
@@ -77,6 +83,9 @@ class Card : public Endpoint {
     return wait(queue, submit(queue, packet));
   }
 
+  // Events since the last call.
+  std::vector<npu_event> events();
+
   // A job in address space `asid` with one stream and one region, at fixed
   // virtual addresses.
   static constexpr uint64_t kStreamVa = 0x10000000, kTableVa = 0x20000000, kDataVa = 0x40000000;
@@ -97,6 +106,7 @@ class Card : public Endpoint {
   uint64_t first_bar_;
   uint64_t contexts_ = 0, queue_table_ = 0, events_ = 0, messages_ = 0;
   std::vector<Queue> queues_;
+  uint32_t events_seen_ = 0;
 };
 
 // Packets.
@@ -105,11 +115,24 @@ npu_packet_copy copy_packet(npu_memory from, uint64_t source, npu_memory to, uin
 npu_packet_fill fill_packet(npu_memory to, uint64_t destination, uint64_t bytes, uint32_t pattern,
                             uint8_t flags = 0);
 npu_packet nop_packet(uint8_t flags = 0);
+npu_packet_tlb_invalidate invalidate_packet(uint16_t asid, uint64_t va, uint64_t bytes);
+
+// LOADs `bytes` from the region, STOREs them at kCopyTo in it.
+inline constexpr uint64_t kCopyTo = 1 << 20;
+std::vector<std::byte> copy_stream(uint32_t bytes);
+// The same around `products` matrix products, about 2 ms each: what is under
+// way while the test does something to the card.
+std::vector<std::byte> long_stream(uint32_t bytes, int products);
 
 // A test of a machine with one card, or with whatever it starts.
 class MachineTest : public testing::Test {
  protected:
   void SetUp() override;
+
+  // The card runs a job of the queue, and has begun to execute it.
+  void wait_until_running(uint32_t queue);
+  // The queue has made no progress, and no message has come, for a while.
+  void expect_silence(uint32_t queue, uint64_t packet);
 
   // A card of small memory at 00:04.0 in a machine of its own, brought up.
   // `properties` follow "npu", e.g. "sync=on".

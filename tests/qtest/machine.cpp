@@ -278,6 +278,11 @@ std::string QtestMachine::hmp(const std::string& line) {
   return qmp("human-monitor-command", "{\"command-line\":\"" + line + "\"}");
 }
 
+void QtestMachine::reset() {
+  qmp("system_reset");
+  wait_event("RESET");
+}
+
 std::string QtestMachine::wait_event(const std::string& name) {
   for (;;) {
     const auto found = std::find_if(events_.begin(), events_.end(), [&](const std::string& event) {

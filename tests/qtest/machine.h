@@ -66,6 +66,7 @@ class QtestMachine {
   std::string qmp_error(const std::string& command, const std::string& arguments = "");
   // A line of the human monitor; returns what it printed, as a JSON string.
   std::string hmp(const std::string& line);
+  void reset();
   // Waits for an event; returns its text. Those of earlier calls count, once.
   std::string wait_event(const std::string& name);
 

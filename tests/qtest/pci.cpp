@@ -14,17 +14,21 @@ constexpr uint32_t kQ35PciExBar = 0x60;  // of the host bridge; bit 0 enables 25
 }  // namespace
 
 PciFunction::PciFunction(QtestMachine& machine, unsigned bus, unsigned device, unsigned function)
-    : machine_(machine), config_(kEcam | bus << 20 | device << 15 | function << 12) {
-  machine.out32(0xcf8, 0x80000000u | kQ35PciExBar);
-  machine.out32(0xcfc, static_cast<uint32_t>(kEcam) | 1);
+    : machine_(&machine), config_(kEcam | bus << 20 | device << 15 | function << 12) {
+  open_config();
+}
+
+void PciFunction::open_config() {
+  machine_->out32(0xcf8, 0x80000000u | kQ35PciExBar);
+  machine_->out32(0xcfc, static_cast<uint32_t>(kEcam) | 1);
 }
 
 uint32_t PciFunction::config_read(unsigned offset, unsigned bytes) {
-  return static_cast<uint32_t>(machine_.read_word(config_ + offset, bytes));
+  return static_cast<uint32_t>(machine_->read_word(config_ + offset, bytes));
 }
 
 void PciFunction::config_write(unsigned offset, uint32_t value, unsigned bytes) {
-  machine_.write_word(config_ + offset, value, bytes);
+  machine_->write_word(config_ + offset, value, bytes);
 }
 
 unsigned PciFunction::capability(uint8_t id) {
@@ -134,19 +138,19 @@ void Endpoint::enable_msix(uint64_t words) {
   const uint64_t table = table_entry(0);
   for (unsigned v = 0; v < count; ++v) {
     const uint64_t entry = table + uint64_t{v} * PCI_MSIX_ENTRY_SIZE;
-    machine_.store<uint32_t>(words + uint64_t{v} * 4, 0);
-    machine_.write_word(entry + PCI_MSIX_ENTRY_LOWER_ADDR, words + uint64_t{v} * 4, 4);
-    machine_.write_word(entry + PCI_MSIX_ENTRY_UPPER_ADDR, 0, 4);
-    machine_.write_word(entry + PCI_MSIX_ENTRY_DATA, kMessage + v, 4);
-    machine_.write_word(entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 0, 4);
+    machine_->store<uint32_t>(words + uint64_t{v} * 4, 0);
+    machine_->write_word(entry + PCI_MSIX_ENTRY_LOWER_ADDR, words + uint64_t{v} * 4, 4);
+    machine_->write_word(entry + PCI_MSIX_ENTRY_UPPER_ADDR, 0, 4);
+    machine_->write_word(entry + PCI_MSIX_ENTRY_DATA, kMessage + v, 4);
+    machine_->write_word(entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 0, 4);
   }
   const unsigned at = capability(PCI_CAP_ID_MSIX) + PCI_MSIX_FLAGS;
   config_write(at, PCI_MSIX_FLAGS_ENABLE, 2);
 }
 
 void Endpoint::mask_vector(unsigned vector, bool masked) {
-  machine_.write_word(table_entry(vector) + PCI_MSIX_ENTRY_VECTOR_CTRL,
-                      masked ? PCI_MSIX_ENTRY_CTRL_MASKBIT : 0, 4);
+  machine_->write_word(table_entry(vector) + PCI_MSIX_ENTRY_VECTOR_CTRL,
+                       masked ? PCI_MSIX_ENTRY_CTRL_MASKBIT : 0, 4);
 }
 
 void Endpoint::mask_function(bool masked) {
@@ -156,15 +160,15 @@ void Endpoint::mask_function(bool masked) {
 
 bool Endpoint::pending(unsigned vector) {
   const uint64_t bits = in_bar(config_read(capability(PCI_CAP_ID_MSIX) + PCI_MSIX_PBA));
-  return (machine_.read_word(bits + vector / 32 * 4, 4) >> vector % 32 & 1) != 0;
+  return (machine_->read_word(bits + vector / 32 * 4, 4) >> vector % 32 & 1) != 0;
 }
 
 bool Endpoint::take_message(unsigned vector) {
   const uint64_t at = words_ + uint64_t{vector} * 4;
-  const auto word = machine_.load<uint32_t>(at);
+  const auto word = machine_->load<uint32_t>(at);
   if (word == 0) return false;
   if (word != kMessage + vector) throw std::runtime_error("a message of another vector");
-  machine_.store<uint32_t>(at, 0);
+  machine_->store<uint32_t>(at, 0);
   return true;
 }
 

@@ -14,6 +14,8 @@ class PciFunction {
  public:
   PciFunction(QtestMachine& machine, unsigned bus, unsigned device, unsigned function = 0);
 
+  // Opens the window on configuration space; again after a reset of the machine.
+  void open_config();
   uint32_t config_read(unsigned offset, unsigned bytes = 4);
   void config_write(unsigned offset, uint32_t value, unsigned bytes = 4);
   // Offset of a capability, 0 if there is none.
@@ -21,7 +23,7 @@ class PciFunction {
   unsigned extended_capability(uint16_t id);
 
  protected:
-  QtestMachine& machine_;
+  QtestMachine* machine_;
 
  private:
   uint64_t config_;
