@@ -8,11 +8,13 @@
 #include "arch/stream.h"
 #include "arch/target.h"
 #include "arch/timing.h"
-#include "compiler/emit/lower.h"
+#include "compiler/emit/emit_schedule.h"
 #include "compiler/emit/model_file.h"
 #include "compiler/passes/fuse.h"
 #include "compiler/passes/placement.h"
-#include "compiler/schedule/layers.h"
+#include "compiler/schedule/schedule.h"
+#include "compiler/schedule/sram_map.h"
+#include "compiler/schedule/steps.h"
 #include "npu/compiled_model.h"
 
 namespace npu::compiler {
@@ -20,6 +22,8 @@ namespace {
 
 // What libnpu submits at once.
 constexpr size_t kMaxJobs = 64;
+// Schedules that are tried with less and less SRAM until one packs.
+constexpr int kPackRounds = 8;
 
 std::string fused_type(const Op& op) {
   std::string out = kind_name(op);
@@ -37,11 +41,7 @@ std::string fused_type(const Op& op) {
 class Compilation {
  public:
   Compilation(const Graph& graph, const CompileOptions& options, Diagnostics& diagnostics)
-      : graph_(graph),
-        options_(options),
-        target_(options.target),
-        diagnostics_(diagnostics),
-        emitter_(options.target) {}
+      : graph_(graph), options_(options), target_(options.target), diagnostics_(diagnostics) {}
 
   std::optional<CompiledModel> run() {
     const std::string bad = arch::validate_target(target_);
@@ -69,18 +69,23 @@ class Compilation {
     std::optional<MemoryPlan> plan = plan_memory(graph_, diagnostics_);
     if (!plan || !check_memory(*plan)) return std::nullopt;
     plan_ = std::move(*plan);
-    constants_.emplace(plan_.constants);
-    for (const Op& op : graph_.ops) {
-      if (op.is_view()) continue;
-      lower(op);
+    steps_ = make_steps(graph_, plan_, target_);
+    // With everything that may help, and with less: what estimates promised counts only once the
+    // card's clock has confirmed it.
+    std::optional<CompiledModel> best;
+    std::vector<ScheduleOptions> variants;
+    if (options_.residency && options_.stripes)
+      variants.push_back({true, true, target_.sram_bytes});
+    if (options_.residency) variants.push_back({true, false, target_.sram_bytes});
+    variants.push_back({false, false, target_.sram_bytes});
+    for (const ScheduleOptions& variant : variants) {
+      if (best && !options_.keep_fastest) break;
+      std::optional<CompiledModel> model = compile_variant(variant);
       if (!diagnostics_.ok()) return std::nullopt;
-      // Far above any network that fits the card; stops a hopeless tiling early.
-      if (emitter_.total_bytes() > (uint64_t{1} << 30)) {
-        resources(op, "the network needs more than 1 GiB of commands");
-        return std::nullopt;
-      }
+      if (!model || (best && model->report.cycles >= best->report.cycles)) continue;
+      best = std::move(model);
     }
-    return finish();
+    return best;
   }
 
  private:
@@ -117,71 +122,98 @@ class Compilation {
     return false;
   }
 
-  void lower(const Op& op) {
-    emitter_.set_source(op.source);
-    std::string error;
-    LayerNote note;
-    note.source = op.source;
-    note.type = fused_type(op);
-    note.macs = macs_of(graph_, op);
-    note.job_generation = emitter_.generation();
-    if (op.as<MacOp>() != nullptr) {
-      const MacLayer layer = make_mac_layer(graph_, plan_, op);
-      lower_planned(op, layer, note);
-    } else if (op.as<PoolOp>() != nullptr) {
-      if (!lower_pool(make_pool_layer(graph_, plan_, op), target_, emitter_, error))
-        resources(op, error);
-    } else if (op.as<GlobalAverageOp>() != nullptr) {
-      const GlobalLayer layer = make_global_layer(graph_, plan_, op);
-      if (!lower_global(layer, target_, emitter_)) {
-        // Too large for one piece: a convolution's sum can be split.
-        const MacOp mac = global_as_depthwise(layer);
-        MacLayer sum;
-        sum.op = &mac;
-        sum.source = op.source;
-        sum.depthwise = true;
-        sum.input_type = layer.input_type;
-        sum.in_h = layer.in_h;
-        sum.in_w = layer.in_w;
-        sum.input = layer.input;
-        sum.output = layer.output;
-        sum.outer = layer.outer;
-        lower_planned(op, sum, note);
+  // One schedule as a compiled model; nullopt if it could not be packed or does not fit one job,
+  // which the plainest always does, or with diagnostics.
+  std::optional<CompiledModel> compile_variant(const ScheduleOptions& options) {
+    const bool plain = !options.residency && !options.stripes;
+    ScheduleOptions attempt = options;
+    for (int round = 0; round < (plain ? 1 : kPackRounds); ++round) {
+      std::string error;
+      size_t step = 0;
+      const std::optional<Schedule> schedule =
+          make_schedule(steps_, plan_, target_, attempt, error, step);
+      if (!schedule) {
+        if (plain) resources(graph_.ops[steps_[step].op], error);
+        return std::nullopt;
       }
-    } else {
-      for (const ElementLayer& layer : make_element_layers(graph_, plan_, op)) {
-        if (!lower_elements(layer, target_, *constants_, emitter_, error)) resources(op, error);
+      if (const auto map = map_sram(*schedule, steps_, plan_, target_.sram_bytes))
+        return emit(*schedule, *map, plain);
+      // Leave more room for gaps.
+      attempt.sram_bytes -= attempt.sram_bytes / 16;
+    }
+    if (plain) diagnostics_.internal("a layer alone does not pack into SRAM");
+    return std::nullopt;
+  }
+
+  std::optional<CompiledModel> emit(const Schedule& schedule, const SramMap& map, bool plain) {
+    MemoryPlan plan = plan_;
+    for (size_t s = 0; s < plan.storages.size(); ++s)
+      plan.storages[s].on_chip = schedule.resident[s];
+    for (const Segment& segment : schedule.segments) {
+      if (!segment.stripes) continue;
+      for (const Ring& ring : segment.stripes->rings) {
+        Storage& storage = plan.storages[static_cast<size_t>(ring.storage)];
+        if (!ring.load && !ring.store) storage.on_chip = true;
+        // All of a segment's steps run at once.
+        storage.first_op = std::min(storage.first_op, steps_[segment.first].op);
+        storage.last_op = std::max(storage.last_op, steps_[segment.last - 1].op);
       }
     }
-    notes_.push_back(std::move(note));
+    pack_scratch(plan);
+    Emitter emitter(target_);
+    Constants constants(plan.constants);
+    size_t step = 0;
+    if (!emit_schedule({graph_, steps_, plan, target_}, schedule, map, constants, emitter, step)) {
+      if (plain)
+        resources(graph_.ops[steps_[step].op], "the network needs more than 1 GiB of commands");
+      return std::nullopt;
+    }
+    ModelParts parts;
+    parts.jobs = emitter.take_jobs();
+    parts.constants = constants.bytes();
+    parts.scratch_bytes = plan.scratch_bytes;
+    if (!plain) {
+      for (const JobStream& job : parts.jobs)
+        if (job.bytes.size() > std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes))
+          return std::nullopt;
+    }
+    return finish(std::move(parts), notes(schedule, plan));
   }
 
   struct LayerNote {
     uint32_t source = 0;
-    std::string type, tiling;
-    uint64_t macs = 0;
-    uint32_t job_generation = 0;
+    LayerReport layer;  // what is known before it is measured
   };
 
-  void lower_planned(const Op& op, const MacLayer& layer, LayerNote& note) {
-    std::string error;
-    const std::optional<MacPlan> plan = plan_mac(layer, target_, error);
-    if (!plan) {
-      resources(op, error);
-      return;
+  std::vector<LayerNote> notes(const Schedule& schedule, const MemoryPlan& plan) const {
+    std::vector<LayerNote> out;
+    for (size_t g = 0; g < schedule.segments.size(); ++g) {
+      const Segment& segment = schedule.segments[g];
+      for (size_t i = segment.first; i < segment.last; ++i) {
+        if (i > 0 && steps_[i].op == steps_[i - 1].op) continue;
+        const Op& op = graph_.ops[steps_[i].op];
+        LayerReport layer;
+        layer.name = graph_.sources[op.source].name;
+        layer.type = fused_type(op);
+        layer.macs = macs_of(graph_, op);
+        layer.segment = static_cast<uint32_t>(g);
+        if (segment.stripes)
+          layer.stripe_rows = static_cast<uint32_t>(segment.stripes->step_rows[i - segment.first]);
+        layer.output_on_chip =
+            plan.storages[static_cast<size_t>(steps_[i].output_storage())].on_chip;
+        if (const auto* tiles = std::get_if<MacPlan>(&segment.plans[i - segment.first])) {
+          layer.tiling = fmt::format("{}x{}x{}", tiles->tile_h, tiles->tile_w, tiles->tile_c);
+          if (tiles->splits_sum(std::get<MacLayer>(steps_[i].layer)))
+            layer.tiling +=
+                fmt::format(" sum {}x{}x{}", tiles->step_h, tiles->step_w, tiles->step_c);
+        }
+        out.push_back({op.source, std::move(layer)});
+      }
     }
-    note.tiling = fmt::format("{}x{}x{}", plan->tile_h, plan->tile_w, plan->tile_c);
-    if (plan->splits_sum(layer)) {
-      note.tiling += fmt::format(" sum {}x{}x{}", plan->step_h, plan->step_w, plan->step_c);
-    }
-    lower_mac(layer, *plan, target_, *constants_, emitter_);
+    return out;
   }
 
-  std::optional<CompiledModel> finish() {
-    ModelParts parts;
-    parts.jobs = emitter_.take_jobs();
-    parts.constants = constants_->bytes();
-    parts.scratch_bytes = plan_.scratch_bytes;
+  std::optional<CompiledModel> finish(ModelParts parts, const std::vector<LayerNote>& notes) {
     CompiledModel out;
     CompileReport& report = out.report;
     report.constant_bytes = parts.constants.size();
@@ -197,7 +229,7 @@ class Compilation {
                         .suggestion = "Choose a target with more SRAM or longer streams"});
       return std::nullopt;
     }
-    if (!simulate(parts.jobs, report)) return std::nullopt;
+    if (!simulate(parts.jobs, notes, report)) return std::nullopt;
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
                         static_cast<double>(std::max<uint64_t>(1, report.cycles));
     report.utilization = static_cast<double>(report.macs) / peak;
@@ -219,7 +251,8 @@ class Compilation {
 
   // Checks every stream as the card will and measures it with the card's model
   // of time.
-  bool simulate(const std::vector<JobStream>& jobs, CompileReport& report) {
+  bool simulate(const std::vector<JobStream>& jobs, const std::vector<LayerNote>& notes,
+                CompileReport& report) {
     std::vector<LayerReport> by_source(graph_.sources.size());
     uint64_t start = 0;
     for (const JobStream& job : jobs) {
@@ -278,15 +311,18 @@ class Compilation {
       report.commands += job.commands;
     }
     std::vector<bool> done(graph_.sources.size(), false);
-    for (const LayerNote& note : notes_) {
-      LayerReport& measured = by_source[note.source];
-      LayerReport layer;
-      if (!done[note.source]) layer = measured;  // several operators of one node: once
+    for (const LayerNote& note : notes) {
+      LayerReport layer = note.layer;
+      if (!done[note.source]) {  // several operators of one node: once
+        const LayerReport& measured = by_source[note.source];
+        layer.commands = measured.commands;
+        layer.first_cycle = measured.first_cycle;
+        layer.last_cycle = measured.last_cycle;
+        layer.cycles = measured.cycles;
+        layer.mac_cycles = measured.mac_cycles;
+        layer.external_bytes = measured.external_bytes;
+      }
       done[note.source] = true;
-      layer.name = graph_.sources[note.source].name;
-      layer.type = note.type;
-      layer.tiling = note.tiling;
-      layer.macs = note.macs;
       report.layers.push_back(std::move(layer));
     }
     return true;
@@ -297,9 +333,7 @@ class Compilation {
   const npu_target& target_;
   Diagnostics& diagnostics_;
   MemoryPlan plan_;
-  std::optional<Constants> constants_;
-  Emitter emitter_;
-  std::vector<LayerNote> notes_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace

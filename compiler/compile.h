@@ -20,7 +20,13 @@ namespace npu::compiler {
 
 struct CompileOptions {
   npu_target target = {};
-  bool fuse = true;  // output chains; off for comparison
+  // Off for comparison.
+  bool fuse = true;       // output chains
+  bool residency = true;  // tensors stay in SRAM between layers
+  bool stripes = true;    // layers run together, stripe by stripe; needs residency
+  // Also tries schedules with less of these, and keeps the fastest by the card's clock. Off in
+  // tests that want one certain kind of schedule.
+  bool keep_fastest = true;
 };
 
 // What one operator of the compiled network costs, by the card's own model of
@@ -29,6 +35,9 @@ struct LayerReport {
   std::string name;  // of the ONNX node
   std::string type;  // what it became, with what was fused: "Conv+Add+MaxPool"
   std::string tiling;
+  uint32_t segment = 0;      // layers with the same one run together
+  uint32_t stripe_rows = 0;  // of its output at a time, in a segment that runs in stripes; else 0
+  bool output_on_chip = false;  // never leaves SRAM
   uint64_t macs = 0;
   uint32_t commands = 0;
   uint64_t first_cycle = 0, last_cycle = 0;  // of its commands, from job start

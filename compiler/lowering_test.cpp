@@ -29,15 +29,28 @@ npu_target make_target(uint32_t sram_bytes) {
 // per layer.
 constexpr uint32_t kSramSizes[] = {4096, 16384, 65536, 2097152};
 
+// Whether some layers run in stripes.
+bool check(const Graph& graph, const CompileOptions& options) {
+  Diagnostics diagnostics;
+  const auto model = compile_graph(graph, options, diagnostics);
+  EXPECT_TRUE(model) << diagnostics.text();
+  if (!model) return false;
+  const Verification result = verify(graph, model->file, options.target, 4);
+  EXPECT_TRUE(result.ok) << result.text << " (SRAM " << options.target.sram_bytes << ")";
+  const auto& layers = model->report.layers;
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const LayerReport& layer) { return layer.stripe_rows > 0; });
+}
+
+// The fastest schedule and the most ambitious one.
 void check(const Graph& graph, const npu_target& target, bool fuse = true) {
   CompileOptions options;
   options.target = target;
   options.fuse = fuse;
-  Diagnostics diagnostics;
-  const auto model = compile_graph(graph, options, diagnostics);
-  ASSERT_TRUE(model) << diagnostics.text();
-  const Verification result = verify(graph, model->file, target, 4);
-  EXPECT_TRUE(result.ok) << result.text << " (SRAM " << target.sram_bytes << ")";
+  for (const bool keep_fastest : {true, false}) {
+    options.keep_fastest = keep_fastest;
+    check(graph, options);
+  }
 }
 
 void check_all_sizes(const Graph& graph) {
@@ -297,6 +310,46 @@ TEST(Lowering, FlattenedImagesIntoProducts) {
     if (g.chance(30)) g.output(x);
     check_all_sizes(g.graph);
   }
+}
+
+// Chains of convolutions and pools with residuals, as CNNs have them, on cards that cannot hold
+// their images: they run in stripes.
+TEST(Lowering, Stripes) {
+  int striped = 0;
+  for (uint32_t seed = 1; seed <= 24; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    ValueId x = g.input({1, g.pick(1, 12), g.pick(20, 60), g.pick(8, 40)}, g.byte_type());
+    for (int64_t blocks = g.pick(1, 3); blocks > 0; --blocks) {
+      const ValueId before = x;
+      const Shape in = g.shape(x);
+      Window spatial;
+      for (int i = 0; i < 2; ++i) {
+        spatial.kernel[i] = g.pick(1, 3);
+        spatial.stride[i] = g.chance(25) && spatial.kernel[i] > 1 ? 2 : 1;
+        spatial.pad_before[i] = g.pick(0, spatial.kernel[i] - 1);
+        spatial.pad_after[i] = spatial.kernel[i] - 1 - spatial.pad_before[i];
+      }
+      x = g.conv(x, g.pick(4, 40), 1, Window{});
+      const int64_t wide = g.shape(x)[1];
+      x = g.conv(x, wide, g.chance(60) ? wide : 1, spatial);
+      if (g.chance(30))
+        x = g.pool(x, g.chance(50) ? PoolKind::kMax : PoolKind::kAverage,
+                   g.window(g.shape(x)[2], g.shape(x)[3], 3, false), false);
+      if (g.chance(20)) g.output(x);
+      x = g.conv(x, in[1], 1, Window{});
+      if (g.shape(x) == in) x = g.add(x, before);
+      if (g.chance(30)) x = g.lut(x);
+    }
+    g.output(x);
+    for (const uint32_t bytes : {8192u, 20000u, 65536u}) {
+      CompileOptions options;
+      options.target = make_target(bytes);
+      options.keep_fastest = false;
+      striped += check(g.graph, options);
+    }
+  }
+  EXPECT_GE(striped, 48);  // of 72 networks
 }
 
 // Whole networks share scratch memory and SRAM between layers.

@@ -31,6 +31,8 @@ struct Options {
   bool verify = false;
   bool list_ops = false;
   bool no_fuse = false;
+  bool no_residency = false;
+  bool no_stripes = false;
   bool quiet = false;
 };
 
@@ -50,6 +52,10 @@ void add_options(CLI::App& app, Options& o) {
   app.add_flag("--verify", o.verify,
                "Run the result on the simulated card and compare with the reference");
   app.add_flag("--no-fuse", o.no_fuse, "One operator per command, for comparison");
+  app.add_flag("--no-residency", o.no_residency,
+               "Every layer's output leaves SRAM, for comparison");
+  app.add_flag("--no-stripes", o.no_stripes,
+               "One layer after the other, none together in stripes, for comparison");
   app.add_flag("--list-ops", o.list_ops, "Print the supported operators and their limits");
   app.add_option("--calibrate", o.calibrate,
                  "Quantize a float model with inputs from DIR: not "
@@ -148,6 +154,8 @@ int compile(const Options& o) {
   compiler::CompileOptions options;
   options.target = choose_target(o.target);
   options.fuse = !o.no_fuse;
+  options.residency = !o.no_residency;
+  options.stripes = !o.no_stripes;
   const std::vector<std::byte> file = read_file(o.model);
   compiler::Diagnostics diagnostics;
   compiler::ImportOptions import_options;

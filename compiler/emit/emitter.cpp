@@ -31,13 +31,6 @@ uint64_t granule_up(uint64_t address) {
 
 Emitter::Emitter(const npu_target& target) : target_(target) {}
 
-uint32_t Emitter::take_sram(uint32_t bytes) {
-  if (uint64_t{sram_next_} + bytes > target_.sram_bytes) sram_next_ = 0;
-  const uint32_t base = sram_next_;
-  sram_next_ += bytes;
-  return base;
-}
-
 void Emitter::emit(npu_command_dma command) {
   arch::Command record;
   std::memset(record.records, 0, sizeof(record.records));
@@ -119,6 +112,7 @@ void Emitter::wait_and_append(arch::Command& command, bool extended) {
 }
 
 void Emitter::checkpoint() {
+  if (held_) return;
   const size_t limit = std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes);
   const size_t reserve = std::min(kStreamReserve, limit / 2);
   if (builder_.bytes().size() + reserve > limit) finish_job();

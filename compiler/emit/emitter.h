@@ -29,11 +29,6 @@ class Emitter {
   // Operator that the commands from here on belong to.
   void set_source(uint32_t source) { source_ = source; }
 
-  // SRAM for a layer that needs `bytes`, a multiple of 64 and at most all of it. Layers take
-  // turns around the SRAM, so that one's first loads need not wait for the last
-  // commands of the one before.
-  uint32_t take_sram(uint32_t bytes);
-
   void emit(npu_command_dma command);
   void emit(npu_command_mac command, const npu_mac_extension* extension);
   void emit(npu_command_vec command);
@@ -42,6 +37,9 @@ class Emitter {
   // stream is nearly full. Everything in SRAM is gone if it did, which a caller
   // that keeps things in SRAM sees by the generation.
   void checkpoint();
+  // While SRAM is held, checkpoints start no other job; the stream may grow past its limit,
+  // which whoever takes the jobs has to see.
+  void hold_sram(bool held) { held_ = held; }
   uint32_t generation() const { return generation_; }
 
   // Ends the last job.
@@ -55,7 +53,7 @@ class Emitter {
   const npu_target& target_;
   uint32_t source_ = 0;
   uint32_t generation_ = 0;
-  uint32_t sram_next_ = 0;
+  bool held_ = false;
   arch::StreamBuilder builder_;
   DependencyTracker sram_;
   std::map<uint8_t, DependencyTracker> regions_;

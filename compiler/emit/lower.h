@@ -5,6 +5,8 @@
 #define NPU_COMPILER_EMIT_LOWER_H_
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,49 +30,95 @@ class Constants {
   std::vector<uint8_t> bytes_;
 };
 
-// Commands of a convolution or product by its plan.
-void lower_mac(const MacLayer& layer, const MacPlan& plan, const npu_target& target,
-               Constants& constants, Emitter& emitter);
+// Where a layer's working memory lies in SRAM.
+struct WorkMemory {
+  uint32_t constants = 0;  // tables, weights, parameters
+  uint32_t data = 0;       // pieces of activations
+};
+
+// Emits the commands of one layer, all rows at once or stripe by stripe; keeps
+// what it has in SRAM from one call to the next.
+class LayerLowering {
+ public:
+  virtual ~LayerLowering() = default;
+  // Rows [begin, end) of the output.
+  virtual void rows(int64_t begin, int64_t end) = 0;
+};
+
+std::unique_ptr<LayerLowering> mac_lowering(const MacLayer& layer, const MacPlan& plan,
+                                            const WorkMemory& memory, const npu_target& target,
+                                            Constants& constants, Emitter& emitter);
 
 // A pool over rows and columns of [rows, columns, channels].
 struct PoolLayer {
   PoolOp op;
   ByteType input_type = ByteType::kUint8, output_type = ByteType::kUint8;
   int64_t in_h = 1, in_w = 1, channels = 1, out_h = 1, out_w = 1;
-  External input, output;
+  Operand input, output;
   std::vector<OuterDim> outer;
+  int64_t stripe_rows = 0;  // as in MacLayer
 };
-bool lower_pool(const PoolLayer& layer, const npu_target& target, Emitter& emitter,
-                std::string& error);
+
+// Tiles of a layer of the vector unit, or of a copy.
+struct VecPlan {
+  int64_t tile_h = 1, tile_w = 1, tile_c = 1;
+  uint32_t slots = 1;                                // of each operand that has any
+  uint32_t a_bytes = 0, b_bytes = 0, out_bytes = 0;  // of a slot
+  uint32_t table_bytes = 0;
+  Estimate estimate;
+
+  uint32_t constant_bytes() const { return table_bytes; }
+  uint32_t data_bytes() const { return slots * (a_bytes + b_bytes + out_bytes); }
+  uint32_t sram_bytes() const { return slot_size(constant_bytes()) + slot_size(data_bytes()); }
+};
+
+// The best tiles within `sram_bytes`; nullopt and the need in `error` if there are none.
+std::optional<VecPlan> plan_pool(const PoolLayer& layer, const npu_target& target,
+                                 uint32_t sram_bytes, std::string& error);
+std::unique_ptr<LayerLowering> pool_lowering(const PoolLayer& layer, const VecPlan& plan,
+                                             const WorkMemory& memory, Emitter& emitter);
 
 struct GlobalLayer {
   GlobalAverageOp op;
   ByteType input_type = ByteType::kUint8, output_type = ByteType::kUint8;
   int64_t in_h = 1, in_w = 1, channels = 1;
-  External input, output;
+  Operand input, output;
   std::vector<OuterDim> outer;
 };
-// False if one channel of the image does not fit the SRAM.
-bool lower_global(const GlobalLayer& layer, const npu_target& target, Emitter& emitter);
+// nullopt if one channel of the image does not fit.
+std::optional<VecPlan> plan_global(const GlobalLayer& layer, const npu_target& target,
+                                   uint32_t sram_bytes);
+std::unique_ptr<LayerLowering> global_lowering(const GlobalLayer& layer, const VecPlan& plan,
+                                               const WorkMemory& memory, Emitter& emitter);
 // The same as a depthwise convolution with weights of 1, whose sum can be split.
 MacOp global_as_depthwise(const GlobalLayer& layer);
 
-// Element by element over at most two operands; `kind` null: a plain copy.
+// Element by element over at most two operands.
 struct ElementLayer {
   const AddOp* add = nullptr;
   const MulOp* mul = nullptr;
   const LutOp* lut = nullptr;  // none of the three: a copy
   ByteType a_type = ByteType::kUint8, b_type = ByteType::kUint8, out_type = ByteType::kUint8;
-  // Iteration space, outermost first, with each operand's stride (0: broadcast).
+  // Iteration space, outermost first, with each operand's stride (0: broadcast). The three
+  // innermost are rows, columns and channels; make_element_layers() merges what can be.
   struct Dim {
     int64_t extent;
     int64_t a, b, out;
   };
   std::vector<Dim> dims;
-  External a, b, out;  // offsets; strides are those of dims
+  Operand a, b, out;  // strides are those of the three innermost dims
+
+  bool two() const { return add != nullptr || mul != nullptr; }
+  bool copy() const { return !two() && lut == nullptr; }
+  const Dim& inner(int i) const { return dims[dims.size() - 3 + static_cast<size_t>(i)]; }
 };
-bool lower_elements(ElementLayer layer, const npu_target& target, Constants& constants,
-                    Emitter& emitter, std::string& error);
+// Merges neighbouring dimensions and fills in the operands' strides.
+void finish_dims(ElementLayer& layer);
+std::optional<VecPlan> plan_elements(const ElementLayer& layer, const npu_target& target,
+                                     uint32_t sram_bytes, std::string& error);
+std::unique_ptr<LayerLowering> element_lowering(const ElementLayer& layer, const VecPlan& plan,
+                                                const WorkMemory& memory, Constants& constants,
+                                                Emitter& emitter);
 
 // Calls `body` with the offsets of every repetition of `outer`, in order.
 template <typename Body>
@@ -97,9 +145,9 @@ void for_each_outer(const std::vector<OuterDim>& outer, Body&& body) {
   }
 }
 
-inline External shifted(External external, int64_t offset) {
-  external.offset += static_cast<uint64_t>(offset);
-  return external;
+inline Operand shifted(Operand operand, int64_t offset) {
+  operand.offset += static_cast<uint64_t>(offset);
+  return operand;
 }
 
 }  // namespace npu::compiler

@@ -40,116 +40,191 @@ std::vector<Dim> coalesce(std::vector<Dim> dims) {
   return out;
 }
 
+class ElementLowering final : public LayerLowering {
+ public:
+  ElementLowering(const ElementLayer& layer, const VecPlan& plan, const WorkMemory& memory,
+                  Constants& constants, Emitter& emitter)
+      : layer_(layer),
+        plan_(plan),
+        emitter_(emitter),
+        table_(memory.constants),
+        a_(memory.data, plan.a_bytes, plan.slots),
+        b_(a_.end(), plan.b_bytes, plan.slots),
+        out_(b_.end(), plan.out_bytes, plan.slots) {
+    if (layer.lut != nullptr)
+      table_offset_ = constants.add({layer.lut->table.begin(), layer.lut->table.end()});
+  }
+
+  void rows(int64_t, int64_t) override {
+    // All dimensions but the three innermost repeat the layer.
+    std::vector<OuterDim> outer;
+    for (size_t i = 0; i + 3 < layer_.dims.size(); ++i) {
+      const Dim& dim = layer_.dims[i];
+      outer.push_back({dim.extent, dim.a, dim.b, dim.out, 0});
+    }
+    for_each_outer(outer, [&](int64_t, const OuterDim& shift) {
+      const int64_t extent[3] = {layer_.inner(0).extent, layer_.inner(1).extent,
+                                 layer_.inner(2).extent};
+      for (int64_t h = 0; h < extent[0]; h += plan_.tile_h) {
+        for (int64_t w = 0; w < extent[1]; w += plan_.tile_w) {
+          for (int64_t c = 0; c < extent[2]; c += plan_.tile_c) {
+            tile(shift, {h, w, c},
+                 {std::min(plan_.tile_h, extent[0] - h), std::min(plan_.tile_w, extent[1] - w),
+                  std::min(plan_.tile_c, extent[2] - c)});
+          }
+        }
+      }
+    });
+  }
+
+ private:
+  // The operand's piece where it lies, or brought to a slot.
+  npu_sram_tensor read(const Operand& operand, SlotPool& slots, const Extent& at,
+                       const Extent& size) {
+    if (operand.direct()) return sram_view(operand, at);
+    const npu_sram_tensor tensor = dense(slots.next(), size);
+    emitter_.emit(fetch(operand, at, size, tensor.address));
+    return tensor;
+  }
+
+  static npu_sram_tensor dense(uint32_t address, const Extent& size) {
+    return {address, static_cast<uint32_t>(size[1] * size[2]), static_cast<uint32_t>(size[2]), 0,
+            0};
+  }
+
+  void tile(const OuterDim& shift, const Extent& at, const Extent& size) {
+    emitter_.checkpoint();
+    if (layer_.lut != nullptr && generation_ != emitter_.generation()) {
+      emitter_.emit(linear_load(NPU_REGION_CONSTANTS, table_offset_, 256, table_));
+    }
+    generation_ = emitter_.generation();
+    const Operand a = shifted(layer_.a, shift.input), out = shifted(layer_.out, shift.output);
+    if (layer_.copy()) {
+      copy(a, out, at, size);
+      return;
+    }
+    npu_command_vec vec = {};
+    vec.in_h = vec.out_h = static_cast<uint16_t>(size[0]);
+    vec.in_w = vec.out_w = static_cast<uint16_t>(size[1]);
+    vec.channels = static_cast<uint16_t>(size[2]);
+    vec.types =
+        NPU_TYPES(command_type(layer_.a_type), layer_.two() ? command_type(layer_.b_type) : 0,
+                  command_type(layer_.out_type), 0);
+    vec.a = read(a, a_, at, size);
+    if (layer_.two()) vec.b = read(shifted(layer_.b, shift.weights), b_, at, size);
+    vec.out = out.direct() ? sram_view(out, at) : dense(out_.next(), size);
+    if (layer_.add != nullptr) {
+      vec.function = NPU_VEC_ADD;
+      vec.p0_f32 = arch::f32_bits(layer_.add->arithmetic.ra);
+      vec.p1_f32 = arch::f32_bits(layer_.add->arithmetic.rb);
+      vec.p2_f32 = arch::f32_bits(layer_.add->arithmetic.fix);
+      vec.low = static_cast<int16_t>(layer_.add->arithmetic.clamp.low);
+      vec.high = static_cast<int16_t>(layer_.add->arithmetic.clamp.high);
+    } else if (layer_.mul != nullptr) {
+      vec.function = NPU_VEC_MUL;
+      vec.p0_f32 = arch::f32_bits(layer_.mul->scale);
+      vec.a_zero = static_cast<int16_t>(layer_.mul->a_zero);
+      vec.b_zero = static_cast<int16_t>(layer_.mul->b_zero);
+      vec.out_zero = static_cast<int16_t>(layer_.mul->out_zero);
+      vec.low = static_cast<int16_t>(layer_.mul->clamp.low);
+      vec.high = static_cast<int16_t>(layer_.mul->clamp.high);
+    } else {
+      vec.function = NPU_VEC_LUT;
+      vec.table = table_;
+    }
+    emitter_.emit(vec);
+    if (!out.direct()) emitter_.emit(put(out, at, size, vec.out.address));
+  }
+
+  // One transfer where one side lies on chip, two through a slot otherwise.
+  void copy(const Operand& from, const Operand& to, const Extent& at, const Extent& size) {
+    if (to.direct()) {
+      const npu_sram_tensor place = sram_view(to, at);
+      Operand piece = to;
+      piece.offset = place.address;
+      if (!from.on_chip()) {
+        Operand source = from;
+        for (size_t i = 0; i < 3; ++i)
+          source.offset += static_cast<uint64_t>(at[i] * from.stride[i]);
+        emitter_.emit(move_rows(NPU_OP_LOAD, source, piece, {0, 0, 0}, size));
+        return;
+      }
+    }
+    const uint32_t slot = a_.next();
+    emitter_.emit(fetch(from, at, size, slot));
+    emitter_.emit(put(to, at, size, slot));
+  }
+
+  const ElementLayer layer_;
+  const VecPlan plan_;
+  Emitter& emitter_;
+  const uint32_t table_;
+  SlotPool a_, b_, out_;
+  uint64_t table_offset_ = 0;
+  uint32_t generation_ = ~0u;
+};
+
 }  // namespace
 
-bool lower_elements(ElementLayer layer, const npu_target& target, Constants& constants,
-                    Emitter& emitter, std::string& error) {
-  const bool two = layer.add != nullptr || layer.mul != nullptr;
-  const bool copy = !two && layer.lut == nullptr;
-  std::vector<Dim> dims = coalesce(layer.dims);
-  while (dims.size() < 3) dims.insert(dims.begin(), Dim{1, 0, 0, 0});
-
-  // The three innermost are a tile's rows, columns and channels.
-  std::vector<OuterDim> outer;
-  for (size_t i = 0; i + 3 < dims.size(); ++i) {
-    outer.push_back({dims[i].extent, dims[i].a, dims[i].b, dims[i].out, 0});
-  }
-  const Dim* inner = dims.data() + (dims.size() - 3);
+void finish_dims(ElementLayer& layer) {
+  layer.dims = coalesce(std::move(layer.dims));
+  while (layer.dims.size() < 3) layer.dims.insert(layer.dims.begin(), Dim{1, 0, 0, 0});
   for (int i = 0; i < 3; ++i) {
-    layer.a.stride[i] = inner[i].a;
-    layer.b.stride[i] = inner[i].b;
-    layer.out.stride[i] = inner[i].out;
+    layer.a.stride[i] = layer.inner(i).a;
+    layer.b.stride[i] = layer.inner(i).b;
+    layer.out.stride[i] = layer.inner(i).out;
   }
+}
 
-  const uint32_t tables = layer.lut != nullptr ? 256 : 0;
-  const int64_t places = 2 * (1 + (two ? 1 : 0) + (copy ? 0 : 1));
-  const int64_t room =
-      (int64_t{target.sram_bytes} - tables) / places / kSlotAlignment * kSlotAlignment;
+std::optional<VecPlan> plan_elements(const ElementLayer& layer, const npu_target& target,
+                                     uint32_t sram_bytes, std::string& error) {
+  VecPlan plan;
+  plan.slots = 2;
+  plan.table_bytes = layer.lut != nullptr ? 256 : 0;
+  const bool a = layer.copy() || !layer.a.direct();
+  const bool b = layer.two() && !layer.b.direct();
+  const bool out = !layer.copy() && !layer.out.direct();
+  const int64_t places = 2 * (int{a} + int{b} + int{out});
+  const int64_t room = places == 0 ? int64_t{sram_bytes}
+                                   : (int64_t{sram_bytes} - plan.table_bytes) / places /
+                                         kSlotAlignment * kSlotAlignment;
   if (room < kSlotAlignment) {
-    error = fmt::format("a tile needs {} bytes of SRAM", places * kSlotAlignment + tables);
-    return false;
+    error =
+        fmt::format("a tile needs {} bytes of SRAM", places * kSlotAlignment + plan.table_bytes);
+    return std::nullopt;
   }
-  // At least four tiles where there is work for them.
-  const int64_t total = inner[0].extent * inner[1].extent * inner[2].extent;
-  const int64_t cap = std::min(room, std::max<int64_t>(4096, ceil_div(total, 4)));
+  // At least four tiles where there is work for them, one where nothing is moved.
+  int64_t repeats = 1;
+  for (size_t i = 0; i + 3 < layer.dims.size(); ++i) repeats *= layer.dims[i].extent;
+  const int64_t total = layer.inner(0).extent * layer.inner(1).extent * layer.inner(2).extent;
+  const int64_t cap =
+      places == 0 ? total : std::min(room, std::max<int64_t>(4096, ceil_div(total, 4)));
   const auto even = [](int64_t extent, int64_t most) {
     most = std::clamp<int64_t>(most, 1, 65535);
     return ceil_div(extent, ceil_div(extent, most));
   };
-  const int64_t tc = even(inner[2].extent, cap);
-  const int64_t tw = even(inner[1].extent, cap / tc);
-  const int64_t th = even(inner[0].extent, cap / (tc * tw));
-
-  const uint32_t slot = slot_size(th * tw * tc);
-  const uint32_t table = emitter.take_sram(tables + static_cast<uint32_t>(places) * slot);
-  SlotPool first(table + tables, slot, 2);
-  SlotPool second(table + tables + 2 * slot, slot, 2);
-  SlotPool result(table + tables + (two ? 4 : 2) * slot, slot, 2);
-  uint64_t table_offset = 0;
-  if (layer.lut != nullptr) {
-    table_offset = constants.add({layer.lut->table.begin(), layer.lut->table.end()});
+  plan.tile_c = even(layer.inner(2).extent, cap);
+  plan.tile_w = even(layer.inner(1).extent, cap / plan.tile_c);
+  plan.tile_h = even(layer.inner(0).extent, cap / (plan.tile_c * plan.tile_w));
+  const uint32_t slot = slot_size(plan.tile_h * plan.tile_w * plan.tile_c);
+  plan.a_bytes = a ? slot : 0;
+  plan.b_bytes = b ? slot : 0;
+  plan.out_bytes = out ? slot : 0;
+  plan.estimate.engine =
+      layer.copy() ? 0 : static_cast<uint64_t>(total * repeats / target.mac_outputs);
+  for (const Operand* operand : {&layer.a, &layer.b, &layer.out}) {
+    if (operand->on_chip() || (operand == &layer.b && !layer.two())) continue;
+    plan.estimate.memory +=
+        channel_cycles(static_cast<uint64_t>(total * repeats), operand->region, target);
   }
-  uint32_t generation = emitter.generation() - 1;
-  for_each_outer(outer, [&](int64_t, const OuterDim& shift) {
-    for (int64_t h = 0; h < inner[0].extent; h += th) {
-      for (int64_t w = 0; w < inner[1].extent; w += tw) {
-        for (int64_t c = 0; c < inner[2].extent; c += tc) {
-          emitter.checkpoint();
-          if (layer.lut != nullptr && emitter.generation() != generation) {
-            emitter.emit(linear_load(NPU_REGION_CONSTANTS, table_offset, 256, table));
-          }
-          generation = emitter.generation();
-          const Extent begin{h, w, c};
-          const Extent size{std::min(th, inner[0].extent - h), std::min(tw, inner[1].extent - w),
-                            std::min(tc, inner[2].extent - c)};
-          const uint32_t a = first.next();
-          emitter.emit(box_transfer(NPU_OP_LOAD, shifted(layer.a, shift.input), begin, size, a));
-          uint32_t out = a;
-          if (!copy) {
-            out = result.next();
-            npu_command_vec vec = {};
-            vec.in_h = vec.out_h = static_cast<uint16_t>(size[0]);
-            vec.in_w = vec.out_w = static_cast<uint16_t>(size[1]);
-            vec.channels = static_cast<uint16_t>(size[2]);
-            const uint32_t row = uint32_t{vec.in_w} * vec.channels;
-            vec.a = {a, row, vec.channels, 0, 0};
-            vec.out = {out, row, vec.channels, 0, 0};
-            vec.types = NPU_TYPES(command_type(layer.a_type), two ? command_type(layer.b_type) : 0,
-                                  command_type(layer.out_type), 0);
-            if (two) {
-              const uint32_t b = second.next();
-              emitter.emit(
-                  box_transfer(NPU_OP_LOAD, shifted(layer.b, shift.weights), begin, size, b));
-              vec.b = {b, row, vec.channels, 0, 0};
-            }
-            if (layer.add != nullptr) {
-              vec.function = NPU_VEC_ADD;
-              vec.p0_f32 = arch::f32_bits(layer.add->arithmetic.ra);
-              vec.p1_f32 = arch::f32_bits(layer.add->arithmetic.rb);
-              vec.p2_f32 = arch::f32_bits(layer.add->arithmetic.fix);
-              vec.low = static_cast<int16_t>(layer.add->arithmetic.clamp.low);
-              vec.high = static_cast<int16_t>(layer.add->arithmetic.clamp.high);
-            } else if (layer.mul != nullptr) {
-              vec.function = NPU_VEC_MUL;
-              vec.p0_f32 = arch::f32_bits(layer.mul->scale);
-              vec.a_zero = static_cast<int16_t>(layer.mul->a_zero);
-              vec.b_zero = static_cast<int16_t>(layer.mul->b_zero);
-              vec.out_zero = static_cast<int16_t>(layer.mul->out_zero);
-              vec.low = static_cast<int16_t>(layer.mul->clamp.low);
-              vec.high = static_cast<int16_t>(layer.mul->clamp.high);
-            } else {
-              vec.function = NPU_VEC_LUT;
-              vec.table = table;
-            }
-            emitter.emit(vec);
-          }
-          emitter.emit(
-              box_transfer(NPU_OP_STORE, shifted(layer.out, shift.output), begin, size, out));
-        }
-      }
-    }
-  });
-  return true;
+  plan.estimate.serial = target.card_latency_cycles;
+  return plan;
+}
+
+std::unique_ptr<LayerLowering> element_lowering(const ElementLayer& layer, const VecPlan& plan,
+                                                const WorkMemory& memory, Constants& constants,
+                                                Emitter& emitter) {
+  return std::make_unique<ElementLowering>(layer, plan, memory, constants, emitter);
 }
 
 }  // namespace npu::compiler

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <map>
+#include <memory>
 
 #include "arch/numerics.h"
 #include "compiler/emit/lower.h"
@@ -33,10 +34,10 @@ Reach reach(const Window& w, int i, int64_t size, int64_t out0, int64_t out1, in
   return r;
 }
 
-class MacLowering {
+class MacLowering final : public LayerLowering {
  public:
-  MacLowering(const MacLayer& layer, const MacPlan& plan, const npu_target& target,
-              Constants& constants, Emitter& emitter)
+  MacLowering(const MacLayer& layer, const MacPlan& plan, const WorkMemory& memory,
+              const npu_target& target, Constants& constants, Emitter& emitter)
       : layer_(layer),
         op_(*layer.op),
         plan_(plan),
@@ -44,18 +45,23 @@ class MacLowering {
         constants_(constants),
         emitter_(emitter),
         split_(plan.splits_sum(layer)),
-        tables_(emitter.take_sram(slot_size(plan.sram_bytes))),
-        inputs_(tables_ + table_bytes(), plan.input_bytes, plan.input_slots),
-        weights_(input_end(), plan.weight_bytes, plan.weight_slots),
-        parameters_(weight_end(), plan.parameter_bytes, 2),
-        outputs_(parameter_end(), plan.output_bytes, plan.output_slots),
-        residuals_(output_end(), plan.residual_bytes, plan.output_slots) {}
+        tables_(memory.constants),
+        weights_(tables_ + plan.table_bytes, plan.weight_bytes, plan.weight_slots),
+        parameters_(weights_.end(), plan.parameter_bytes, 2),
+        inputs_(memory.data, plan.input_bytes, plan.input_slots),
+        outputs_(inputs_.end(), plan.output_bytes, plan.output_slots),
+        residuals_(outputs_.end(), plan.residual_bytes, plan.output_slots),
+        channels_(channel_tiles(layer_, plan_)),
+        steps_(sum_steps(layer_, plan_)) {}
 
-  void run() {
-    channels_ = channel_tiles(layer_, plan_);
-    steps_ = sum_steps(layer_, plan_);
-    generation_ = emitter_.generation();
-    load_tables();
+  void rows(int64_t begin, int64_t end) override {
+    if (!begun_) {
+      begun_ = true;
+      generation_ = emitter_.generation();
+      load_tables();
+    }
+    row_begin_ = begin * layer_.pool(0);
+    row_end_ = std::min(end * layer_.pool(0), layer_.used_h());
     for_each_outer(layer_.outer, [&](int64_t number, const OuterDim& shift) {
       repeat_ = number;
       shift_ = shift;
@@ -72,32 +78,22 @@ class MacLowering {
   }
 
  private:
-  uint32_t table_bytes() const {
-    return 256 * ((op_.chain.lut1 ? 1 : 0) + (op_.chain.lut2 ? 1 : 0));
-  }
-  uint32_t input_end() const {
-    return tables_ + table_bytes() + plan_.input_bytes * plan_.input_slots;
-  }
-  uint32_t weight_end() const { return input_end() + plan_.weight_bytes * plan_.weight_slots; }
-  uint32_t parameter_end() const { return weight_end() + 2 * plan_.parameter_bytes; }
-  uint32_t output_end() const { return parameter_end() + plan_.output_bytes * plan_.output_slots; }
-
   template <typename Body>
   void for_each_space(Body&& body) {
-    for (int64_t h = 0; h < layer_.used_h(); h += plan_.tile_h) {
+    for (int64_t h = row_begin_; h < row_end_; h += plan_.tile_h) {
       for (int64_t w = 0; w < layer_.used_w(); w += plan_.tile_w) body(h, w);
     }
   }
 
   void load_tables() {
-    if (table_bytes() == 0) return;
+    if (plan_.table_bytes == 0) return;
     if (table_offset_ == ~uint64_t{0}) {
       std::vector<uint8_t> bytes;
       if (op_.chain.lut1) bytes.insert(bytes.end(), op_.chain.lut1->begin(), op_.chain.lut1->end());
       if (op_.chain.lut2) bytes.insert(bytes.end(), op_.chain.lut2->begin(), op_.chain.lut2->end());
       table_offset_ = constants_.add(bytes);
     }
-    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, table_offset_, table_bytes(), tables_));
+    emitter_.emit(linear_load(NPU_REGION_CONSTANTS, table_offset_, plan_.table_bytes, tables_));
   }
 
   // Everything in SRAM was lost: another job has begun.
@@ -111,7 +107,7 @@ class MacLowering {
     emitter_.checkpoint();
     after_checkpoint();
     const ChannelTile& channels = channels_[channel];
-    const int64_t h_end = std::min(layer_.used_h(), h + plan_.tile_h);
+    const int64_t h_end = std::min(row_end_, h + plan_.tile_h);
     const int64_t w_end = std::min(layer_.used_w(), w + plan_.tile_w);
     const int64_t width = channels.end - channels.begin;
 
@@ -127,17 +123,18 @@ class MacLowering {
 
     uint32_t parameters = 0;
     if (split_ && plan_.parameter_bytes > 0) parameters = parameter_slot(channel);
-    const uint32_t residual = op_.chain.residual ? residuals_.next() : 0;
-    const uint32_t output = outputs_.next();
+    const uint32_t residual =
+        op_.chain.residual && !layer_.residual.direct() ? residuals_.next() : 0;
+    const uint32_t output = layer_.output.direct() ? 0 : outputs_.next();
     for (size_t i = 0; i < active.size(); ++i) {
       step(channel, active[i], h, h_end, w, w_end, i == 0, i + 1 == active.size(), parameters,
            residual, output);
     }
     bank_ = 1 - bank_;
+    if (layer_.output.direct()) return;
     const int64_t ph = layer_.pool(0), pw = layer_.pool(1);
-    emitter_.emit(box_transfer(NPU_OP_STORE, shifted(layer_.output, shift_.output),
-                               {h / ph, w / pw, channels.begin},
-                               {(h_end - h) / ph, (w_end - w) / pw, width}, output));
+    emitter_.emit(put(shifted(layer_.output, shift_.output), {h / ph, w / pw, channels.begin},
+                      {(h_end - h) / ph, (w_end - w) / pw, width}, output));
   }
 
   void step(size_t channel, size_t index, int64_t h, int64_t h_end, int64_t w, int64_t w_end,
@@ -156,31 +153,37 @@ class MacLowering {
     const bool empty = rows.begin >= rows.end || columns.begin >= columns.end;
     // First what depends on no earlier layer: it may be loaded while that runs.
     const uint32_t weights = weight_slot(channel, index);
-    uint32_t input;
+    npu_sram_tensor input = {};
     if (empty) {
       // Only padding: one pixel of zero points, which adds nothing wherever it is read.
       rows = {0, 1, 0};
       columns = {0, 1, 0};
-      input = inputs_.next();
-      npu_command_dma fill = linear_load(0, 0, static_cast<uint32_t>(c1 - c0), input);
+      input.address = inputs_.next();
+      npu_command_dma fill = linear_load(0, 0, static_cast<uint32_t>(c1 - c0), input.address);
       fill.header.opcode = NPU_OP_FILL;
       std::fill(std::begin(fill.external_stride), std::end(fill.external_stride), 0);
       fill.pad_value = static_cast<uint8_t>(op_.input_zero);
       emitter_.emit(fill);
+    } else if (layer_.input.direct()) {
+      input = sram_view(shifted(layer_.input, shift_.input), {rows.begin, columns.begin, c0});
     } else {
       const SlotPool::Place place = inputs_.acquire(
           {repeat_ * 2, h * layer_.out_w + w, c0, static_cast<int64_t>(index)}, generation_);
-      input = place.address;
+      input.address = place.address;
       if (!place.present) {
-        emitter_.emit(box_transfer(
-            NPU_OP_LOAD, shifted(layer_.input, shift_.input), {rows.begin, columns.begin, c0},
-            {rows.end - rows.begin, columns.end - columns.begin, c1 - c0}, input));
+        emitter_.emit(fetch(shifted(layer_.input, shift_.input), {rows.begin, columns.begin, c0},
+                            {rows.end - rows.begin, columns.end - columns.begin, c1 - c0},
+                            place.address));
       }
     }
+    if (empty || !layer_.input.direct()) {
+      input.pixel_stride = static_cast<uint32_t>(c1 - c0);
+      input.row_stride = static_cast<uint32_t>((columns.end - columns.begin) * (c1 - c0));
+    }
 
-    if (last && op_.chain.residual) {
-      emitter_.emit(box_transfer(NPU_OP_LOAD, shifted(layer_.residual, shift_.residual),
-                                 {h, w, channels.begin}, {h_end - h, w_end - w, width}, residual));
+    if (last && op_.chain.residual && !layer_.residual.direct()) {
+      emitter_.emit(fetch(shifted(layer_.residual, shift_.residual), {h, w, channels.begin},
+                          {h_end - h, w_end - w, width}, residual));
     }
 
     npu_command_mac mac = {};
@@ -192,7 +195,7 @@ class MacLowering {
     const uint32_t in_h = static_cast<uint32_t>(rows.end - rows.begin);
     const uint32_t in_w = static_cast<uint32_t>(columns.end - columns.begin);
     const uint32_t in_c = static_cast<uint32_t>(c1 - c0);
-    mac.input = {input, in_w * in_c, in_c, 0, 0};
+    mac.input = input;
     mac.in_h = static_cast<uint16_t>(in_h);
     mac.in_w = static_cast<uint16_t>(in_w);
     mac.in_c = static_cast<uint16_t>(in_c);
@@ -258,12 +261,20 @@ class MacLowering {
     const npu_data_type out_type = last ? command_type(op_.mac_type) : NPU_TYPE_NONE;
     npu_data_type residual_type = NPU_TYPE_NONE;
     if (last) {
-      const uint32_t out_w = static_cast<uint32_t>((w_end - w) / layer_.pool(1));
-      mac.output = {output, out_w * mac.out_c, mac.out_c, 0, 0};
+      if (layer_.output.direct()) {
+        mac.output = sram_view(shifted(layer_.output, shift_.output),
+                               {h / layer_.pool(0), w / layer_.pool(1), channels.begin});
+      } else {
+        const uint32_t out_w = static_cast<uint32_t>((w_end - w) / layer_.pool(1));
+        mac.output = {output, out_w * mac.out_c, mac.out_c, 0, 0};
+      }
       mac.output_zero = static_cast<int16_t>(op_.output_zero);
       mac.clamp_low = static_cast<int16_t>(op_.clamp.low);
       mac.clamp_high = static_cast<int16_t>(op_.clamp.high);
-      if (chain(extension, mac, residual)) extended = true;
+      npu_sram_tensor added = {residual, uint32_t{mac.out_w} * mac.out_c, mac.out_c, 0, 0};
+      if (op_.chain.residual && layer_.residual.direct())
+        added = sram_view(shifted(layer_.residual, shift_.residual), {h, w, channels.begin});
+      if (chain(extension, added)) extended = true;
       if (op_.chain.residual) residual_type = command_type(layer_.residual_type);
     }
     mac.types = NPU_TYPES(command_type(layer_.input_type), command_type(op_.weight_type), out_type,
@@ -272,7 +283,7 @@ class MacLowering {
   }
 
   // The output chain; true if there is one.
-  bool chain(npu_mac_extension& extension, const npu_command_mac& mac, uint32_t residual) const {
+  bool chain(npu_mac_extension& extension, const npu_sram_tensor& residual) const {
     const OutputChain& chain = op_.chain;
     uint32_t table = tables_;
     if (chain.lut1) {
@@ -283,7 +294,7 @@ class MacLowering {
     if (chain.residual) {
       extension.flags |= NPU_EXT_RESIDUAL;
       if (chain.residual->first) extension.flags |= NPU_EXT_RESIDUAL_FIRST;
-      extension.residual = {residual, uint32_t{mac.out_w} * mac.out_c, mac.out_c, 0, 0};
+      extension.residual = residual;
       extension.ra_f32 = arch::f32_bits(chain.residual->add.ra);
       extension.rb_f32 = arch::f32_bits(chain.residual->add.rb);
       extension.fix_f32 = arch::f32_bits(chain.residual->add.fix);
@@ -360,9 +371,8 @@ class MacLowering {
     const SumStep& step = steps_[index];
     if (layer_.dynamic) {
       // Rows are k, columns n: one row of the box per k.
-      emitter_.emit(box_transfer(
-          NPU_OP_LOAD, shifted(layer_.weights, shift_.weights), {0, step.c0, channels.begin},
-          {1, step.c1 - step.c0, channels.end - channels.begin}, place.address));
+      emitter_.emit(fetch(shifted(layer_.weights, shift_.weights), {0, step.c0, channels.begin},
+                          {1, step.c1 - step.c0, channels.end - channels.begin}, place.address));
       return place.address;
     }
     const auto [it, fresh] = weight_offsets_.try_emplace({channel, index}, Blob{});
@@ -394,17 +404,19 @@ class MacLowering {
     uint32_t bytes = 0;
   };
 
-  const MacLayer& layer_;
+  const MacLayer layer_;
   const MacOp& op_;
-  const MacPlan& plan_;
+  const MacPlan plan_;
   const npu_target& target_;
   Constants& constants_;
   Emitter& emitter_;
   const bool split_;
   const uint32_t tables_;
-  SlotPool inputs_, weights_, parameters_, outputs_, residuals_;
-  std::vector<ChannelTile> channels_;
-  std::vector<SumStep> steps_;
+  SlotPool weights_, parameters_, inputs_, outputs_, residuals_;
+  const std::vector<ChannelTile> channels_;
+  const std::vector<SumStep> steps_;
+  int64_t row_begin_ = 0, row_end_ = 0;
+  bool begun_ = false;
   std::map<std::pair<size_t, size_t>, Blob> weight_offsets_;
   std::map<size_t, Blob> parameter_offsets_;
   uint64_t table_offset_ = ~uint64_t{0};
@@ -423,9 +435,10 @@ uint64_t Constants::add(const std::vector<uint8_t>& bytes) {
   return offset;
 }
 
-void lower_mac(const MacLayer& layer, const MacPlan& plan, const npu_target& target,
-               Constants& constants, Emitter& emitter) {
-  MacLowering(layer, plan, target, constants, emitter).run();
+std::unique_ptr<LayerLowering> mac_lowering(const MacLayer& layer, const MacPlan& plan,
+                                            const WorkMemory& memory, const npu_target& target,
+                                            Constants& constants, Emitter& emitter) {
+  return std::make_unique<MacLowering>(layer, plan, memory, target, constants, emitter);
 }
 
 }  // namespace npu::compiler

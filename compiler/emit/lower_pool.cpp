@@ -18,33 +18,213 @@ int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-struct Tile {
-  int64_t h, w, c;
-  int64_t in_h, in_w;
-  uint32_t slots;
-};
-
 int64_t input_extent(const PoolLayer& layer, int i, int64_t out) {
   const int64_t whole = i == 0 ? layer.in_h : layer.in_w;
   return std::min(whole, (out - 1) * layer.op.window.stride[i] + layer.op.window.kernel[i]);
 }
 
+npu_sram_tensor dense_tensor(uint32_t address, int64_t columns, int64_t channels) {
+  return {address, static_cast<uint32_t>(columns * channels), static_cast<uint32_t>(channels), 0,
+          0};
+}
+
+Estimate estimate(const PoolLayer& layer, const VecPlan& plan, const npu_target& target) {
+  const int64_t tiles = ceil_div(layer.out_h, plan.tile_h) * ceil_div(layer.out_w, plan.tile_w) *
+                        ceil_div(layer.channels, plan.tile_c);
+  const Window& window = layer.op.window;
+  Estimate e;
+  e.engine = static_cast<uint64_t>(layer.out_h * layer.out_w * layer.channels * window.kernel[0] *
+                                   window.kernel[1] / target.mac_outputs);
+  const uint64_t in =
+      layer.input.direct()
+          ? 0
+          : channel_cycles(transfer_bytes(layer.input,
+                                          {input_extent(layer, 0, plan.tile_h),
+                                           input_extent(layer, 1, plan.tile_w), plan.tile_c},
+                                          target.dma_granule_bytes),
+                           layer.input.region, target);
+  const uint64_t out =
+      layer.output.direct()
+          ? 0
+          : channel_cycles(transfer_bytes(layer.output, {plan.tile_h, plan.tile_w, plan.tile_c},
+                                          target.dma_granule_bytes),
+                           layer.output.region, target);
+  e.memory = static_cast<uint64_t>(tiles) * (in + out);
+  e.serial = in + out + (plan.slots > 1 ? 0 : std::min(e.engine, e.memory));
+  return e;
+}
+
+class PoolLowering final : public LayerLowering {
+ public:
+  PoolLowering(const PoolLayer& layer, const VecPlan& plan, const WorkMemory& memory,
+               Emitter& emitter)
+      : layer_(layer),
+        plan_(plan),
+        emitter_(emitter),
+        inputs_(memory.data, plan.a_bytes, plan.slots),
+        outputs_(inputs_.end(), plan.out_bytes, plan.slots) {}
+
+  void rows(int64_t begin, int64_t end) override {
+    for_each_outer(layer_.outer, [&](int64_t, const OuterDim& shift) {
+      for (int64_t c = 0; c < layer_.channels; c += plan_.tile_c) {
+        for (int64_t h = begin; h < end; h += plan_.tile_h) {
+          for (int64_t w = 0; w < layer_.out_w; w += plan_.tile_w) {
+            tile(shift, {h, w, c},
+                 {std::min(plan_.tile_h, end - h), std::min(plan_.tile_w, layer_.out_w - w),
+                  std::min(plan_.tile_c, layer_.channels - c)});
+          }
+        }
+      }
+    });
+  }
+
+ private:
+  void tile(const OuterDim& shift, const Extent& at, const Extent& size) {
+    emitter_.checkpoint();
+    const Window& window = layer_.op.window;
+    const PoolArithmetic& arithmetic = layer_.op.arithmetic;
+    const int64_t whole[2] = {layer_.in_h, layer_.in_w};
+    int64_t begin[2], end[2], pad[2];
+    for (size_t i = 0; i < 2; ++i) {
+      const int64_t first = at[i] * window.stride[i] - window.pad_before[i];
+      const int64_t last = first + (size[i] - 1) * window.stride[i] + window.kernel[i];
+      begin[i] = std::max<int64_t>(0, first);
+      end[i] = std::min(whole[i], last);
+      pad[i] = begin[i] - first;
+    }
+    npu_command_vec vec = {};
+    const bool average = arithmetic.kind == PoolKind::kAverage;
+    vec.function = average ? NPU_VEC_POOL_AVERAGE : NPU_VEC_POOL_MAX;
+    vec.types = NPU_TYPES(command_type(layer_.input_type), 0, command_type(layer_.output_type), 0);
+    vec.in_h = static_cast<uint16_t>(end[0] - begin[0]);
+    vec.in_w = static_cast<uint16_t>(end[1] - begin[1]);
+    vec.channels = static_cast<uint16_t>(size[2]);
+    vec.out_h = static_cast<uint16_t>(size[0]);
+    vec.out_w = static_cast<uint16_t>(size[1]);
+    if (layer_.input.direct()) {
+      vec.a = sram_view(shifted(layer_.input, shift.input), {begin[0], begin[1], at[2]});
+    } else {
+      vec.a = dense_tensor(inputs_.next(), vec.in_w, size[2]);
+      emitter_.emit(fetch(shifted(layer_.input, shift.input), {begin[0], begin[1], at[2]},
+                          {end[0] - begin[0], end[1] - begin[1], size[2]}, vec.a.address));
+    }
+    vec.out = layer_.output.direct() ? sram_view(shifted(layer_.output, shift.output), at)
+                                     : dense_tensor(outputs_.next(), size[1], size[2]);
+    vec.kernel_h = static_cast<uint8_t>(window.kernel[0]);
+    vec.kernel_w = static_cast<uint8_t>(window.kernel[1]);
+    vec.stride_y = static_cast<uint8_t>(window.stride[0]);
+    vec.stride_x = static_cast<uint8_t>(window.stride[1]);
+    vec.pad_top = static_cast<uint8_t>(pad[0]);
+    vec.pad_left = static_cast<uint8_t>(pad[1]);
+    if (average) {
+      if (arithmetic.count_pads) vec.flags |= NPU_VEC_COUNT_PAD;
+      vec.p0_f32 = arch::f32_bits(arithmetic.in_scale);
+      vec.p1_f32 = arch::f32_bits(arithmetic.out_scale);
+      vec.a_zero = static_cast<int16_t>(arithmetic.in_zero);
+      vec.out_zero = static_cast<int16_t>(arithmetic.out_zero);
+      vec.low = static_cast<int16_t>(arithmetic.clamp.low);
+      vec.high = static_cast<int16_t>(arithmetic.clamp.high);
+    }
+    emitter_.emit(vec);
+    if (!layer_.output.direct())
+      emitter_.emit(put(shifted(layer_.output, shift.output), at, size, vec.out.address));
+  }
+
+  const PoolLayer layer_;
+  const VecPlan plan_;
+  Emitter& emitter_;
+  SlotPool inputs_, outputs_;
+};
+
+class GlobalLowering final : public LayerLowering {
+ public:
+  GlobalLowering(const GlobalLayer& layer, const VecPlan& plan, const WorkMemory& memory,
+                 Emitter& emitter)
+      : layer_(layer),
+        plan_(plan),
+        emitter_(emitter),
+        inputs_(memory.data, plan.a_bytes, plan.slots),
+        outputs_(inputs_.end(), plan.out_bytes, plan.slots) {}
+
+  void rows(int64_t, int64_t) override {
+    for_each_outer(layer_.outer, [&](int64_t, const OuterDim& shift) {
+      for (int64_t at = 0; at < layer_.channels; at += plan_.tile_c) {
+        emitter_.checkpoint();
+        const int64_t size = std::min(plan_.tile_c, layer_.channels - at);
+        npu_command_vec vec = {};
+        vec.function = NPU_VEC_POOL_GLOBAL;
+        vec.types =
+            NPU_TYPES(command_type(layer_.input_type), 0, command_type(layer_.output_type), 0);
+        vec.in_h = static_cast<uint16_t>(layer_.in_h);
+        vec.in_w = static_cast<uint16_t>(layer_.in_w);
+        vec.channels = static_cast<uint16_t>(size);
+        vec.out_h = vec.out_w = 1;
+        if (layer_.input.direct()) {
+          vec.a = sram_view(shifted(layer_.input, shift.input), {0, 0, at});
+        } else {
+          vec.a = dense_tensor(inputs_.next(), layer_.in_w, size);
+          emitter_.emit(fetch(shifted(layer_.input, shift.input), {0, 0, at},
+                              {layer_.in_h, layer_.in_w, size}, vec.a.address));
+        }
+        if (layer_.output.direct()) {
+          vec.out = dense_tensor(
+              sram_view(shifted(layer_.output, shift.output), {0, 0, at}).address, 1, size);
+        } else {
+          vec.out = dense_tensor(outputs_.next(), 1, size);
+        }
+        vec.p0_f32 = arch::f32_bits(layer_.op.scale);
+        vec.a_zero = static_cast<int16_t>(layer_.op.in_zero);
+        vec.out_zero = static_cast<int16_t>(layer_.op.out_zero);
+        vec.low = static_cast<int16_t>(layer_.op.clamp.low);
+        vec.high = static_cast<int16_t>(layer_.op.clamp.high);
+        emitter_.emit(vec);
+        if (!layer_.output.direct())
+          emitter_.emit(
+              put(shifted(layer_.output, shift.output), {0, 0, at}, {1, 1, size}, vec.out.address));
+      }
+    });
+  }
+
+ private:
+  const GlobalLayer layer_;
+  const VecPlan plan_;
+  Emitter& emitter_;
+  SlotPool inputs_, outputs_;
+};
+
+}  // namespace
+
 // The largest tile that fits with two places each, else with one: whole rows
 // and channels as long as possible, and a few tiles rather than one, so that
 // loading overlaps.
-std::optional<Tile> choose_tile(const PoolLayer& layer, const npu_target& target, int64_t& need) {
-  const auto bytes = [&](int64_t h, int64_t w, int64_t c) {
-    return int64_t{slot_size(input_extent(layer, 0, h) * input_extent(layer, 1, w) * c)} +
-           slot_size(h * w * c);
+std::optional<VecPlan> plan_pool(const PoolLayer& layer, const npu_target& target,
+                                 uint32_t sram_bytes, std::string& error) {
+  const auto make = [&](int64_t h, int64_t w, int64_t c, uint32_t slots) {
+    VecPlan plan;
+    plan.tile_h = h;
+    plan.tile_w = w;
+    plan.tile_c = c;
+    plan.slots = slots;
+    if (!layer.input.direct())
+      plan.a_bytes = slot_size(input_extent(layer, 0, h) * input_extent(layer, 1, w) * c);
+    if (!layer.output.direct()) plan.out_bytes = slot_size(h * w * c);
+    return plan;
   };
-  const auto fields = [&](int64_t h, int64_t w, int64_t c) {
-    return h <= kMaxField && w <= kMaxField && c <= kMaxField &&
-           input_extent(layer, 0, h) <= kMaxField && input_extent(layer, 1, w) <= kMaxField;
+  const auto fits = [&](const VecPlan& plan) {
+    return uint64_t{plan.slots} * (uint64_t{plan.a_bytes} + plan.out_bytes) <= sram_bytes &&
+           plan.tile_h <= kMaxField && plan.tile_w <= kMaxField && plan.tile_c <= kMaxField &&
+           input_extent(layer, 0, plan.tile_h) <= kMaxField &&
+           input_extent(layer, 1, plan.tile_w) <= kMaxField;
   };
-  for (const int64_t slots : {2, 1}) {
-    const int64_t budget = target.sram_bytes / slots;
-    int64_t h = std::max<int64_t>(1, ceil_div(layer.out_h, 4)), w = layer.out_w, c = layer.channels;
-    while (bytes(h, w, c) > budget || !fields(h, w, c)) {
+  const bool resident = layer.input.direct() && layer.output.direct();
+  for (const uint32_t slots : {2u, 1u}) {
+    if (resident && slots > 1) continue;
+    int64_t h = layer.stripe_rows > 0 ? layer.stripe_rows
+                : resident            ? layer.out_h
+                                      : std::max<int64_t>(1, ceil_div(layer.out_h, 4));
+    int64_t w = layer.out_w, c = layer.channels;
+    VecPlan plan = make(h, w, c, slots);
+    while (!fits(plan)) {
       if (h > 1) {
         h = ceil_div(h, 2);
       } else if (c > target.mac_outputs) {
@@ -56,138 +236,53 @@ std::optional<Tile> choose_tile(const PoolLayer& layer, const npu_target& target
       } else {
         break;
       }
+      plan = make(h, w, c, slots);
     }
-    if (bytes(h, w, c) <= budget && fields(h, w, c)) {
-      return Tile{h,
-                  w,
-                  c,
-                  input_extent(layer, 0, h),
-                  input_extent(layer, 1, w),
-                  static_cast<uint32_t>(slots)};
-    }
+    if (!fits(plan)) continue;
+    plan.estimate = estimate(layer, plan, target);
+    return plan;
   }
-  need = bytes(1, 1, 1);
+  error = fmt::format("one window needs {} bytes of SRAM", make(1, 1, 1, 1).sram_bytes());
   return std::nullopt;
 }
 
-}  // namespace
-
-bool lower_pool(const PoolLayer& layer, const npu_target& target, Emitter& emitter,
-                std::string& error) {
-  int64_t need = 0;
-  const std::optional<Tile> tile = choose_tile(layer, target, need);
-  if (!tile) {
-    error = fmt::format("one window needs {} bytes of SRAM", need);
-    return false;
-  }
-  const uint32_t in_bytes = slot_size(tile->in_h * tile->in_w * tile->c);
-  const uint32_t out_bytes = slot_size(tile->h * tile->w * tile->c);
-  const uint32_t base = emitter.take_sram((in_bytes + out_bytes) * tile->slots);
-  SlotPool inputs(base, in_bytes, tile->slots);
-  SlotPool outputs(base + in_bytes * tile->slots, out_bytes, tile->slots);
-  const Window& window = layer.op.window;
-  const PoolArithmetic& arithmetic = layer.op.arithmetic;
-
-  for_each_outer(layer.outer, [&](int64_t, const OuterDim& shift) {
-    for (int64_t c = 0; c < layer.channels; c += tile->c) {
-      for (int64_t h = 0; h < layer.out_h; h += tile->h) {
-        for (int64_t w = 0; w < layer.out_w; w += tile->w) {
-          emitter.checkpoint();
-          const int64_t c_size = std::min(tile->c, layer.channels - c);
-          const int64_t size[2] = {std::min(tile->h, layer.out_h - h),
-                                   std::min(tile->w, layer.out_w - w)};
-          const int64_t start[2] = {h, w};
-          const int64_t whole[2] = {layer.in_h, layer.in_w};
-          int64_t begin[2], end[2], pad[2];
-          for (int i = 0; i < 2; ++i) {
-            const int64_t first = start[i] * window.stride[i] - window.pad_before[i];
-            const int64_t last = first + (size[i] - 1) * window.stride[i] + window.kernel[i];
-            begin[i] = std::max<int64_t>(0, first);
-            end[i] = std::min(whole[i], last);
-            pad[i] = begin[i] - first;
-          }
-          const uint32_t input = inputs.next(), output = outputs.next();
-          emitter.emit(box_transfer(NPU_OP_LOAD, shifted(layer.input, shift.input),
-                                    {begin[0], begin[1], c},
-                                    {end[0] - begin[0], end[1] - begin[1], c_size}, input));
-          npu_command_vec vec = {};
-          const bool average = arithmetic.kind == PoolKind::kAverage;
-          vec.function = average ? NPU_VEC_POOL_AVERAGE : NPU_VEC_POOL_MAX;
-          vec.types =
-              NPU_TYPES(command_type(layer.input_type), 0, command_type(layer.output_type), 0);
-          vec.in_h = static_cast<uint16_t>(end[0] - begin[0]);
-          vec.in_w = static_cast<uint16_t>(end[1] - begin[1]);
-          vec.channels = static_cast<uint16_t>(c_size);
-          vec.out_h = static_cast<uint16_t>(size[0]);
-          vec.out_w = static_cast<uint16_t>(size[1]);
-          vec.a = {input, uint32_t{vec.in_w} * vec.channels, vec.channels, 0, 0};
-          vec.out = {output, uint32_t{vec.out_w} * vec.channels, vec.channels, 0, 0};
-          vec.kernel_h = static_cast<uint8_t>(window.kernel[0]);
-          vec.kernel_w = static_cast<uint8_t>(window.kernel[1]);
-          vec.stride_y = static_cast<uint8_t>(window.stride[0]);
-          vec.stride_x = static_cast<uint8_t>(window.stride[1]);
-          vec.pad_top = static_cast<uint8_t>(pad[0]);
-          vec.pad_left = static_cast<uint8_t>(pad[1]);
-          if (average) {
-            if (arithmetic.count_pads) vec.flags |= NPU_VEC_COUNT_PAD;
-            vec.p0_f32 = arch::f32_bits(arithmetic.in_scale);
-            vec.p1_f32 = arch::f32_bits(arithmetic.out_scale);
-            vec.a_zero = static_cast<int16_t>(arithmetic.in_zero);
-            vec.out_zero = static_cast<int16_t>(arithmetic.out_zero);
-            vec.low = static_cast<int16_t>(arithmetic.clamp.low);
-            vec.high = static_cast<int16_t>(arithmetic.clamp.high);
-          }
-          emitter.emit(vec);
-          emitter.emit(box_transfer(NPU_OP_STORE, shifted(layer.output, shift.output), {h, w, c},
-                                    {size[0], size[1], c_size}, output));
-        }
-      }
-    }
-  });
-  return true;
+std::unique_ptr<LayerLowering> pool_lowering(const PoolLayer& layer, const VecPlan& plan,
+                                             const WorkMemory& memory, Emitter& emitter) {
+  return std::make_unique<PoolLowering>(layer, plan, memory, emitter);
 }
 
-bool lower_global(const GlobalLayer& layer, const npu_target& target, Emitter& emitter) {
+std::optional<VecPlan> plan_global(const GlobalLayer& layer, const npu_target& target,
+                                   uint32_t sram_bytes) {
   const int64_t pixels = layer.in_h * layer.in_w;
-  if (layer.in_h > kMaxField || layer.in_w > kMaxField) return false;
+  if (layer.in_h > kMaxField || layer.in_w > kMaxField || pixels > (1 << 23) - 1)
+    return std::nullopt;
+  VecPlan plan;
   // Two tiles at once if more than a pass of channels fits that way.
-  int64_t c = layer.channels;
-  uint32_t slots = 2;
-  const auto bytes = [&] { return int64_t{slot_size(pixels * c)} + slot_size(c); };
-  while (c > 1 && (slots * bytes() > target.sram_bytes || c > kMaxField)) c = ceil_div(c, 2);
-  if (slots * bytes() > target.sram_bytes) slots = 1;
-  if (bytes() > target.sram_bytes || pixels > (1 << 23) - 1) return false;
-  const uint32_t in_bytes = slot_size(pixels * c), out_bytes = slot_size(c);
-  const uint32_t base = emitter.take_sram((in_bytes + out_bytes) * slots);
-  SlotPool inputs(base, in_bytes, slots);
-  SlotPool outputs(base + in_bytes * slots, out_bytes, slots);
-  for_each_outer(layer.outer, [&](int64_t, const OuterDim& shift) {
-    for (int64_t at = 0; at < layer.channels; at += c) {
-      emitter.checkpoint();
-      const int64_t size = std::min(c, layer.channels - at);
-      const uint32_t input = inputs.next(), output = outputs.next();
-      emitter.emit(box_transfer(NPU_OP_LOAD, shifted(layer.input, shift.input), {0, 0, at},
-                                {layer.in_h, layer.in_w, size}, input));
-      npu_command_vec vec = {};
-      vec.function = NPU_VEC_POOL_GLOBAL;
-      vec.types = NPU_TYPES(command_type(layer.input_type), 0, command_type(layer.output_type), 0);
-      vec.in_h = static_cast<uint16_t>(layer.in_h);
-      vec.in_w = static_cast<uint16_t>(layer.in_w);
-      vec.channels = static_cast<uint16_t>(size);
-      vec.out_h = vec.out_w = 1;
-      vec.a = {input, uint32_t{vec.in_w} * vec.channels, vec.channels, 0, 0};
-      vec.out = {output, vec.channels, vec.channels, 0, 0};
-      vec.p0_f32 = arch::f32_bits(layer.op.scale);
-      vec.a_zero = static_cast<int16_t>(layer.op.in_zero);
-      vec.out_zero = static_cast<int16_t>(layer.op.out_zero);
-      vec.low = static_cast<int16_t>(layer.op.clamp.low);
-      vec.high = static_cast<int16_t>(layer.op.clamp.high);
-      emitter.emit(vec);
-      emitter.emit(box_transfer(NPU_OP_STORE, shifted(layer.output, shift.output), {0, 0, at},
-                                {1, 1, size}, output));
-    }
-  });
-  return true;
+  for (const uint32_t slots : {2u, 1u}) {
+    int64_t c = layer.channels;
+    const auto need = [&] {
+      return int64_t{slots} * (int64_t{slot_size(layer.input.direct() ? 0 : pixels * c)} +
+                               int64_t{slot_size(layer.output.direct() ? 0 : c)});
+    };
+    while (c > 1 && (need() > sram_bytes || c > kMaxField)) c = ceil_div(c, 2);
+    if (need() > sram_bytes) continue;
+    plan.tile_c = c;
+    plan.slots = slots;
+    plan.a_bytes = slot_size(layer.input.direct() ? 0 : pixels * c);
+    plan.out_bytes = slot_size(layer.output.direct() ? 0 : c);
+    plan.estimate.engine = static_cast<uint64_t>(pixels * layer.channels / target.mac_outputs);
+    if (!layer.input.direct())
+      plan.estimate.memory = channel_cycles(static_cast<uint64_t>(pixels * layer.channels),
+                                            layer.input.region, target);
+    plan.estimate.serial = c == layer.channels ? plan.estimate.memory : 0;
+    return plan;
+  }
+  return std::nullopt;
+}
+
+std::unique_ptr<LayerLowering> global_lowering(const GlobalLayer& layer, const VecPlan& plan,
+                                               const WorkMemory& memory, Emitter& emitter) {
+  return std::make_unique<GlobalLowering>(layer, plan, memory, emitter);
 }
 
 MacOp global_as_depthwise(const GlobalLayer& layer) {

@@ -19,6 +19,9 @@ class SlotPool {
   SlotPool(uint32_t base, uint32_t slot_bytes, uint32_t count)
       : base_(base), slot_bytes_(slot_bytes), slots_(count) {}
 
+  // First byte behind the slots.
+  uint32_t end() const { return address(slots_.size()); }
+
   struct Place {
     uint32_t address;
     bool present;  // holds the piece already

@@ -60,7 +60,7 @@ class Planner {
       if (again_) continue;
       merge_copies();
       lifetimes();
-      pack_scratch();
+      pack_scratch(plan_);
       return std::move(plan_);
     }
     diagnostics_.internal("the memory planner came to no end");
@@ -270,35 +270,6 @@ class Planner {
     }
   }
 
-  // First fit, largest first; ties in order of creation, so that the result
-  // depends on nothing else. What is placed stays sorted by offset.
-  void pack_scratch() {
-    std::vector<size_t> order;
-    for (size_t i = 0; i < plan_.storages.size(); ++i) {
-      if (plan_.storages[i].region == NPU_REGION_SCRATCH) order.push_back(i);
-    }
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return plan_.storages[a].bytes > plan_.storages[b].bytes;
-    });
-    std::vector<size_t> placed;
-    for (const size_t i : order) {
-      Storage& storage = plan_.storages[i];
-      uint64_t offset = 0;
-      for (const size_t j : placed) {
-        const Storage& other = plan_.storages[j];
-        if (other.first_op > storage.last_op || storage.first_op > other.last_op) continue;
-        if (offset + align_up(storage.bytes) <= other.offset) break;
-        offset = std::max(offset, other.offset + align_up(other.bytes));
-      }
-      storage.offset = offset;
-      plan_.scratch_bytes = std::max(plan_.scratch_bytes, offset + align_up(storage.bytes));
-      const auto after =
-          std::upper_bound(placed.begin(), placed.end(), offset,
-                           [&](uint64_t at, size_t j) { return at < plan_.storages[j].offset; });
-      placed.insert(after, i);
-    }
-  }
-
   Graph& graph_;
   Diagnostics& diagnostics_;
   MemoryPlan plan_;
@@ -351,6 +322,37 @@ std::optional<std::vector<int64_t>> reshape_strides(const Shape& in,
     if (out[i] == 1) result[i] = i + 1 < out.size() ? result[i + 1] * out[i + 1] : 1;
   }
   return result;
+}
+
+// First fit, largest first; ties in order of creation, so that the result
+// depends on nothing else. What is placed stays sorted by offset.
+void pack_scratch(MemoryPlan& plan) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < plan.storages.size(); ++i) {
+    if (plan.storages[i].region == NPU_REGION_SCRATCH && !plan.storages[i].on_chip)
+      order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return plan.storages[a].bytes > plan.storages[b].bytes;
+  });
+  plan.scratch_bytes = 0;
+  std::vector<size_t> placed;
+  for (const size_t i : order) {
+    Storage& storage = plan.storages[i];
+    uint64_t offset = 0;
+    for (const size_t j : placed) {
+      const Storage& other = plan.storages[j];
+      if (other.first_op > storage.last_op || storage.first_op > other.last_op) continue;
+      if (offset + align_up(storage.bytes) <= other.offset) break;
+      offset = std::max(offset, other.offset + align_up(other.bytes));
+    }
+    storage.offset = offset;
+    plan.scratch_bytes = std::max(plan.scratch_bytes, offset + align_up(storage.bytes));
+    const auto after =
+        std::upper_bound(placed.begin(), placed.end(), offset,
+                         [&](uint64_t at, size_t j) { return at < plan.storages[j].offset; });
+    placed.insert(after, i);
+  }
 }
 
 std::optional<MemoryPlan> plan_memory(Graph& graph, Diagnostics& diagnostics) {

@@ -21,6 +21,7 @@ struct Storage {
   uint64_t bytes = 0;
   // Operators between which the bytes matter (scratch only).
   size_t first_op = 0, last_op = 0;
+  bool on_chip = false;  // scratch that a schedule keeps in SRAM: needs no external memory
 };
 
 struct Placement {
@@ -58,6 +59,10 @@ std::optional<std::vector<int64_t>> reshape_strides(const Shape& in,
 // Lays out the graph, inserting copies where no view can do. Region 0 holds
 // constants, 1 scratch, then inputs and outputs in the graph's order.
 std::optional<MemoryPlan> plan_memory(Graph& graph, Diagnostics& diagnostics);
+
+// Gives scratch storages their offsets, those that never live at once the same ones. Done by
+// plan_memory(), and again once it is known which of them stay on chip.
+void pack_scratch(MemoryPlan& plan);
 
 }  // namespace npu::compiler
 

@@ -48,6 +48,9 @@ std::string report_json(const CompileReport& report, const Graph& graph, const n
     entry["node"] = layer.name;
     entry["operation"] = layer.type;
     entry["tile"] = layer.tiling.empty() ? Json(nullptr) : Json(layer.tiling);
+    entry["segment"] = layer.segment;
+    entry["stripe_rows"] = layer.stripe_rows == 0 ? Json(nullptr) : Json(layer.stripe_rows);
+    entry["output_on_chip"] = layer.output_on_chip;
     entry["commands"] = layer.commands;
     entry["modelled_cycles"] = layer.cycles;
     entry["first_cycle"] = layer.first_cycle;
@@ -65,14 +68,18 @@ std::string report_json(const CompileReport& report, const Graph& graph, const n
 std::string report_table(const CompileReport& report, const npu_target& target) {
   const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs;
   std::string out =
-      fmt::format("{:<32} {:<22} {:>18} {:>8} {:>12} {:>12} {:>7} {:>12}\n", "node", "operation",
-                  "tile", "commands", "cycles", "MAC stage", "util", "bytes");
+      fmt::format("{:<32} {:<22} {:>7} {:>7} {:>18} {:>7} {:>8} {:>12} {:>12} {:>7} {:>12}\n",
+                  "node", "operation", "segment", "stripe", "tile", "output", "commands", "cycles",
+                  "MAC stage", "util", "bytes");
   for (const LayerReport& layer : report.layers) {
     const std::string util =
         layer.macs == 0 ? "-" : fmt::format("{:.1f} %", 100 * utilization(layer, lanes));
-    out += fmt::format("{:<32.32} {:<22.22} {:>18} {:>8} {:>12} {:>12} {:>7} {:>12}\n", layer.name,
-                       layer.type, layer.tiling.empty() ? "-" : layer.tiling, layer.commands,
-                       layer.cycles, layer.mac_cycles, util, layer.external_bytes);
+    out += fmt::format(
+        "{:<32.32} {:<22.22} {:>7} {:>7} {:>18} {:>7} {:>8} {:>12} {:>12} {:>7} {:>12}\n",
+        layer.name, layer.type, layer.segment,
+        layer.stripe_rows == 0 ? "-" : std::to_string(layer.stripe_rows),
+        layer.tiling.empty() ? "-" : layer.tiling, layer.output_on_chip ? "SRAM" : "memory",
+        layer.commands, layer.cycles, layer.mac_cycles, util, layer.external_bytes);
   }
   out += fmt::format(
       "\ncycles {} (modelled), MACs {}, utilisation {:.1f} % of one core, external bytes {}\n"

@@ -6,16 +6,17 @@
 namespace npu::compiler {
 namespace {
 
-External base(const MemoryPlan& plan, ValueId id) {
-  External out;
+Operand base(const MemoryPlan& plan, ValueId id) {
+  Operand out;
   out.region = plan.region_of(id);
-  out.offset = plan.offset_of(id);
+  out.offset = static_cast<uint64_t>(plan.values[id].offset);
+  out.storage = plan.values[id].storage;
   return out;
 }
 
 // [n, c, w] or [n, c, h, w].
-External image(const Graph& graph, const MemoryPlan& plan, ValueId id) {
-  External out = base(plan, id);
+Operand image(const Graph& graph, const MemoryPlan& plan, ValueId id) {
+  Operand out = base(plan, id);
   const Shape& shape = graph.value(id).shape;
   const std::vector<int64_t>& strides = plan.values[id].strides;
   const bool two = shape.size() == 4;
@@ -201,6 +202,7 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
         part.dims.push_back({shape[i], stride(id, i), 0, out_strides[i]});
       }
       // Along the joined axis a part of length 1 is not repeated.
+      finish_dims(part);
       layers.push_back(std::move(part));
     }
     return layers;
@@ -216,6 +218,7 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
     layer.dims.push_back(
         {out[i], stride(op.inputs[0], i), two ? stride(op.inputs[1], i) : 0, out_strides[i]});
   }
+  finish_dims(layer);
   layers.push_back(std::move(layer));
   return layers;
 }

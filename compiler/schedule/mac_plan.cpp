@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "arch/timing.h"
+#include "npu/compiled_model.h"
 
 namespace npu::compiler {
 namespace {
@@ -67,8 +70,9 @@ uint64_t command_cycles(const MacLayer& layer, int64_t h, int64_t w, int64_t c, 
   mac.in_h = static_cast<uint16_t>(std::min(kMaxField, input_extent(layer, 0, h, kh)));
   mac.in_w = static_cast<uint16_t>(std::min(kMaxField, input_extent(layer, 1, w, kw)));
   mac.in_c = static_cast<uint16_t>(layer.depthwise ? c : groups * kc);
-  mac.input.pixel_stride = mac.in_c;
-  mac.input.row_stride = uint32_t{mac.in_w} * mac.in_c;
+  mac.input.pixel_stride =
+      layer.input.direct() ? static_cast<uint32_t>(layer.input.stride[1]) : mac.in_c;
+  mac.input.row_stride = uint32_t{mac.in_w} * mac.input.pixel_stride;
   mac.output.pixel_stride = mac.out_c;
   mac.output.row_stride = uint32_t{mac.out_w} * mac.out_c;
   mac.kernel_h = static_cast<uint8_t>(kh);
@@ -88,9 +92,10 @@ uint64_t command_cycles(const MacLayer& layer, int64_t h, int64_t w, int64_t c, 
 
 class Search {
  public:
-  Search(const MacLayer& layer, const npu_target& target) : layer_(layer), target_(target) {}
+  Search(const MacLayer& layer, const npu_target& target, uint32_t sram_bytes)
+      : layer_(layer), target_(target), sram_(sram_bytes) {}
 
-  std::optional<MacPlan> run(std::string& error) {
+  std::vector<MacPlan> run(std::string& error) {
     const MacOp& op = *layer_.op;
     const int64_t kernel_h = op.window.kernel[0], kernel_w = op.window.kernel[1];
     const int64_t depth = layer_.depthwise ? 1 : layer_.group_inputs();
@@ -98,10 +103,7 @@ class Search {
     if (whole_sum_fits_fields) tilings(kernel_h, kernel_w, depth);
     // Splitting the sum costs passes over the output, so it is tried where the
     // rest found nothing, or nothing that fills the array.
-    const bool poor =
-        !best_ || (best_->tile_c < std::min<int64_t>(op.out_channels, target_.mac_outputs)) ||
-        best_->tile_h * best_->tile_w < std::min<int64_t>(16, layer_.used_h() * layer_.used_w());
-    if (poor) {
+    if (poor() && layer_.stripe_rows == 0) {
       for (const int64_t h : kernel_pieces(kernel_h)) {
         for (const int64_t w : kernel_pieces(kernel_w)) {
           for (const int64_t c :
@@ -111,16 +113,42 @@ class Search {
           }
         }
       }
-      if (!best_) tilings(1, 1, 1);
+      if (plans_.empty()) tilings(1, 1, 1);
     }
-    if (!best_) {
-      error = fmt::format("its smallest tile needs {} bytes of SRAM", smallest_);
-      return std::nullopt;
-    }
-    return best_;
+    if (plans_.empty()) error = fmt::format("its smallest tile needs {} bytes of SRAM", smallest_);
+    return std::move(plans_);
   }
 
  private:
+  bool poor() const {
+    if (plans_.empty()) return true;
+    const MacPlan& best = plans_.back();
+    return best.tile_c < std::min<int64_t>(layer_.op->out_channels, target_.mac_outputs) ||
+           best.tile_h * best.tile_w < std::min<int64_t>(16, layer_.used_h() * layer_.used_w());
+  }
+
+  // Keeps the plan if none that needs no more SRAM is as fast.
+  void offer(const MacPlan& plan) {
+    const uint32_t bytes = plan.sram_bytes();
+    const uint64_t cycles = plan.estimate.cycles();
+    auto it = plans_.begin();
+    for (; it != plans_.end() && it->sram_bytes() <= bytes; ++it) {
+      if (it->estimate.cycles() <= cycles) return;
+    }
+    const auto beaten = std::find_if(
+        it, plans_.end(), [&](const MacPlan& other) { return other.estimate.cycles() < cycles; });
+    it = plans_.erase(it, beaten);
+    // Of the same need but slower: the one before.
+    if (it != plans_.begin() && std::prev(it)->sram_bytes() == bytes)
+      it = plans_.erase(std::prev(it));
+    plans_.insert(it, plan);
+  }
+
+  std::vector<int64_t> heights() const {
+    if (layer_.stripe_rows == 0) return halvings(layer_.used_h(), layer_.pool(0), 16);
+    return {std::min(layer_.stripe_rows * layer_.pool(0), layer_.used_h())};
+  }
+
   void tilings(int64_t step_h, int64_t step_w, int64_t step_c) {
     MacPlan plan;
     plan.step_h = step_h;
@@ -146,15 +174,14 @@ class Search {
         if (c < group) channels.push_back(c);
       }
     }
-    const int64_t pool_h = layer_.pool(0), pool_w = layer_.pool(1);
-    const std::vector<int64_t> widths = halvings(layer_.used_w(), pool_w, 12);
+    const std::vector<int64_t> widths = halvings(layer_.used_w(), layer_.pool(1), 12);
     for (const int64_t c : channels) {
       if (c > kMaxField) continue;
       for (const int64_t w : widths) {
         if (w > kMaxField || (input_extent(layer_, 1, w, step_w)) > kMaxField) continue;
         // Narrower tiles than the row only where the row alone is too much.
         bool row_fits = false;
-        for (const int64_t h : halvings(layer_.used_h(), pool_h, 16)) {
+        for (const int64_t h : heights()) {
           if (h > kMaxField || input_extent(layer_, 0, h, step_h) > kMaxField) continue;
           plan.tile_h = h;
           plan.tile_w = w;
@@ -203,56 +230,61 @@ class Search {
     const int64_t parameters = parameter_bytes(layer_, plan.tile_c);
     const int64_t weights =
         step_weight_bytes(layer_, plan.tile_c, plan.step_h, plan.step_w, plan.step_c);
+    // What sees padding only reads one pixel of zero points.
+    const int64_t in_bytes = !layer_.input.direct()        ? rows * columns * in_channels
+                             : layer_.pads_beyond_kernel() ? in_channels
+                                                           : 0;
     const int64_t out_pixels = (plan.tile_h / layer_.pool(0)) * (plan.tile_w / layer_.pool(1));
-    const int64_t sram = target_.sram_bytes;
-    if (rows * columns * in_channels > sram || weights + parameters > sram ||
-        out_pixels * plan.tile_c > sram) {
-      note_need(rows * columns * in_channels + weights + parameters + out_pixels * plan.tile_c);
+    const int64_t out_bytes = layer_.output.direct() ? 0 : out_pixels * plan.tile_c;
+    const int64_t residual_bytes = op.chain.residual && !layer_.residual.direct()
+                                       ? plan.tile_h * plan.tile_w * plan.tile_c
+                                       : 0;
+    if (in_bytes + weights + parameters + out_bytes + residual_bytes > sram_) {
+      note_need(in_bytes + weights + parameters + out_bytes + residual_bytes);
       return false;
     }
-    plan.input_bytes = slot_size(rows * columns * in_channels);
+    plan.input_bytes = slot_size(in_bytes);
     plan.weight_bytes = split ? slot_size(weights) : slot_size(slot_size(parameters) + weights);
     plan.parameter_bytes = split ? slot_size(parameters) : 0;
-    plan.output_bytes = slot_size(out_pixels * plan.tile_c);
-    plan.residual_bytes =
-        op.chain.residual ? slot_size(plan.tile_h * plan.tile_w * plan.tile_c) : 0;
-    const int64_t tables = 256 * ((op.chain.lut1 ? 1 : 0) + (op.chain.lut2 ? 1 : 0));
+    plan.output_bytes = slot_size(out_bytes);
+    plan.residual_bytes = slot_size(residual_bytes);
+    plan.table_bytes = 256u * ((op.chain.lut1 ? 1 : 0) + (op.chain.lut2 ? 1 : 0));
 
-    const int64_t n_steps = steps(plan);
-    const int64_t n_space =
-        ceil_div(layer_.used_h(), plan.tile_h) * ceil_div(layer_.used_w(), plan.tile_w);
-    const int64_t n_channels = static_cast<int64_t>(channel_tiles(layer_, plan).size());
-    int64_t repeats = 1;
-    for (const OuterDim& dim : layer_.outer) repeats *= dim.extent;
-    const bool shared_input = op.groups == 1;
-    const int64_t all_inputs = n_space * n_steps * (shared_input ? 1 : n_channels);
-    const int64_t all_weights = n_channels * n_steps;
+    Counts n;
+    n.steps = steps(plan);
+    n.space = ceil_div(layer_.used_h(), plan.tile_h) * ceil_div(layer_.used_w(), plan.tile_w);
+    n.channels = static_cast<int64_t>(channel_tiles(layer_, plan).size());
+    for (const OuterDim& dim : layer_.outer) n.repeats *= dim.extent;
+    n.inputs = n.space * n.steps * (op.groups == 1 ? 1 : n.channels);
+    n.weights = n.channels * n.steps;
+    const uint64_t mac = array_cycles(plan, split, n);
     bool any = false;
     for (const bool channels_outer : {true, false}) {
-      if (!channels_outer && n_channels == 1) continue;
-      for (const int64_t inputs : {int64_t{1}, int64_t{2}, all_inputs}) {
-        if (inputs > kMaxSlots || inputs > all_inputs * repeats) continue;
-        for (const int64_t weight_slots : {int64_t{1}, int64_t{2}, all_weights}) {
+      if (!channels_outer && n.channels == 1) continue;
+      for (const int64_t inputs : {int64_t{1}, int64_t{2}, n.inputs}) {
+        if (inputs > kMaxSlots || inputs > n.inputs * n.repeats) continue;
+        if (in_bytes == 0 && inputs > 1) continue;
+        for (const int64_t weight_slots : {int64_t{1}, int64_t{2}, n.weights}) {
           if (weight_slots > kMaxSlots ||
-              weight_slots > std::max<int64_t>(all_weights, 1) * (layer_.dynamic ? repeats : 1))
+              weight_slots > std::max<int64_t>(n.weights, 1) * (layer_.dynamic ? n.repeats : 1))
             continue;
           for (const int64_t outputs : {int64_t{1}, int64_t{2}}) {
-            const int64_t total = inputs * plan.input_bytes + weight_slots * plan.weight_bytes +
-                                  2 * int64_t{plan.parameter_bytes} + outputs * plan.output_bytes +
-                                  outputs * plan.residual_bytes + tables;
-            if (total > sram) {
-              note_need(total);
-              continue;
-            }
-            any = true;
+            if (out_bytes + residual_bytes == 0 && outputs > 1) continue;
             plan.channels_outer = channels_outer;
             plan.input_slots = static_cast<uint32_t>(inputs);
             plan.weight_slots = static_cast<uint32_t>(weight_slots);
             plan.output_slots = static_cast<uint32_t>(outputs);
-            plan.sram_bytes = static_cast<uint32_t>(total);
-            plan.cost =
-                cost(plan, split, n_space, n_channels, n_steps, repeats, all_inputs, all_weights);
-            if (!best_ || plan.cost < best_->cost) best_ = plan;
+            const uint64_t total =
+                slot_size(256 * 2) + uint64_t{plan.weight_bytes} * plan.weight_slots +
+                2 * uint64_t{plan.parameter_bytes} + uint64_t{plan.input_bytes} * plan.input_slots +
+                (uint64_t{plan.output_bytes} + plan.residual_bytes) * plan.output_slots;
+            if (total > 2 * uint64_t{sram_} || plan.sram_bytes() > sram_) {
+              note_need(static_cast<int64_t>(std::min<uint64_t>(total, plan.sram_bytes())));
+              continue;
+            }
+            any = true;
+            plan.estimate = estimate(plan, mac, n);
+            offer(plan);
           }
         }
       }
@@ -264,16 +296,20 @@ class Search {
     if (smallest_ == 0 || bytes < smallest_) smallest_ = bytes;
   }
 
-  // Estimated cycles: the longer of array and memory channel where both
-  // overlap, their sum where they do not.
-  uint64_t cost(const MacPlan& plan, bool split, int64_t n_space, int64_t n_channels,
-                int64_t n_steps, int64_t repeats, int64_t all_inputs, int64_t all_weights) const {
-    const MacOp& op = *layer_.op;
+  // How many there are of everything.
+  struct Counts {
+    int64_t steps = 1, space = 1, channels = 1, repeats = 1;
+    int64_t inputs = 1, weights = 1;  // different pieces of each
+  };
+
+  // Cycles of the array, all tiles of one repetition.
+  uint64_t array_cycles(const MacPlan& plan, bool split, const Counts& n) const {
     const int64_t tail_h = layer_.used_h() % plan.tile_h, tail_w = layer_.used_w() % plan.tile_w;
-    const int64_t tail_c = op.groups == 1 || layer_.depthwise ? op.out_channels % plan.tile_c : 0;
+    const int64_t tail_c =
+        layer_.op->groups == 1 || layer_.depthwise ? layer_.op->out_channels % plan.tile_c : 0;
     uint64_t mac = 0;
     const int64_t count_h = layer_.used_h() / plan.tile_h, count_w = layer_.used_w() / plan.tile_w;
-    const int64_t count_c = tail_c > 0 ? n_channels - 1 : n_channels;
+    const int64_t count_c = tail_c > 0 ? n.channels - 1 : n.channels;
     const std::pair<int64_t, int64_t> hs[] = {{plan.tile_h, count_h}, {tail_h, tail_h > 0}};
     const std::pair<int64_t, int64_t> ws[] = {{plan.tile_w, count_w}, {tail_w, tail_w > 0}};
     const std::pair<int64_t, int64_t> cs[] = {{plan.tile_c, count_c}, {tail_c, tail_c > 0}};
@@ -281,71 +317,88 @@ class Search {
       for (const auto& [w, nw] : ws) {
         for (const auto& [c, nc] : cs) {
           if (nh * nw * nc == 0) continue;
-          mac += static_cast<uint64_t>(nh * nw * nc * n_steps) *
+          mac += static_cast<uint64_t>(nh * nw * nc * n.steps) *
                  command_cycles(layer_, h, w, c, plan.step_h, plan.step_w, plan.step_c, split,
                                 target_);
         }
       }
     }
+    return mac;
+  }
 
+  // Cycles to move `size` of an operand.
+  uint64_t move_cycles(const Operand& operand, const Extent& size) const {
+    if (operand.direct()) return 0;
+    if (operand.on_chip())
+      return static_cast<uint64_t>(size[0] * size[1] * size[2]) / target_.sram_word_bytes + 1;
+    return channel_cycles(transfer_bytes(operand, size, target_.dma_granule_bytes), operand.region,
+                          target_);
+  }
+
+  Estimate estimate(const MacPlan& plan, uint64_t mac, const Counts& n) const {
+    const MacOp& op = *layer_.op;
     // Loads of each operand, with what stays in its slots.
-    const bool shared_input = op.groups == 1;
-    int64_t input_loads = n_space * n_steps * n_channels;
-    if (shared_input) {
-      if (plan.input_slots >= all_inputs || (!plan.channels_outer && plan.input_slots >= n_steps)) {
-        input_loads = n_space * n_steps;
-      }
+    int64_t input_loads = n.space * n.steps * n.channels;
+    if (op.groups == 1 &&
+        (plan.input_slots >= n.inputs || (!plan.channels_outer && plan.input_slots >= n.steps))) {
+      input_loads = n.space * n.steps;
     }
-    int64_t weight_loads = n_space * n_steps * n_channels;
-    if (plan.weight_slots >= all_weights || (plan.channels_outer && plan.weight_slots >= n_steps)) {
-      weight_loads = n_channels * n_steps;
+    int64_t weight_loads = n.space * n.steps * n.channels;
+    const bool streams = layer_.stripe_rows > 0;  // space is the outermost loop
+    if (plan.weight_slots >= n.weights ||
+        (!streams && plan.channels_outer && plan.weight_slots >= n.steps)) {
+      weight_loads = n.channels * n.steps;
     }
-    const Extent in_size{
-        input_extent(layer_, 0, plan.tile_h, plan.step_h),
-        input_extent(layer_, 1, plan.tile_w, plan.step_w),
-        static_cast<int64_t>(plan.input_bytes) /
-            std::max<int64_t>(1, input_extent(layer_, 0, plan.tile_h, plan.step_h) *
-                                     input_extent(layer_, 1, plan.tile_w, plan.step_w))};
-    const uint64_t in_bytes =
-        transfer_bytes(layer_.input, {in_size[0], in_size[1], std::max<int64_t>(1, in_size[2])},
-                       target_.dma_granule_bytes);
-    const Extent out_size{std::max<int64_t>(1, plan.tile_h / layer_.pool(0)),
-                          std::max<int64_t>(1, plan.tile_w / layer_.pool(1)), plan.tile_c};
-    const uint64_t out_bytes = transfer_bytes(layer_.output, out_size, target_.dma_granule_bytes);
-    uint64_t bytes = static_cast<uint64_t>(input_loads) * in_bytes +
-                     static_cast<uint64_t>(weight_loads) * plan.weight_bytes +
-                     static_cast<uint64_t>(n_space * n_channels) * out_bytes;
-    if (op.chain.residual) {
-      bytes += static_cast<uint64_t>(n_space * n_channels) *
-               transfer_bytes(layer_.residual, {plan.tile_h, plan.tile_w, plan.tile_c},
-                              target_.dma_granule_bytes);
-    }
-    const uint64_t commands =
-        static_cast<uint64_t>(input_loads + weight_loads + n_space * n_channels * (n_steps + 2));
-    bytes += commands * NPU_RECORD_BYTES;
-    const uint64_t bandwidth = std::max(1u, target_.card_bytes_per_cycle);
-    const uint64_t dma = bytes / bandwidth + commands * 4;
-    const bool loads_overlap =
-        (plan.input_slots > 1 || input_loads == 1) && (plan.weight_slots > 1 || weight_loads == 1);
-    const uint64_t edge =
-        target_.card_latency_cycles + (in_bytes + plan.weight_bytes + out_bytes) / bandwidth;
-    uint64_t cycles;
-    if (loads_overlap && (plan.output_slots > 1 || n_space * n_channels == 1)) {
-      cycles = std::max(mac, dma) + edge;
+    if (plan.input_bytes == 0) input_loads = 0;
+    const int64_t rows = input_extent(layer_, 0, plan.tile_h, plan.step_h);
+    const int64_t columns = input_extent(layer_, 1, plan.tile_w, plan.step_w);
+    const int64_t in_channels = std::max<int64_t>(
+        1, static_cast<int64_t>(plan.input_bytes) / std::max<int64_t>(1, rows * columns));
+    const uint64_t in = move_cycles(layer_.input, {rows, columns, in_channels});
+    const uint64_t out = move_cycles(
+        layer_.output, {std::max<int64_t>(1, plan.tile_h / layer_.pool(0)),
+                        std::max<int64_t>(1, plan.tile_w / layer_.pool(1)), plan.tile_c});
+    const uint64_t weights = channel_cycles(plan.weight_bytes, NPU_REGION_CONSTANTS, target_);
+    const auto tiles = static_cast<uint64_t>(n.space * n.channels);
+    uint64_t memory = static_cast<uint64_t>(input_loads) * in +
+                      static_cast<uint64_t>(weight_loads) * weights + tiles * out;
+    if (op.chain.residual)
+      memory += tiles * move_cycles(layer_.residual, {plan.tile_h, plan.tile_w, plan.tile_c});
+    const uint64_t commands = static_cast<uint64_t>(input_loads + weight_loads) +
+                              tiles * static_cast<uint64_t>(n.steps + (out > 0 ? 1 : 0));
+    memory += channel_cycles(commands * NPU_RECORD_BYTES, NPU_REGION_CONSTANTS, target_);
+
+    const bool overlap = (plan.input_slots > 1 || input_loads <= 1) &&
+                         (plan.weight_slots > 1 || weight_loads == 1) &&
+                         (plan.output_slots > 1 || tiles == 1 || out == 0);
+    Estimate e;
+    e.engine = mac;
+    e.memory = memory;
+    if (overlap) {
+      e.serial = in + out + (in + out > 0 ? target_.card_latency_cycles : 0) + weights / 2;
     } else {
-      cycles = mac + dma +
-               static_cast<uint64_t>(n_space * n_channels * n_steps) * target_.card_latency_cycles;
+      e.serial = std::min(mac, memory) +
+                 tiles * static_cast<uint64_t>(n.steps) * target_.card_latency_cycles;
     }
-    return cycles * static_cast<uint64_t>(repeats);
+    const auto repeats = static_cast<uint64_t>(n.repeats);
+    return {e.engine * repeats, e.memory * repeats, e.serial * repeats};
   }
 
   const MacLayer& layer_;
   const npu_target& target_;
-  std::optional<MacPlan> best_;
+  const uint32_t sram_;
+  std::vector<MacPlan> plans_;  // by growing need of SRAM and falling cycles
   int64_t smallest_ = 0;
 };
 
 }  // namespace
+
+uint64_t channel_cycles(uint64_t bytes, uint8_t region, const npu_target& target) {
+  const bool host = region >= NPU_REGION_TENSORS;
+  const uint64_t bandwidth =
+      std::max(1u, host ? target.pcie_bytes_per_cycle : target.card_bytes_per_cycle);
+  return (bytes + bandwidth - 1) / bandwidth;
+}
 
 std::vector<ChannelTile> channel_tiles(const MacLayer& layer, const MacPlan& plan) {
   std::vector<ChannelTile> out;
@@ -403,9 +456,9 @@ int64_t parameter_bytes(const MacLayer& layer, int64_t channels) {
   return bytes;
 }
 
-std::optional<MacPlan> plan_mac(const MacLayer& layer, const npu_target& target,
-                                std::string& error) {
-  return Search(layer, target).run(error);
+std::vector<MacPlan> plan_mac(const MacLayer& layer, const npu_target& target, uint32_t sram_bytes,
+                              std::string& error) {
+  return Search(layer, target, sram_bytes).run(error);
 }
 
 }  // namespace npu::compiler

@@ -5,8 +5,8 @@
 #ifndef NPU_COMPILER_SCHEDULE_MAC_PLAN_H_
 #define NPU_COMPILER_SCHEDULE_MAC_PLAN_H_
 
+#include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,11 +29,14 @@ struct MacLayer {
   ByteType residual_type = ByteType::kUint8;
   bool depthwise = false;
   int64_t in_h = 1, in_w = 1, out_h = 1, out_w = 1;  // a product's rows are columns
-  External input, output, residual;
+  Operand input, output, residual;
   // The second operand, if it is computed: rows are its k, columns its n.
   bool dynamic = false;
-  External weights;
+  Operand weights;
   std::vector<OuterDim> outer;
+  // Rows of `output` (after pooling) are made in stripes of so many, and the
+  // layer's working memory is kept from one to the next; 0: all rows at once.
+  int64_t stripe_rows = 0;
 
   int64_t group_inputs() const { return op->in_channels / op->groups; }
   int64_t group_outputs() const { return op->out_channels / op->groups; }
@@ -41,6 +44,13 @@ struct MacLayer {
   // Output rows and columns that count: whole pooling windows.
   int64_t used_h() const { return out_h / pool(0) * pool(0); }
   int64_t used_w() const { return out_w / pool(1) * pool(1); }
+  // Some outputs may see padding only, at either end.
+  bool pads_beyond_kernel() const {
+    const Window& w = op->window;
+    for (int i = 0; i < 2; ++i)
+      if (w.pad_before[i] >= w.span(i) || w.pad_after[i] >= w.span(i)) return true;
+    return false;
+  }
   bool per_channel_scales() const { return op->scales.size() > 1; }
   bool per_channel_zeros() const { return op->weight_zeros.size() > 1; }
 };
@@ -58,16 +68,49 @@ struct SumStep {
   int64_t ky0, ky1, kx0, kx1, c0, c1;
 };
 
+inline constexpr uint32_t kSlotAlignment = 64;
+inline uint32_t slot_size(int64_t bytes) {
+  return static_cast<uint32_t>((bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment);
+}
+
+// What a piece of work keeps busy for how long, in cycles, alone.
+struct Estimate {
+  uint64_t engine = 0;  // MAC array or vector unit
+  uint64_t memory = 0;  // the card's memory channel
+  uint64_t serial = 0;  // what overlaps with nothing
+  uint64_t cycles() const { return std::max(engine, memory) + serial; }
+  Estimate& operator+=(const Estimate& other) {
+    engine += other.engine;
+    memory += other.memory;
+    serial += other.serial;
+    return *this;
+  }
+};
+
+// Cycles that moving bytes of a region keeps its memory's channel busy.
+uint64_t channel_cycles(uint64_t bytes, uint8_t region, const npu_target& target);
+
 struct MacPlan {
   int64_t tile_h = 1, tile_w = 1, tile_c = 1;  // output tile, before pooling
   int64_t step_h = 1, step_w = 1, step_c = 1;  // extents of a piece of the sum
   bool channels_outer = true;                  // channel tiles outside, pixels inside
+  // Places for pieces of operands. Operands that commands use where they lie
+  // on chip have slots of 0 bytes.
   uint32_t input_slots = 1, weight_slots = 1, output_slots = 1;
   // SRAM of one slot of each kind.
   uint32_t input_bytes = 0, weight_bytes = 0, parameter_bytes = 0, output_bytes = 0,
            residual_bytes = 0;
-  uint64_t cost = 0;  // estimated cycles
-  uint32_t sram_bytes = 0;
+  uint32_t table_bytes = 0;
+  Estimate estimate;
+
+  // Working memory: what holds constants, and what holds activations.
+  uint32_t constant_bytes() const {
+    return table_bytes + weight_slots * weight_bytes + 2 * parameter_bytes;
+  }
+  uint32_t data_bytes() const {
+    return input_slots * input_bytes + output_slots * (output_bytes + residual_bytes);
+  }
+  uint32_t sram_bytes() const { return slot_size(constant_bytes()) + slot_size(data_bytes()); }
 
   bool splits_sum(const MacLayer& layer) const {
     return step_h < layer.op->window.kernel[0] || step_w < layer.op->window.kernel[1] ||
@@ -84,15 +127,10 @@ int64_t step_weight_bytes(const MacLayer& layer, int64_t channels, int64_t kh, i
 // Bias, scales and zero points of `channels` output channels.
 int64_t parameter_bytes(const MacLayer& layer, int64_t channels);
 
-// The cheapest tiling that fits the target's SRAM; nullopt and the smallest
-// need in `error` if there is none.
-std::optional<MacPlan> plan_mac(const MacLayer& layer, const npu_target& target,
-                                std::string& error);
-
-inline constexpr uint32_t kSlotAlignment = 64;
-inline uint32_t slot_size(int64_t bytes) {
-  return static_cast<uint32_t>((bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment);
-}
+// Tilings that fit `sram_bytes`, by growing need of SRAM and falling cycles; none and the
+// smallest need in `error` if nothing fits.
+std::vector<MacPlan> plan_mac(const MacLayer& layer, const npu_target& target, uint32_t sram_bytes,
+                              std::string& error);
 
 }  // namespace npu::compiler
 

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: MIT
+//
+// Dynamic programming over the list of layers. A state is the set of tensors
+// that lie in SRAM between two layers; from each, either one layer runs alone
+// or several run in stripes, and what they make stays in SRAM or leaves it.
+#include "compiler/schedule/schedule.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "npu/compiled_model.h"
+
+namespace npu::compiler {
+namespace {
+
+// States kept between two layers, and layers in a segment.
+constexpr size_t kMaxStates = 12;
+constexpr size_t kMaxSegment = 16;
+
+using Set = std::vector<int>;  // of storages, sorted
+
+bool contains(const Set& set, int storage) {
+  return std::binary_search(set.begin(), set.end(), storage);
+}
+
+// Least cycles first, but traffic costs energy and others' time.
+uint64_t score(const Estimate& estimate) {
+  return estimate.cycles() + estimate.memory / 8;
+}
+
+class Scheduler {
+ public:
+  Scheduler(const std::vector<Step>& steps, const MemoryPlan& plan, const npu_target& target,
+            const ScheduleOptions& options)
+      : steps_(steps), plan_(plan), target_(target), options_(options) {}
+
+  std::optional<Schedule> run(std::string& error, size_t& failed) {
+    find_lives();
+    states_.assign(steps_.size() + 1, {});
+    states_[0][{}] = {};
+    for (size_t at = 0; at < steps_.size(); ++at) {
+      prune(states_[at]);
+      for (const auto& [set, state] : states_[at]) {
+        alone(at, set, state.cost);
+        if (options_.stripes) striped(at, set, state.cost);
+      }
+      if (states_[at + 1].empty() && !reachable_behind(at)) {
+        error = error_.empty() ? "it fits in no way beside what lies in SRAM" : error_;
+        failed = at;
+        return std::nullopt;
+      }
+    }
+    return collect();
+  }
+
+ private:
+  struct State {
+    uint64_t cost = 0;
+    size_t from = 0;  // boundary before
+    Set from_set;
+    Segment segment;
+    int output = -1;       // resident output, or -1
+    int in_place_of = -1;  // whose place it takes
+  };
+
+  bool reachable_behind(size_t at) const {
+    for (size_t k = at + 2; k <= steps_.size(); ++k)
+      if (!states_[k].empty()) return true;
+    return false;
+  }
+
+  static void prune(std::map<Set, State>& states) {
+    while (states.size() > kMaxStates) {
+      auto worst = states.begin();
+      for (auto it = states.begin(); it != states.end(); ++it)
+        if (it->second.cost > worst->second.cost) worst = it;
+      states.erase(worst);
+    }
+  }
+
+  void find_lives() {
+    const size_t count = plan_.storages.size();
+    first_.assign(count, steps_.size());
+    last_.assign(count, 0);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      for_each_operand(steps_[i].layer, [&](const Operand& operand, bool) {
+        const auto s = static_cast<size_t>(operand.storage);
+        first_[s] = std::min(first_[s], i);
+        last_[s] = std::max(last_[s], i);
+      });
+    }
+  }
+
+  bool may_stay(int storage) const {
+    const Storage& s = plan_.storages[static_cast<size_t>(storage)];
+    return options_.residency && s.region == NPU_REGION_SCRATCH && s.bytes <= options_.sram_bytes;
+  }
+
+  uint64_t bytes_of(int storage) const {
+    return slot_size(static_cast<int64_t>(plan_.storages[static_cast<size_t>(storage)].bytes));
+  }
+
+  uint64_t bytes_of(const Set& set) const {
+    uint64_t sum = 0;
+    for (const int storage : set) sum += bytes_of(storage);
+    return sum;
+  }
+
+  // What of `set` is still needed behind step `last` - 1.
+  Set survivors(const Set& set, size_t last) const {
+    Set out;
+    for (const int storage : set)
+      if (last_[static_cast<size_t>(storage)] >= last) out.push_back(storage);
+    return out;
+  }
+
+  static Set with(Set set, int storage) {
+    if (!contains(set, storage))
+      set.insert(std::upper_bound(set.begin(), set.end(), storage), storage);
+    return set;
+  }
+
+  std::vector<bool> mask(const Set& set) const {
+    std::vector<bool> out(plan_.storages.size(), false);
+    for (const int storage : set) out[static_cast<size_t>(storage)] = true;
+    return out;
+  }
+
+  void reach(size_t to, Set set, State state) {
+    auto [it, fresh] = states_[to].try_emplace(std::move(set));
+    if (fresh || state.cost < it->second.cost) it->second = std::move(state);
+  }
+
+  // ---- one layer --------------------------------------------------------------
+
+  void alone(size_t at, const Set& set, uint64_t cost) {
+    const int output = steps_[at].output_storage();
+    const bool begun = first_[static_cast<size_t>(output)] < at;  // a part of it is written
+    for (const bool keep : {false, true}) {
+      if (keep && (begun || !may_stay(output))) continue;
+      const Set during = keep ? with(set, output) : set;
+      const int replaced = keep ? replaceable(at, set, output) : -1;
+      const uint64_t held = bytes_of(during) - (replaced >= 0 ? bytes_of(output) : 0);
+      if (held > options_.sram_bytes) continue;
+      const StepPlan* plan =
+          best_plan(at, mask(during), 0, static_cast<uint32_t>(options_.sram_bytes - held));
+      if (plan == nullptr) continue;
+      State next;
+      next.from = at;
+      next.from_set = set;
+      next.segment.first = at;
+      next.segment.last = at + 1;
+      next.segment.plans = {*plan};
+      next.segment.estimate = estimate_of(*plan);
+      next.segment.sram_bytes = sram_bytes(*plan);
+      next.cost = cost + score(next.segment.estimate);
+      next.output = keep ? output : -1;
+      next.in_place_of = replaced;
+      reach(at + 1, survivors(during, at + 1), std::move(next));
+    }
+  }
+
+  // A resident residual whose last reader is this step and whose place the output may take.
+  int replaceable(size_t at, const Set& set, int output) const {
+    const auto* mac = std::get_if<MacLayer>(&steps_[at].layer);
+    if (mac == nullptr || !mac->op->chain.residual || mac->op->chain.pool) return -1;
+    const int residual = mac->residual.storage;
+    const auto& from = plan_.storages[static_cast<size_t>(residual)];
+    const auto& to = plan_.storages[static_cast<size_t>(output)];
+    const bool same =
+        std::equal(mac->residual.stride, mac->residual.stride + 3, mac->output.stride) &&
+        mac->residual.offset == 0 && mac->output.offset == 0 && from.bytes == to.bytes &&
+        mac->residual.stride[2] == 1;
+    const bool other_use =
+        mac->input.storage == residual || (mac->dynamic && mac->weights.storage == residual);
+    const bool ends = last_[static_cast<size_t>(residual)] == at;
+    return contains(set, residual) && same && !other_use && ends ? residual : -1;
+  }
+
+  // ---- several layers -----------------------------------------------------------
+
+  void striped(size_t at, const Set& set, uint64_t cost) {
+    if (!can_stripe(steps_[at])) return;
+    for (size_t last = at + 1; last <= std::min(steps_.size(), at + kMaxSegment); ++last) {
+      if (!can_stripe(steps_[last - 1])) break;
+      const int output = steps_[last - 1].output_storage();
+      for (const bool keep : {false, true}) {
+        if (keep && !may_stay(output)) continue;
+        const Set during = keep ? with(set, output) : set;
+        const uint64_t held = bytes_of(during);
+        if (held > options_.sram_bytes) continue;
+        for (const int64_t rows : stripe_heights(steps_[last - 1].layer)) {
+          const std::optional<Segment>& segment = striped_segment(
+              at, last, rows, during, static_cast<uint32_t>(options_.sram_bytes - held));
+          if (!segment) continue;
+          State next;
+          next.from = at;
+          next.from_set = set;
+          next.segment = *segment;
+          next.cost = cost + score(segment->estimate);
+          next.output = keep ? output : -1;
+          reach(last, survivors(during, last), std::move(next));
+        }
+      }
+    }
+  }
+
+  static std::vector<int64_t> stripe_heights(const Layer& layer) {
+    const auto* mac = std::get_if<MacLayer>(&layer);
+    const int64_t height =
+        mac != nullptr ? mac->out_h / mac->pool(0) : std::get<PoolLayer>(layer).out_h;
+    std::set<int64_t> out;
+    for (int64_t pieces = 2; pieces <= height * 2; pieces *= 2)
+      out.insert((height + pieces - 1) / pieces);
+    return {out.begin(), out.end()};
+  }
+
+  std::optional<Segment> striped_segment(size_t first, size_t last, int64_t rows, const Set& during,
+                                         uint32_t room) {
+    const std::vector<bool> resident = mask(during);
+    const std::shared_ptr<const Stripes> stripes = stripes_of(first, last, rows, resident);
+    if (stripes == nullptr || stripes->ring_bytes > room) return std::nullopt;
+    Segment segment;
+    segment.first = first;
+    segment.last = last;
+    uint64_t used = stripes->ring_bytes;
+    // Everything between the steps is on chip.
+    std::vector<bool> on_chip = resident;
+    for (const Ring& ring : stripes->rings) on_chip[static_cast<size_t>(ring.storage)] = true;
+    std::vector<const std::vector<StepPlan>*> choices;
+    std::vector<size_t> chosen;
+    for (size_t i = first; i < last; ++i) {
+      const auto& plans = plans_of(i, on_chip, stripes->step_rows[i - first]);
+      if (plans.empty()) return std::nullopt;
+      choices.push_back(&plans);
+      chosen.push_back(0);
+      used += sram_bytes(plans[0]);
+    }
+    if (used > room) return std::nullopt;
+    // Room that is left goes where it saves most per byte.
+    for (;;) {
+      double best = 0;
+      size_t which = 0, to = 0;
+      for (size_t i = 0; i < choices.size(); ++i) {
+        const StepPlan& now = (*choices[i])[chosen[i]];
+        for (size_t j = chosen[i] + 1; j < choices[i]->size(); ++j) {
+          const StepPlan& then = (*choices[i])[j];
+          const uint32_t more = sram_bytes(then) - sram_bytes(now);
+          if (used + more > room) break;
+          const double saved = static_cast<double>(score(estimate_of(now))) -
+                               static_cast<double>(score(estimate_of(then)));
+          if (saved / (more + 1) > best) {
+            best = saved / (more + 1);
+            which = i;
+            to = j;
+          }
+        }
+      }
+      if (best <= 0) break;
+      used += sram_bytes((*choices[which])[to]) - sram_bytes((*choices[which])[chosen[which]]);
+      chosen[which] = to;
+    }
+    for (size_t i = 0; i < choices.size(); ++i) {
+      segment.plans.push_back((*choices[i])[chosen[i]]);
+      segment.estimate += estimate_of(segment.plans.back());
+    }
+    for (const Ring& ring : stripes->rings) {
+      const auto bytes = static_cast<uint64_t>(ring.height * ring.width * ring.channels);
+      if (ring.load || ring.store)
+        segment.estimate.memory += channel_cycles(bytes, ring.external.region, target_);
+    }
+    segment.estimate.serial +=
+        channel_cycles(stripes->first_load_bytes, NPU_REGION_SCRATCH, target_) +
+        target_.card_latency_cycles;
+    segment.stripes = stripes;
+    segment.sram_bytes = static_cast<uint32_t>(used);
+    return segment;
+  }
+
+  // Cached: does not depend on what else lies in SRAM.
+  std::shared_ptr<const Stripes> stripes_of(size_t first, size_t last, int64_t rows,
+                                            const std::vector<bool>& resident) {
+    Set key_set;
+    for (size_t i = first; i < last; ++i) {
+      for_each_operand(steps_[i].layer, [&](const Operand& operand, bool) {
+        if (resident[static_cast<size_t>(operand.storage)])
+          key_set = with(key_set, operand.storage);
+      });
+    }
+    auto [it, fresh] = stripes_.try_emplace({first, last, rows, key_set});
+    if (fresh) {
+      std::vector<bool> later(plan_.storages.size());
+      for (size_t s = 0; s < later.size(); ++s) later[s] = last_[s] >= last;
+      if (std::optional<Stripes> made =
+              make_stripes(std::span(steps_).subspan(first, last - first), rows, resident, later))
+        it->second = std::make_shared<const Stripes>(std::move(*made));
+    }
+    return it->second;
+  }
+
+  // ---- plans of a layer ------------------------------------------------------------
+
+  const std::vector<StepPlan>& plans_of(size_t at, const std::vector<bool>& on_chip,
+                                        int64_t stripe_rows) {
+    unsigned flags = 0, bit = 1;
+    for_each_operand(steps_[at].layer, [&](const Operand& operand, bool) {
+      if (on_chip[static_cast<size_t>(operand.storage)]) flags |= bit;
+      bit <<= 1;
+    });
+    auto [it, fresh] = plans_.try_emplace({at, flags, stripe_rows});
+    if (fresh) it->second = make_plans(at, on_chip, stripe_rows);
+    return it->second;
+  }
+
+  std::vector<StepPlan> make_plans(size_t at, const std::vector<bool>& on_chip,
+                                   int64_t stripe_rows) {
+    Layer layer =
+        placed(steps_[at].layer, on_chip, std::vector<uint32_t>(on_chip.size(), 0), plan_);
+    std::string error;
+    std::vector<StepPlan> out;
+    if (auto* mac = std::get_if<MacLayer>(&layer)) {
+      mac->stripe_rows = stripe_rows;
+      for (const MacPlan& plan : plan_mac(*mac, target_, options_.sram_bytes, error))
+        out.emplace_back(plan);
+    } else {
+      if (auto* pool = std::get_if<PoolLayer>(&layer)) pool->stripe_rows = stripe_rows;
+      // Less room means smaller tiles.
+      for (uint32_t room = options_.sram_bytes >> 6; room <= options_.sram_bytes; room *= 2) {
+        const std::optional<VecPlan> plan = plan_vec(layer, room, error);
+        if (plan && (out.empty() || plan->sram_bytes() > sram_bytes(out.back())))
+          out.emplace_back(*plan);
+        if (room == 0 || room > options_.sram_bytes / 2) break;
+      }
+      if (const auto plan = plan_vec(layer, options_.sram_bytes, error);
+          plan && (out.empty() || plan->sram_bytes() > sram_bytes(out.back())))
+        out.emplace_back(*plan);
+    }
+    if (!error.empty()) error_ = error;
+    return out;
+  }
+
+  std::optional<VecPlan> plan_vec(const Layer& layer, uint32_t room, std::string& error) const {
+    if (const auto* pool = std::get_if<PoolLayer>(&layer))
+      return plan_pool(*pool, target_, room, error);
+    if (const auto* global = std::get_if<GlobalLayer>(&layer))
+      return plan_global(*global, target_, room);
+    return plan_elements(std::get<ElementLayer>(layer), target_, room, error);
+  }
+
+  // The fastest plan within `room`.
+  const StepPlan* best_plan(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
+                            uint32_t room) {
+    const std::vector<StepPlan>& plans = plans_of(at, on_chip, stripe_rows);
+    for (size_t i = plans.size(); i-- > 0;)
+      if (sram_bytes(plans[i]) <= room) return &plans[i];
+    return nullptr;
+  }
+
+  Schedule collect() {
+    Schedule schedule;
+    schedule.resident.assign(plan_.storages.size(), false);
+    schedule.in_place_of.assign(plan_.storages.size(), -1);
+    size_t at = steps_.size();
+    Set set;
+    while (at > 0) {
+      State& state = states_[at].at(set);
+      if (state.output >= 0) {
+        schedule.resident[static_cast<size_t>(state.output)] = true;
+        schedule.in_place_of[static_cast<size_t>(state.output)] = state.in_place_of;
+      }
+      schedule.segments.push_back(std::move(state.segment));
+      at = state.from;
+      set = state.from_set;
+    }
+    std::reverse(schedule.segments.begin(), schedule.segments.end());
+    return schedule;
+  }
+
+  const std::vector<Step>& steps_;
+  const MemoryPlan& plan_;
+  const npu_target& target_;
+  const ScheduleOptions& options_;
+  std::vector<size_t> first_, last_;  // by storage: steps that use it
+  std::vector<std::map<Set, State>> states_;
+  std::map<std::tuple<size_t, unsigned, int64_t>, std::vector<StepPlan>> plans_;
+  std::map<std::tuple<size_t, size_t, int64_t, Set>, std::shared_ptr<const Stripes>> stripes_;
+  std::string error_;
+};
+
+}  // namespace
+
+uint32_t constant_bytes(const StepPlan& plan) {
+  return std::visit([](const auto& p) { return p.constant_bytes(); }, plan);
+}
+uint32_t data_bytes(const StepPlan& plan) {
+  return std::visit([](const auto& p) { return p.data_bytes(); }, plan);
+}
+const Estimate& estimate_of(const StepPlan& plan) {
+  return std::visit([](const auto& p) -> const Estimate& { return p.estimate; }, plan);
+}
+
+Layer placed(const Layer& layer, const std::vector<bool>& on_chip,
+             const std::vector<uint32_t>& address, const MemoryPlan& plan) {
+  Layer out = layer;
+  for_each_operand(out, [&](Operand& operand, bool) {
+    const auto s = static_cast<size_t>(operand.storage);
+    if (on_chip[s]) {
+      operand.region = kOnChip;
+      operand.offset += address[s];
+    } else {
+      operand.offset += plan.storages[s].offset;
+    }
+  });
+  return out;
+}
+
+std::optional<Schedule> make_schedule(const std::vector<Step>& steps, const MemoryPlan& plan,
+                                      const npu_target& target, const ScheduleOptions& options,
+                                      std::string& error, size_t& step) {
+  return Scheduler(steps, plan, target, options).run(error, step);
+}
+
+}  // namespace npu::compiler
