@@ -79,7 +79,7 @@ TEST(ExternalBlock, HugeBlocksTakeNoTime) {
   EXPECT_GE(touched_granules(external_runs(dma, 64), 64), uint64_t{1} << 23);
   EXPECT_LE(touched_granules(external_runs(dma, 64), 64), uint64_t{1} << 24);
   TlbModel tlb(card);
-  EXPECT_GE(tlb.walks(0, dma), uint64_t{1} << 23);
+  EXPECT_GE(tlb.walks(0, dma).count, uint64_t{1} << 23);
 }
 
 TEST(ExternalBytes, WholeGranules) {
@@ -111,9 +111,9 @@ TEST(TlbModel, GroupsAndReplacement) {
   const npu_target& card = *find_target("card");
   TlbModel tlb(card);
   EXPECT_EQ(tlb.group_bytes(), 8u * 4096);
-  EXPECT_EQ(tlb.walks(0, transfer(NPU_OP_LOAD, 0, 65536)), 2u);
-  EXPECT_EQ(tlb.walks(0, transfer(NPU_OP_LOAD, 0, 65536)), 0u);
-  EXPECT_EQ(tlb.walks(1, transfer(NPU_OP_LOAD, 0, 1)), 1u);  // another region
+  EXPECT_EQ(tlb.walks(0, transfer(NPU_OP_LOAD, 0, 65536)).count, 2u);
+  EXPECT_EQ(tlb.walks(0, transfer(NPU_OP_LOAD, 0, 65536)).count, 0u);
+  EXPECT_EQ(tlb.walks(1, transfer(NPU_OP_LOAD, 0, 1)).count, 1u);  // another region
   // 63 more groups push out the oldest.
   for (uint64_t group = 0; group < 62; ++group)
     EXPECT_EQ(tlb.walks(2, group * tlb.group_bytes()), 1u);
@@ -124,7 +124,7 @@ TEST(TlbModel, GroupsAndReplacement) {
   npu_command_dma large = transfer(NPU_OP_LOAD, 0, 1);
   large.size[0] = 65 * 8;
   large.external_stride[0] = 4096;
-  EXPECT_GE(tlb.walks(3, large), 65u);
+  EXPECT_GE(tlb.walks(3, large).count, 65u);
   EXPECT_EQ(tlb.walks(2, 62 * tlb.group_bytes()), 1u);
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "arch/command_cost.h"
+#include "arch/mac_shape.h"
 #include "npu/mmu.h"
 
 namespace npu::arch {
@@ -12,7 +13,7 @@ namespace {
 
 // The sequencer reads ahead of dispatch, a chunk at a time.
 constexpr uint64_t kFetchChunkBytes = 1024;
-constexpr uint64_t kFetchAheadBytes = 4 * kFetchChunkBytes;
+constexpr uint64_t kFetchAheadBytes = 8 * kFetchChunkBytes;
 
 // Regions in the TLB beyond the job's own: the streams, and the region table.
 constexpr unsigned kCommandsKey = NPU_MAX_REGIONS;
@@ -53,8 +54,9 @@ Via JobSimulation::memory_of(unsigned region) const {
 }
 
 uint64_t JobSimulation::walk_cycles(uint64_t walks) {
-  count_external(tables_, walks * NPU_MMU_LEVELS * target_.dma_granule_bytes);
-  return walks * NPU_MMU_LEVELS * latency(tables_);
+  const uint64_t granule = target_.dma_granule_bytes;
+  count_external(tables_, walks * NPU_MMU_LEVELS * granule);
+  return walks * NPU_MMU_LEVELS * (latency(tables_) + ceil_div(granule, bandwidth(tables_)));
 }
 
 npu_profile_command* JobSimulation::record(unsigned core, uint32_t index) {
@@ -92,11 +94,11 @@ bool JobSimulation::step_fetcher(Core& core) {
   if (fetcher.fetched_bytes == fetcher.total_bytes ||
       fetcher.fetched_bytes - core.sequencer.consumed_bytes > kFetchAheadBytes - kFetchChunkBytes)
     return false;
-  // Read-ahead hides the latency of every chunk but the first, and of no walk.
+  // Requests run ahead and hide the latency, but behind a walk they start anew.
   const uint64_t offset = fetcher.fetched_bytes;
   const uint64_t walk =
       walk_cycles(tlb_.walks(kCommandsKey + static_cast<uint32_t>(&core - cores_.data()), offset));
-  const uint64_t delay = walk + (offset == 0 ? latency(tables_) : 0);
+  const uint64_t delay = walk == 0 ? 0 : walk + latency(tables_);
   if (delay == 0) {
     begin_fetch_chunk(fetcher);
   } else {
@@ -198,36 +200,57 @@ void JobSimulation::start_dma(Engine& engine, const Command& command, uint64_t r
     engine.work.cap = kOne;
     engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / cost.busy_cycles;
     engine.ideal_cycles = cost.busy_cycles;
+    engine.memory = Via::kNone;
     engine.work.begin(cost.busy_cycles);
     return;
   }
   const Via via = memory_of(dma.region);
   count_external(via, cost.external_bytes);
-  const uint64_t walks = tlb_.walks(dma.region, dma);
-  const uint64_t all_walks = walk_cycles(walks);
-  const uint64_t first_walk = walks == 0 ? 0 : all_walks / walks;
-  uint64_t units = cost.external_bytes;
-  if (via == tables_) units += walks * NPU_MMU_LEVELS * target_.dma_granule_bytes;
+
+  // Translation runs one command ahead and does not wait for the waits; its
+  // walks follow each other, ahead of the data if they can.
+  const TlbModel::Walks walks = tlb_.walks(dma.region, dma);
+  const uint64_t walk = walk_cycles(walks.count) / std::max<uint64_t>(walks.count, 1);
+  const uint64_t translation = std::max(
+      {engine.dispatched_at[engine.started], previous, tables_ready_, engine.translated_at});
+  if (walks.count != 0) engine.translated_at = translation + walks.count * walk;
+  uint64_t request = std::max(ready, translation + (walks.first ? walk : 0));
+  const bool load = command.opcode() == NPU_OP_LOAD;
+  if (engine.memory == via) {
+    // A LOAD's requests follow the last one of the LOAD before, whose data
+    // arrived just now; a STORE's data follow its predecessor's.
+    if (load) request = std::max({request, previous, now_ - std::min(now_, latency(via))});
+  } else if (engine.memory != Via::kNone) {
+    // Answers come in order, so another memory is not asked before the first
+    // has answered.
+    request = std::max(request, engine.drained_at == kNever ? now_ : engine.drained_at);
+  }
+  engine.memory = via;
+  const uint64_t walking =
+      engine.translated_at < request || walks.count == 0 ? 0 : engine.translated_at - request;
+  engine.until = request;
+  if (load)
+    engine.until += latency(via);
+  else
+    engine.drain_cycles = latency(via);
 
   // The command alone: the channel, its bursts in flight, the SRAM port, and
-  // the walks behind the first, which run ahead of the data.
-  uint64_t cap = kOne * bandwidth(via);
-  const uint64_t in_flight = uint64_t{target_.dma_outstanding} * target_.dma_burst_bytes;
-  cap = std::min(cap, (in_flight << kFraction) / std::max<uint64_t>(latency(via), 1));
+  // the walks that are left.
+  uint64_t units = cost.external_bytes;
+  if (via == tables_ && walking != 0)
+    units += ceil_div(walking, walk) * NPU_MMU_LEVELS * target_.dma_granule_bytes;
+  // A window of requests, then its answers make room for the next.
+  const uint64_t window = uint64_t{target_.dma_outstanding} * target_.dma_burst_bytes;
+  const uint64_t round_trip = latency(via) + ceil_div(target_.dma_burst_bytes, bandwidth(via));
+  const uint64_t last = (units - 1) % window + 1;
+  const uint64_t windows = (units - last) / window * round_trip + ceil_div(last, bandwidth(via));
+  uint64_t cap = std::min(kOne * bandwidth(via), (units << kFraction) / windows);
   cap = std::min(cap, (units << kFraction) / cost.busy_cycles);
-  if (all_walks > first_walk) cap = std::min(cap, (units << kFraction) / (all_walks - first_walk));
+  if (walking != 0) cap = std::min(cap, (units << kFraction) / walking);
   engine.work.via = via;
   engine.work.cap = std::max<uint64_t>(cap, 1);
   engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / units;
   engine.work.begin(units);
-
-  // Translation runs one command ahead and does not wait for the waits. The
-  // requests follow the last ones of the command before, whose data arrived
-  // just now, a latency after they were sent.
-  const uint64_t translated =
-      std::max({engine.dispatched_at[engine.started], previous, tables_ready_}) + first_walk;
-  const uint64_t last_request = now_ - std::min(now_, latency(via));
-  engine.until = std::max({ready, translated, last_request}) + latency(via);
   engine.ideal_cycles = latency(via) + (cost.external_bytes + bandwidth(via) - 1) / bandwidth(via);
 }
 
@@ -254,6 +277,7 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
       timing_.macs += mac_count(command);
       timing_.mac_cycles += cost.stage_cycles;
       engine.drain_cycles = cost.drain_cycles;
+      engine.bank = command.mac().accumulate == 0 ? kAnyBank : command.mac().accumulator_base;
     } else {
       timing_.vec_cycles += cost.stage_cycles;
     }
@@ -326,6 +350,10 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
       return true;
     case Phase::kPrelude:
       if (now_ < engine.until) return false;
+      // The bank that the command asks for may still be draining.
+      if (engine.drained_at != kNever && engine.bank == engine.draining_bank &&
+          engine.bank != kAnyBank)
+        return false;
       engine.phase = Phase::kWorking;
       engine.work.active = true;
       rates_valid_ = false;
@@ -335,6 +363,7 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
       engine.work.active = false;
       rates_valid_ = false;
       engine.phase = Phase::kHolding;
+      engine.done_at = now_;
       return true;
     case Phase::kHolding:
       if (engine.drained_at != kNever) return false;
@@ -342,7 +371,10 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
       if (engine.drain_cycles == 0) {
         retire(core, engine_index, engine.started_at, engine.ideal_cycles);
       } else {
-        engine.drained_at = now_ + engine.drain_cycles;
+        // One bank drains after the other; acknowledgements come on their own.
+        const uint64_t from = engine_index == NPU_ENGINE_MAC ? now_ : engine.done_at;
+        engine.drained_at = std::max(now_, from + engine.drain_cycles);
+        engine.draining_bank = engine.bank;
         engine.drain_started_at = engine.started_at;
         engine.drain_ideal = engine.ideal_cycles;
       }

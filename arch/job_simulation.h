@@ -17,6 +17,7 @@
 
 namespace npu::arch {
 
+inline constexpr uint32_t kAnyBank = ~0u;  // whichever is free
 inline constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 
 enum class Phase : uint8_t {
@@ -37,9 +38,16 @@ struct Engine {
   uint64_t head_since = 0;
   uint64_t ready_at = kNever;  // waits of the first command not started were met
   uint64_t started_at = 0;
-  uint64_t until = 0;  // end of kPrelude
+  uint64_t translated_at = 0;  // DMA: end of its page walks
+  uint64_t until = 0;          // end of kPrelude
+  Via memory = Via::kNone;     // of the DMA command before
+  uint64_t done_at = 0;        // end of kWorking
+  // Behind kWorking, beside the next command: a MAC command's last bank drains,
+  // a STORE is acknowledged.
   uint64_t drain_cycles = 0;
-  uint64_t drained_at = kNever;  // of a MAC command whose array part is over
+  uint64_t drained_at = kNever;
+  uint32_t bank = kAnyBank;  // MAC: first row of the bank that the command accumulates in
+  uint32_t draining_bank = kAnyBank;
   uint64_t drain_started_at = 0;
   uint64_t drain_ideal = 0;
   uint64_t ideal_cycles = 0;

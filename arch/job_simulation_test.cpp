@@ -54,7 +54,7 @@ Simulated simulate(const StreamBuilder& builder, const npu_target& target = card
 }
 
 constexpr uint64_t kPacket = 600 + 64 / 16;  // fetched from host memory
-constexpr uint64_t kWalk = 4 * 120;          // four dependent reads of card memory
+constexpr uint64_t kWalk = 4 * (120 + 1);    // four dependent reads of card memory
 constexpr uint64_t kTables = kPacket + kWalk + 120;
 constexpr uint64_t kCompletion = 128 / 16;
 // One record: two granules; then dispatch.
@@ -72,9 +72,9 @@ TEST(JobSimulation, OneLoad) {
   StreamBuilder builder;
   builder.append(transfer(NPU_OP_LOAD, 0, 65536));
   const Simulated result = simulate(builder);
-  // Two groups of 32 KiB: the first walk shows, the second runs ahead. The
-  // walks' reads, 8 granules, go through the same channel.
-  const uint64_t execute = kWalk + 120 + (65536 + 8 * 64) / 64;
+  // Two groups of 32 KiB: the first walk shows, the second runs ahead, and its
+  // reads, 4 granules, go through the same channel as the data.
+  const uint64_t execute = kWalk + 120 + (65536 + 4 * 64) / 64;
   EXPECT_EQ(result.timing.cycles, kFirstCommand + execute + kCompletion);
   EXPECT_EQ(result.timing.card_bytes, 4u * 64 + 64        // region table
                                           + 4 * 64 + 128  // command
@@ -85,15 +85,15 @@ TEST(JobSimulation, OneLoad) {
   ASSERT_EQ(result.trace.size(), 1u);
   EXPECT_EQ(result.trace[0].start_cycle, kFirstCommand);
   EXPECT_EQ(result.trace[0].execute_cycles, execute);
-  EXPECT_EQ(result.trace[0].stall_cycles, kWalk + 8);
+  EXPECT_EQ(result.trace[0].stall_cycles, kWalk + 4);
 }
 
 TEST(JobSimulation, HostMemoryIsBoundByBurstsInFlight) {
   StreamBuilder builder;
   builder.append(transfer(NPU_OP_LOAD, 0, 32768));
   const Simulated result = simulate(builder, card(), true);
-  // 32 * 256 bytes per 600 cycles is less than the link's 16 per cycle.
-  const uint64_t transfer_cycles = (32768ull * 600 + 8191) / 8192;
+  // 32 * 256 bytes per round trip, the last bytes at the link's 16 per cycle.
+  const uint64_t transfer_cycles = 3 * (600 + 256 / 16) + 8192 / 16;
   EXPECT_NEAR(static_cast<double>(result.trace[0].execute_cycles),
               static_cast<double>(kWalk + 600 + transfer_cycles), 1.0);
   EXPECT_EQ(result.timing.pcie_bytes, 64u + 128 + 32768);

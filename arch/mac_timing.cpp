@@ -113,13 +113,21 @@ CommandCost mac_cost(const Command& command, const npu_target& target) {
       output = uint64_t{mac.out_h} / extension.pool_h * (mac.out_w / extension.pool_w) *
                shape.outputs() * element;
     if (extension.flags & NPU_EXT_RESIDUAL) residual = shape.pixels * shape.outputs();
-    cost.drain_cycles = (tiles.pixels + (tiles.longer != 0)) *
-                        ceil_div(target.mac_outputs * element,
-                                 std::max<uint64_t>(target.sram_word_bytes, target.mac_outputs));
+    // What a bank holds: one pass of a sub-tile, or all sums of a split command.
+    const uint64_t rows = mac.accumulate != 0 ? shape.pixels * shape.passes(target.mac_outputs)
+                                              : tiles.pixels + (tiles.longer != 0);
+    cost.drain_cycles =
+        rows * ceil_div(target.mac_outputs * element,
+                        std::max<uint64_t>(target.sram_word_bytes, target.mac_outputs));
   }
   cost.stage_cycles = mac_stage_cycles(command, target);
   const uint64_t busiest = std::max({activations, weights, residual, output});
   cost.busy_cycles = std::max(cost.stage_cycles, ceil_div(busiest, target.sram_word_bytes));
+  // Where the output is the limit it never rests but while the first bank fills.
+  if (busiest == output && cost.busy_cycles > cost.stage_cycles)
+    cost.drain_cycles =
+        std::min(cost.drain_cycles,
+                 ceil_div(cost.stage_cycles, tiles.tiles * shape.passes(target.mac_outputs)));
   cost.sram_bytes = activations + weights + residual + output;
   return cost;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "arch/tlb_model.h"
 
+#include <utility>
+
 #include "npu/mmu.h"
 
 namespace npu::arch {
@@ -9,7 +11,7 @@ TlbModel::TlbModel(const npu_target& target)
     : group_bytes_(uint64_t{target.dma_granule_bytes / sizeof(uint64_t)} << NPU_MMU_PAGE_SHIFT),
       entries_(target.tlb_entries) {}
 
-uint64_t TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
+TlbModel::Walks TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
   const ExternalRuns runs = external_runs(dma, group_bytes_);
   // A block that does not fit the TLB misses everywhere and leaves nothing
   // useful behind.
@@ -17,12 +19,16 @@ uint64_t TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
   const uint64_t groups = count * (runs.bytes / group_bytes_ + 1);
   if (groups > entries_.size()) {
     for (Entry& entry : entries_) entry = {};
-    return groups;
+    return {groups, true};
   }
-  uint64_t misses = 0;
-  for_each_unit(runs, group_bytes_,
-                [&](uint64_t group) { misses += miss(uint64_t{region} << 40 | group); });
-  return misses;
+  Walks walks = {};
+  bool first = true;
+  for_each_unit(runs, group_bytes_, [&](uint64_t group) {
+    const bool missed = miss(uint64_t{region} << 40 | group);
+    if (std::exchange(first, false)) walks.first = missed;
+    walks.count += missed;
+  });
+  return walks;
 }
 
 uint64_t TlbModel::walks(uint32_t region, uint64_t offset) {

@@ -23,8 +23,12 @@ class TlbModel {
   // with one granule of the page table.
   uint64_t group_bytes() const { return group_bytes_; }
 
-  // Walks that the block causes.
-  uint64_t walks(uint32_t region, const npu_command_dma& dma);
+  // Walks that the block causes, and whether its first byte does.
+  struct Walks {
+    uint64_t count;
+    bool first;
+  };
+  Walks walks(uint32_t region, const npu_command_dma& dma);
   // The same for one byte.
   uint64_t walks(uint32_t region, uint64_t offset);
 
