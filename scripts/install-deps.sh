@@ -33,6 +33,7 @@ flatbuffers-compiler    compiled-model container: generates the reader
 libflatbuffers-dev      compiled-model container
 libdrm-dev              DRM ioctl headers
 libgtest-dev            unit tests
+libdnnl-dev             npu-bench --vs onednn
 python3-venv            QEMU build
 python3-setuptools      meson
 flex                    QEMU build

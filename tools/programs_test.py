@@ -79,8 +79,6 @@ def main():
         status(2, "npu-bench: no such target is status 2", "npu-bench", "latency", "--target", "nothing")
         status(3, "npu-bench: a comparison that is not there is status 3", "npu-bench", "conv", "--device",
                "sim", "--vs", "onnxruntime")
-        status(3, "npu-bench: what does not fit the SRAM is status 3", "npu-bench", "gemm", "--device",
-               "sim:edge", "--shape", "64", "64", "65535")
         for name, text in {"syntax": "{", "unknown": '{"nonsense": 1}', "type": '{"cores": "two"}',
                            "range": '{"cores": 99}', "array": "[]"}.items():
             path = os.path.join(folder, name + ".json")
@@ -90,8 +88,10 @@ def main():
                    "--target", path)
         path = os.path.join(folder, "small.json")
         with open(path, "w", encoding="utf-8") as f:
-            f.write('{"base": "edge", "name": "small", "sram_bytes": 262144}')
+            f.write('{"base": "edge", "name": "small", "sram_bytes": 262144, "card_memory_mib": 16}')
         status(0, "npu-bench: a target from a file", "npu-bench", "latency", "--target", path, "--count", "5")
+        status(3, "npu-bench: what does not fit the card's memory is status 3", "npu-bench", "gemm", "--target",
+               path, "--shape", "1", "4096", "5000")
 
         for arguments in (["latency", "--count", "50"], ["bandwidth", "--mib", "1", "--count", "1"],
                           ["gemm", "--shape", "65", "130", "100", "--count", "1"],

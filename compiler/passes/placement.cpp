@@ -90,6 +90,23 @@ class Planner {
     return index < 0 ? nullptr : &graph_.ops[static_cast<size_t>(index)];
   }
 
+  // The value whose producer can write the bytes of graph output `id` in place,
+  // and in `order` how that must nest its axes for `id` to be row-major.
+  ValueId output_root(ValueId id, std::vector<size_t>& order) const {
+    order = linear_order(graph_.value(id).shape);
+    for (const Op* op = producer(id); op != nullptr; op = producer(id)) {
+      if (const auto* transpose = op->as<TransposeOp>()) {
+        for (size_t& axis : order) axis = static_cast<size_t>(transpose->permutation[axis]);
+      } else if (op->as<ReshapeOp>() != nullptr && std::ranges::is_sorted(order)) {
+        order = linear_order(graph_.value(op->inputs[0]).shape);
+      } else {
+        break;
+      }
+      id = op->inputs[0];
+    }
+    return id;
+  }
+
   // The value whose producer writes the bytes of `id`, through reshapes only.
   ValueId reshape_root(ValueId id) const {
     for (const Op* op = producer(id); op != nullptr && op->as<ReshapeOp>() != nullptr;
@@ -114,14 +131,16 @@ class Planner {
   void separate_outputs() {
     linear_.assign(graph_.values.size(), false);
     output_of_.assign(graph_.values.size(), -1);
+    output_order_.resize(graph_.outputs.size());
     find_producers();
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      ValueId root = reshape_root(graph_.outputs[i]);
+      ValueId root = output_root(graph_.outputs[i], output_order_[i]);
       const Op* op = producer(root);
       const bool writable = op != nullptr && !op->is_view();
       if (!writable || output_of_[root] >= 0) {
         Op copy = make_copy(graph_.outputs[i], op != nullptr ? op->source : 0);
         root = copy.output;
+        output_order_[i] = linear_order(graph_.value(root).shape);
         graph_.ops.push_back(std::move(copy));
         graph_.outputs[i] = root;
         linear_.resize(graph_.values.size(), false);
@@ -185,6 +204,8 @@ class Planner {
   // Order of the axes of what `op` makes.
   std::vector<size_t> preferred_order(const Op& op) const {
     const Shape& shape = graph_.value(op.output).shape;
+    const int output = output_of_[op.output];
+    if (output >= 0) return output_order_[static_cast<size_t>(output)];
     if (linear_[op.output]) return linear_order(shape);
     if (const MacOp* mac = op.as<MacOp>()) {
       return mac->matmul ? linear_order(shape) : channels_last_order(shape);
@@ -273,9 +294,10 @@ class Planner {
   Graph& graph_;
   Diagnostics& diagnostics_;
   MemoryPlan plan_;
-  std::vector<bool> linear_;    // by ValueId: must be row-major
-  std::vector<int> output_of_;  // by ValueId: index of the graph output, or -1
-  std::vector<int> producer_;   // by ValueId: operator, or -1
+  std::vector<bool> linear_;                       // by ValueId: must be row-major
+  std::vector<int> output_of_;                     // by ValueId: index of the graph output, or -1
+  std::vector<std::vector<size_t>> output_order_;  // by graph output: axes of what is written
+  std::vector<int> producer_;                      // by ValueId: operator, or -1
   size_t original_values_ = 0;
   bool again_ = false;
   // Copies before operators, by their index in graph_.ops.

@@ -37,6 +37,24 @@ TEST(MemoryPlan, GraphOutputsAreRowMajorInTheirOwnRegion) {
   EXPECT_EQ(plan->scratch_bytes, 0u);
 }
 
+// What a graph output transposes is written as the output wants it.
+TEST(MemoryPlan, TransposedOutputsNeedNoCopy) {
+  RandomGraph g(4);
+  const ValueId x = g.input({1, 3, 4, 5}, ByteType::kUint8);
+  const ValueId y = g.conv(x, 7, 1, Window{});
+  const ValueId last = g.transpose(y, {0, 2, 3, 1});
+  g.output(g.reshape(last, {20, 7}));
+  const size_t ops = g.graph.ops.size();
+  Diagnostics diagnostics;
+  const auto plan = plan_memory(g.graph, diagnostics);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(g.graph.ops.size(), ops);
+  EXPECT_EQ(plan->region_of(y), NPU_REGION_TENSORS + 1);
+  EXPECT_EQ(plan->values[y].strides, (Strides{140, 1, 35, 7}));
+  EXPECT_EQ(plan->values[g.graph.outputs[0]].strides, row_major({20, 7}));
+  EXPECT_EQ(plan->scratch_bytes, 0u);
+}
+
 TEST(MemoryPlan, ImagesBetweenLayersHaveTheirChannelsLast) {
   RandomGraph g(2);
   const ValueId x = g.input({1, 3, 4, 5}, ByteType::kUint8);

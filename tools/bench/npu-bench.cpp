@@ -2,11 +2,13 @@
 //
 // npu-bench: microbenchmarks of devices and the simulator, and whole models.
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <random>
 
 #include "tools/bench/onednn.h"
@@ -84,6 +86,10 @@ class Bench {
     }
     times.sort();
     return times;
+  }
+  // Runs one behind the other, in one submit.
+  void batch(uint32_t repetitions) {
+    wait_for(device_, check(run_.start(queue_, {}, repetitions)));
   }
   const Network& network() const { return network_; }
   npu_run_report report() const { return check(run_.report()); }
@@ -191,103 +197,189 @@ int bandwidth(const Options& o) {
   return kExitOk;
 }
 
-// One GEMM or convolution: its modelled cycles, and how fast this machine
-// computes it in the simulator, with and without modelling time.
-template <typename Shape, typename Make, typename Check>
-int layer(const Options& o, const char* benchmark, const std::vector<Shape>& shapes, Make make,
-          Check check_output) {
+void require_onednn(const Options& o, bool available) {
+  if (o.versus.empty() || (o.versus == "onednn" && available)) return;
+  throw ToolError(kExitUnsupported,
+                  fmt::format("--vs {} is not available for this benchmark; gemm and conv have "
+                              "--vs onednn",
+                              o.versus));
+}
+
+// Time of a stretch of work: by the wall, and of this process's processors,
+// which is what one thread needs whatever else the machine does.
+struct Cost {
+  double wall_ns, cpu_ns;
+};
+
+template <typename Work>
+Cost cost_of(uint32_t repetitions, Work work) {
+  const auto cpu_now = [] {
+    timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return double(t.tv_sec) * 1e9 + double(t.tv_nsec);
+  };
+  stop_if_interrupted();
+  const auto start = std::chrono::steady_clock::now();
+  const double cpu = cpu_now();
+  work();
+  const auto wall = std::chrono::nanoseconds(std::chrono::steady_clock::now() - start);
+  return {double(wall.count()) / repetitions, (cpu_now() - cpu) / repetitions};
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+// How fast this machine computes a layer in the simulator without modelling
+// time, and beside it, in turns, a reference.
+struct HostSpeed {
+  std::vector<Cost> own, reference;
+
+  static double median_of(const std::vector<Cost>& costs, double Cost::*field) {
+    std::vector<double> values;
+    for (const Cost& cost : costs) values.push_back(cost.*field);
+    return median(values);
+  }
+  // Speed relative to the reference: 1 is as fast, 2 twice as fast.
+  double ratio() const {
+    std::vector<double> ratios;
+    for (size_t i = 0; i < own.size(); i++) ratios.push_back(reference[i].cpu_ns / own[i].cpu_ns);
+    return median(ratios);
+  }
+};
+
+HostSpeed measure_host(const Options& o, const Layer& layer, std::span<const std::byte> file) {
+  constexpr double kSampleNs = 20e6;
+  constexpr uint32_t kMaxRepetitions = 64;  // of one submit
+  const Device device = o.device.open(NPU_OPEN_FUNCTION_ONLY);
+  Bench bench(device, file, 0);
+  bench.batch(2);
+  const Cost pilot = cost_of(1, [&] { bench.batch(1); });
+  const auto repetitions =
+      static_cast<uint32_t>(std::clamp(kSampleNs / pilot.wall_ns, 1.0, double{kMaxRepetitions}));
+  std::optional<OneDnnLayer> reference;
+  if (!o.versus.empty()) {
+    reference.emplace(layer, bench.tensor<uint8_t>(0));
+    reference->run();
+    if (!std::ranges::equal(reference->output(),
+                            bench.tensor<uint8_t>(1).first(reference->output().size()))) {
+      throw ToolError(kExitMismatch, layer.name + ": " + o.versus + " computed something else");
+    }
+  }
+  HostSpeed speed;
+  for (uint32_t i = 0; i < (o.count != 0 ? o.count : 7); i++) {
+    speed.own.push_back(cost_of(repetitions, [&] { bench.batch(repetitions); }));
+    if (!reference) continue;
+    speed.reference.push_back(cost_of(repetitions, [&] {
+      for (uint32_t r = 0; r < repetitions; r++) reference->run();
+    }));
+  }
+  return speed;
+}
+
+// GEMMs or convolutions: their modelled cycles, and how fast this machine
+// computes them in the simulator, with and without modelling time.
+int layers(Options o, const char* benchmark, const std::vector<Layer>& all) {
+  require_onednn(o, true);
+  // The comparison is one of processors: without a choice, the simulator.
+  if (!o.versus.empty() && o.device.device.empty()) o.device.device = "sim";
   const Device device = o.device.open();
   const npu_device_info info = check(device.info());
+  const bool sim = std::string(info.driver) == "sim";
+  if (!o.versus.empty() && !sim) {
+    throw ToolError(kExitUnsupported, "--vs compares the simulator: use --device sim");
+  }
   const npu_target target = target_of(info);
   Json results = Json::array();
-  for (const Shape& shape : shapes) {
-    const umd::ModelDescription model = make(target, shape);
-    const std::vector<std::byte> file = umd::write_model(model);
-    const uint32_t count = o.count != 0 ? o.count : 5;
+  for (const Layer& layer : all) {
+    const std::vector<std::byte> file = compile_layer(layer, target);
     Bench timed(device, file);
-    const Times full = timed.repeat(1, count);
+    const Times full = timed.repeat(1, o.count != 0 ? o.count : 3);
     const npu_run_report report = timed.report();
     const bool valid = report.cycles_valid != 0 && report.cycles != 0;
-    if (check_output(shape, model, timed.template tensor<uint8_t>(0),
-                     timed.template tensor<uint8_t>(1)) != 0) {
-      throw ToolError(kExitMismatch, shape.name() + ": the device computed something else");
+    if (check_layer(layer, timed.tensor<uint8_t>(0), timed.tensor<uint8_t>(1)) != 0) {
+      throw ToolError(kExitMismatch, layer.name + ": the device computed something else");
     }
-    int64_t compute_ns = full.percentile(50);
-    const bool sim = std::string(info.driver) == "sim";
-    if (sim) {
-      const Device functional = o.device.open(NPU_OPEN_FUNCTION_ONLY);
-      compute_ns = Bench(functional, file).repeat(1, count).percentile(50);
-    }
-    const double gmacs = double(shape.macs()) / double(compute_ns);
     Json result = {
-        {"name", shape.name()},
-        {"macs", shape.macs()},
+        {"name", layer.name},
+        {"macs", layer.macs()},
         {"cycles", valid_or_null(valid, report.cycles)},
         {"mac_cycles", valid_or_null(valid, report.mac_cycles)},
-        {"mac_utilization", valid_or_null(valid, utilization(shape.macs(), report.cycles, target))},
+        {"mac_utilization", valid_or_null(valid, utilization(layer.macs(), report.cycles, target))},
         {"modelled_ns", valid_or_null(valid, report.modelled_ns)},
-        {"host_ns", full.percentile(50)},
-        {"host_function_only_ns", valid_or_null(sim, compute_ns)},
-        {"host_macs_per_second", gmacs * 1e9}};
+        {"host_ns", full.percentile(50)}};
     if (text_wanted(o)) {
-      fmt::print("{} on {} ({})\n", shape.name(), info.selector, info.name);
+      fmt::print("{} on {} ({})\n", layer.name, info.selector, info.name);
       if (valid) {
         fmt::print("  modelled  {} cycles, {:.1f} us, {:.1f} % of all cores' MACs\n", report.cycles,
                    double(report.modelled_ns) / 1e3,
-                   100 * utilization(shape.macs(), report.cycles, target));
+                   100 * utilization(layer.macs(), report.cycles, target));
       }
-      fmt::print(
-          "  host      {:.3f} ms{}, {:.1f} GMAC/s\n", double(compute_ns) / 1e6,
-          sim ? fmt::format(" ({:.3f} ms with modelled time)", double(full.percentile(50)) / 1e6)
-              : "",
-          gmacs);
+      fmt::print("  host      {:.3f} ms\n", double(full.percentile(50)) / 1e6);
     }
-    if (!o.versus.empty()) {
-      if constexpr (std::is_same_v<Shape, Gemm>) {
-        const int64_t reference = onednn_gemm_ns(shape, count);
-        // Speed of this relative to the reference: 1 is as fast, 2 twice as fast.
-        const double ratio = double(reference) / double(compute_ns);
+    double macs_per_second = double(layer.macs()) / double(full.percentile(50)) * 1e9;
+    Json functional_ns;
+    if (sim) {
+      const HostSpeed speed = measure_host(o, layer, file);
+      const double wall = HostSpeed::median_of(speed.own, &Cost::wall_ns);
+      const double cpu = HostSpeed::median_of(speed.own, &Cost::cpu_ns);
+      functional_ns = std::llround(wall);
+      macs_per_second = double(layer.macs()) / wall * 1e9;
+      result["host_function_only_cpu_ns"] = std::llround(cpu);
+      if (text_wanted(o)) {
+        fmt::print("  function-only {:.3f} ms, {:.3f} ms of processor time: {:.1f} GMAC/s\n",
+                   wall / 1e6, cpu / 1e6, double(layer.macs()) / cpu);
+      }
+      if (!o.versus.empty()) {
+        const double reference = HostSpeed::median_of(speed.reference, &Cost::cpu_ns);
         result["reference"] = o.versus;
-        result["reference_ns"] = reference;
-        result["ratio"] = ratio;
+        result["reference_ns"] =
+            std::llround(HostSpeed::median_of(speed.reference, &Cost::wall_ns));
+        result["reference_cpu_ns"] = std::llround(reference);
+        result["pairs"] = speed.reference.size();
+        result["ratio"] = speed.ratio();
         if (text_wanted(o)) {
-          fmt::print("  {:<9} {:.3f} ms in one thread: the simulator has {:.2f} of its speed\n",
-                     o.versus, double(reference) / 1e6, ratio);
+          fmt::print(
+              "  {:<13} {:.3f} ms of processor time, {:.1f} GMAC/s: the simulator has {:.3f} "
+              "of its speed (median of {} pairs)\n",
+              o.versus, reference / 1e6, double(layer.macs()) / reference, speed.ratio(),
+              speed.reference.size());
         }
       }
     }
+    result["host_function_only_ns"] = functional_ns;
+    result["host_macs_per_second"] = macs_per_second;
     results.push_back(result);
   }
   finish(o, document(benchmark, info, results));
   return kExitOk;
 }
 
-void require_onednn(const Options& o, bool available) {
-  if (o.versus.empty() || (o.versus == "onednn" && available)) return;
-  throw ToolError(
-      kExitUnsupported,
-      fmt::format("--vs {} is not available for this benchmark; gemm has --vs onednn", o.versus));
-}
-
 int gemm(const Options& o) {
-  require_onednn(o, true);
-  std::vector<Gemm> shapes = {{128, 3072, 768}, {1024, 1024, 1024}, {512, 512, 512}};
-  if (!o.gemm.empty()) shapes = {{o.gemm[0], o.gemm[1], o.gemm[2]}};
-  return layer(o, "gemm", shapes, gemm_workload, check_gemm);
+  std::vector<Layer> all;
+  if (o.gemm.empty()) {
+    all = {Layer::gemm(128, 3072, 768), Layer::gemm(1024, 1024, 1024),
+           Layer::gemm(4096, 4096, 4096)};
+  } else {
+    all = {Layer::gemm(o.gemm[0], o.gemm[1], o.gemm[2])};
+  }
+  return layers(o, "gemm", all);
 }
 
 int conv(const Options& o) {
-  require_onednn(o, false);
-  std::vector<Conv> shapes = {
-      {64, 64, 56, 3, 1, 1}, {64, 256, 56, 1, 1, 0}, {512, 512, 7, 3, 1, 1}, {3, 64, 112, 7, 2, 3}};
-  if (!o.conv.empty()) {
-    shapes = {{o.conv[0], o.conv[1], o.conv[2], o.conv[3], o.conv[4], o.conv[5]}};
-    if (shapes[0].size + 2 * shapes[0].pad < shapes[0].kernel ||
-        shapes[0].pad >= shapes[0].kernel) {
+  std::vector<Layer> all;
+  if (o.conv.empty()) {
+    all = {Layer::conv(64, 64, 56, 3, 1, 1), Layer::conv(64, 256, 56, 1, 1, 0),
+           Layer::conv(512, 512, 7, 3, 1, 1), Layer::conv(3, 64, 224, 7, 2, 3)};
+  } else {
+    if (o.conv[2] + 2 * o.conv[5] < o.conv[3] || o.conv[5] >= o.conv[3]) {
       throw ToolError(kExitUsage, "the kernel does not fit the padded input");
     }
+    all = {Layer::conv(o.conv[0], o.conv[1], o.conv[2], o.conv[3], o.conv[4], o.conv[5])};
   }
-  return layer(o, "conv", shapes, conv_workload, check_conv);
+  return layers(o, "conv", all);
 }
 
 int model(const Options& o) {
@@ -329,7 +421,7 @@ int main_of(int argc, char** argv) {
       "Modelled figures are the card's and the same on every machine; host figures are the time "
       "this machine takes and, in a VM or the simulator, say nothing about the card.",
       {{"npu-bench latency --device 0", "what a job costs the driver: time, doorbells, interrupts"},
-       {"npu-bench gemm --target card --vs onednn", "the simulator's speed beside oneDNN's"},
+       {"npu-bench gemm --vs onednn", "the simulator's speed beside oneDNN's"},
        {"npu-bench model digits.npu --json -", "a compiled model, for programs"}});
   CLI::App& app = program.app();
   Options o;

@@ -344,7 +344,9 @@ class Execution {
     return tensor(network_->inputs().size() + index);
   }
 
-  Result<npu_fence> start(const Queue& queue, std::span<const npu_fence> waits = {}) {
+  // repetitions: that many runs of it, one behind the other, in one submit.
+  Result<npu_fence> start(const Queue& queue, std::span<const npu_fence> waits = {},
+                          uint32_t repetitions = 1) {
     for (size_t i = 0; i < network_->inputs().size(); i++) {
       if (auto synced = buffers_[i].sync(NPU_SYNC_TO_DEVICE); !synced) return synced.error();
     }
@@ -356,7 +358,8 @@ class Execution {
     run.bindings = bindings.data();
     run.binding_count = static_cast<uint32_t>(bindings.size());
     run.profile = profile_ ? profile_->get() : nullptr;
-    auto fence = queue.submit({&run, 1}, waits);
+    const std::vector<npu_run> runs(repetitions, run);
+    auto fence = queue.submit(runs, waits);
     if (fence) fence_ = fence.value();
     return fence;
   }
