@@ -202,7 +202,7 @@ void Card::visit_core(Archive& ar, CoreMemory& memory) {
   ar.value(dirty);
   ar.require(dirty <= memory.sram_bytes());
   if (!ar.ok()) return;
-  memory.note_sram(dirty);
+  memory.note_sram(0, dirty);
   ar.raw(memory.sram(), dirty);
   bool sums = memory.accumulators_dirty();
   ar.flag(sums);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Storage of one core: SRAM and accumulators.
+// Storage of one core: SRAM and accumulators, and what is derived from them.
 #ifndef NPU_MODEL_CORE_H_
 #define NPU_MODEL_CORE_H_
 
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "compute/packed_weights.h"
 #include "npu/target.h"
 
 namespace npu::model {
@@ -26,16 +27,18 @@ class CoreMemory {
   uint32_t accumulator_rows() const { return static_cast<uint32_t>(accumulators_.size() / lanes_); }
   uint32_t lanes() const { return lanes_; }
 
-  // Whoever writes calls these, so that clearing costs nothing where nothing
-  // was written. `end` is the first byte behind the highest one written.
-  void note_sram(uint64_t end) {
+  // Whoever writes calls these before, so that what was derived from the old
+  // contents is dropped and clearing costs nothing where nothing was written.
+  void note_sram(uint64_t begin, uint64_t end) {
     dirty_ = std::max(dirty_, static_cast<uint32_t>(std::min<uint64_t>(end, sram_.size())));
+    packed_weights_.invalidate(begin, end);
   }
   void note_accumulators() { accumulators_dirty_ = true; }
 
   void clear() {
     std::fill(sram_.begin(), sram_.begin() + dirty_, uint8_t{0});
     dirty_ = 0;
+    packed_weights_.clear();
     clear_accumulators();
   }
   void clear_accumulators() {
@@ -43,6 +46,11 @@ class CoreMemory {
     std::fill(accumulators_.begin(), accumulators_.end(), 0);
     accumulators_dirty_ = false;
   }
+
+  PackedWeightsCache& packed_weights() { return packed_weights_; }
+  // Working memory of the command in execution, kept for the next one.
+  std::vector<uint8_t>& panel() { return panel_; }
+  std::vector<int32_t>& sums() { return sums_; }
 
   uint32_t dirty_bytes() const { return dirty_; }
   bool accumulators_dirty() const { return accumulators_dirty_; }
@@ -54,6 +62,9 @@ class CoreMemory {
   uint32_t lanes_;
   uint32_t dirty_ = 0;
   bool accumulators_dirty_ = false;
+  PackedWeightsCache packed_weights_;
+  std::vector<uint8_t> panel_;
+  std::vector<int32_t> sums_;
 };
 
 }  // namespace npu::model

@@ -44,9 +44,10 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
       opcode_ == NPU_OP_FILL || (opcode_ == NPU_OP_LOAD && padding) ? padded[2] * padded[3] : 0;
   if (opcode_ != NPU_OP_STORE) {
     const uint64_t rows = dma_.ring_rows != 0 ? dma_.ring_rows : padded[2];
-    memory.note_sram(dma_.sram_address + (padded[0] - 1) * dma_.sram_stride[0] +
-                     (padded[1] - 1) * dma_.sram_stride[1] + (rows - 1) * dma_.sram_stride[2] +
-                     (padded[3] - 1) * dma_.sram_stride[3] + element_);
+    memory.note_sram(dma_.sram_address, dma_.sram_address + (padded[0] - 1) * dma_.sram_stride[0] +
+                                            (padded[1] - 1) * dma_.sram_stride[1] +
+                                            (rows - 1) * dma_.sram_stride[2] +
+                                            (padded[3] - 1) * dma_.sram_stride[3] + element_);
   }
 
   units_ = fill_rows_;

@@ -16,9 +16,52 @@ namespace npu::model {
 
 enum class Isa { kReference, kScalar, kAvx2, kAvx512Vnni };
 
-// Packed weights of gemm: [tile of 16 columns][k / 4][16][4], zero-filled.
+// A panel of packed weights has 16, 32, 48 or 64 columns (output channels):
+// [k / 4][column][4], filled up with zeros.
 constexpr size_t kGemmColumns = 16;
+constexpr size_t kPanelColumns = 64;
 constexpr size_t kGemmDepth = 4;
+
+// sums[m][c] = start[m][c] + the products of row m with column c, in 32-bit
+// wrap-around. Row m consists of `pieces` pieces of 4 * groups bytes that lie
+// anywhere, such as the taps of a convolution; the panel has them in order.
+struct GemmTask {
+  const uint8_t* const* inputs;  // [piece][row], unsigned
+  size_t piece_stride;           // pointers from piece to piece
+  size_t offset;                 // bytes from each pointer
+  size_t pieces, groups, rows;
+  const int8_t* panel;
+  size_t columns;
+  const int32_t* start;
+  size_t start_stride;  // 0: one row for all
+  int32_t* sums;
+  size_t sums_stride;
+};
+
+// Weights of `columns` output channels of `depth` values each, `stride` apart,
+// into a panel. Bytes are xored with `flip`. totals[c]: sum of what column c
+// became, for `padded` columns.
+struct PackTask {
+  const uint8_t* weights;
+  size_t stride;
+  size_t columns, depth;
+  uint8_t flip;
+  size_t padded;
+  int8_t* panel;
+  int32_t* totals;
+};
+
+// sums[c] = start[c] + the products of each tap's channel c with its weight.
+struct DepthwiseTask {
+  const uint8_t* const* taps;  // 2 * pairs
+  bool is_signed;
+  size_t pairs;
+  const int16_t* weights;  // [pair][weight_stride channels][2]
+  size_t weight_stride;
+  size_t channels;
+  const int32_t* start;
+  int32_t* sums;
+};
 
 struct AddParameters {
   float ra, rb, fix;
@@ -27,13 +70,9 @@ struct AddParameters {
 };
 
 struct Kernels {
-  // acc[m][16 * tiles] += a[m][4 * groups] * b, with a unsigned, b signed, in
-  // 32-bit wrap-around. lda and ldb (between tiles) in bytes, ldacc in elements.
-  void (*gemm)(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb, size_t tiles,
-               size_t groups, int32_t* acc, size_t ldacc);
-  // acc[c] += (x[c] - zero) * w[c] for x int8 or uint8.
-  void (*depthwise_tap)(const uint8_t* x, bool x_signed, int32_t zero, const int16_t* w, size_t n,
-                        int32_t* acc);
+  void (*gemm)(const GemmTask& task);
+  void (*pack)(const PackTask& task);
+  void (*depthwise)(const DepthwiseTask& task);
   // out[c] = clamp(rint(f32(acc[c]) * scale[c]), low, high) + zero, low byte.
   void (*requantize)(const int32_t* acc, const float* scale, size_t n, float low, float high,
                      int32_t zero, uint8_t* out);

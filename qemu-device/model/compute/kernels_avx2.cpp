@@ -10,45 +10,52 @@ namespace {
 
 // Two partial sums per column: products k, k+1 and k+2, k+3 of each group. The
 // last dimension of an accumulator holds four columns.
-template <int kRows>
-void gemm_tile(const uint8_t* a, size_t lda, const int8_t* b, size_t groups, int32_t* acc,
-               size_t ldacc) {
+template <size_t kRows>
+void gemm_tile(const GemmTask& t, size_t row, size_t column) {
   __m256i sum[kRows][4];
-  for (int r = 0; r < kRows; ++r)
+  for (size_t r = 0; r < kRows; ++r)
     for (int c = 0; c < 4; ++c) sum[r][c] = _mm256_setzero_si256();
-  for (size_t g = 0; g < groups; ++g) {
-    __m256i x[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      int word;
-      __builtin_memcpy(&word, a + static_cast<size_t>(r) * lda + g * 4, 4);
-      x[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
-    }
-    for (int c = 0; c < 4; ++c) {
-      const __m256i w = _mm256_cvtepi8_epi16(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + g * 64 + c * 16)));
-      for (int r = 0; r < kRows; ++r)
-        sum[r][c] = _mm256_add_epi32(sum[r][c], _mm256_madd_epi16(x[r], w));
+  const int8_t* b = t.panel + column * kGemmDepth;
+  for (size_t p = 0; p < t.pieces; ++p) {
+    const uint8_t* const* inputs = t.inputs + p * t.piece_stride + row;
+    for (size_t g = 0; g < t.groups; ++g, b += t.columns * kGemmDepth) {
+      __m256i x[kRows];
+      for (size_t r = 0; r < kRows; ++r) {
+        int word;
+        __builtin_memcpy(&word, inputs[r] + t.offset + g * kGemmDepth, 4);
+        x[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
+      }
+      for (int c = 0; c < 4; ++c) {
+        const __m256i w = _mm256_cvtepi8_epi16(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + static_cast<ptrdiff_t>(c) * 16)));
+        for (size_t r = 0; r < kRows; ++r)
+          sum[r][c] = _mm256_add_epi32(sum[r][c], _mm256_madd_epi16(x[r], w));
+      }
     }
   }
-  for (int r = 0; r < kRows; ++r) {
-    int32_t* out = acc + static_cast<size_t>(r) * ldacc;
+  for (size_t r = 0; r < kRows; ++r) {
+    const int32_t* start = t.start + (row + r) * t.start_stride + column;
+    int32_t* out = t.sums + (row + r) * t.sums_stride + column;
     for (int c = 0; c < 4; c += 2) {
       // hadd works per 128-bit half: columns 0 1 | 4 5 | 2 3 | 6 7.
       const __m256i pairs = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[r][c], sum[r][c + 1]),
                                                      _MM_SHUFFLE(3, 1, 2, 0));
-      auto* at = reinterpret_cast<__m256i*>(out + c * 4);
-      _mm256_storeu_si256(at, _mm256_add_epi32(_mm256_loadu_si256(at), pairs));
+      const __m256i from = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(start + c * 4));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + c * 4), _mm256_add_epi32(from, pairs));
     }
   }
 }
 
-void gemm(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb, size_t tiles,
-          size_t groups, int32_t* acc, size_t ldacc) {
-  for (size_t t = 0; t < tiles; ++t, b += ldb, acc += kGemmColumns) {
-    size_t r = 0;
-    for (; r + 2 <= rows; r += 2) gemm_tile<2>(a + r * lda, lda, b, groups, acc + r * ldacc, ldacc);
-    if (r < rows) gemm_tile<1>(a + r * lda, lda, b, groups, acc + r * ldacc, ldacc);
+void gemm(const GemmTask& t) {
+  for (size_t column = 0; column < t.columns; column += kGemmColumns) {
+    size_t row = 0;
+    for (; row + 2 <= t.rows; row += 2) gemm_tile<2>(t, row, column);
+    if (row < t.rows) gemm_tile<1>(t, row, column);
   }
+}
+
+void pack(const PackTask& task) {
+  kScalarKernels.pack(task);
 }
 
 __m256i widen(const uint8_t* x, bool is_signed) {
@@ -68,19 +75,32 @@ void store_bytes(__m256i values, uint8_t* out) {
   __builtin_memcpy(out + 4, &high, 4);
 }
 
-void depthwise_tap(const uint8_t* x, bool x_signed, int32_t zero, const int16_t* w, size_t n,
-                   int32_t* acc) {
-  const __m256i zeros = _mm256_set1_epi32(zero);
+void depthwise(const DepthwiseTask& t) {
   size_t c = 0;
-  for (; c + 8 <= n; c += 8) {
-    const __m256i weight =
-        _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w + c)));
-    const __m256i value = _mm256_sub_epi32(widen(x + c, x_signed), zeros);
-    auto* at = reinterpret_cast<__m256i*>(acc + c);
-    _mm256_storeu_si256(
-        at, _mm256_add_epi32(_mm256_loadu_si256(at), _mm256_mullo_epi32(value, weight)));
+  for (; c + 8 <= t.channels; c += 8) {
+    __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.start + c));
+    for (size_t p = 0; p < t.pairs; ++p) {
+      const __m128i even = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(t.taps[2 * p] + c));
+      const __m128i odd = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(t.taps[2 * p + 1] + c));
+      const __m128i bytes = _mm_unpacklo_epi8(even, odd);
+      const __m256i x = t.is_signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
+      const __m256i w = _mm256_loadu_si256(
+          reinterpret_cast<const __m256i*>(t.weights + (p * t.weight_stride + c) * 2));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w));
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.sums + c), sum);
   }
-  if (c < n) kScalarKernels.depthwise_tap(x + c, x_signed, zero, w + c, n - c, acc + c);
+  if (c == t.channels) return;
+  constexpr size_t kMaxTaps = 512;
+  const uint8_t* taps[kMaxTaps];
+  DepthwiseTask rest = t;
+  for (size_t i = 0; i < 2 * t.pairs; ++i) taps[i] = t.taps[i] + c;
+  rest.taps = taps;
+  rest.weights = t.weights + c * 2;
+  rest.channels = t.channels - c;
+  rest.start = t.start + c;
+  rest.sums = t.sums + c;
+  kScalarKernels.depthwise(rest);
 }
 
 __m256 clamp(__m256 v, __m256 low, __m256 high) {
@@ -130,6 +150,6 @@ void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {gemm, depthwise_tap, requantize, add, maximum};
+const Kernels kAvx2Kernels = {gemm, pack, depthwise, requantize, add, maximum};
 
 }  // namespace npu::model

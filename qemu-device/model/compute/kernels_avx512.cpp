@@ -9,58 +9,140 @@
 namespace npu::model {
 namespace {
 
-// A block of kRows pixels by kTiles * 16 columns, held in registers. All loop
-// bounds are constants, so that the accumulators never leave them.
-template <int kRows, int kTiles>
-void gemm_block(const uint8_t* a, size_t lda, const int8_t* b, size_t ldb, size_t groups,
-                int32_t* acc, size_t ldacc) {
+// A block of kRows rows by kTiles * 16 columns, held in registers. All loop
+// bounds within a step are constants, so that the accumulators never leave
+// them.
+template <size_t kRows, size_t kTiles>
+void gemm_block(const GemmTask& t, size_t row) {
+  constexpr size_t kStep = kTiles * kGemmColumns * kGemmDepth;
   __m512i sum[kRows][kTiles];
+  const int32_t* start = t.start + row * t.start_stride;
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r)
+  for (size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t)
-      sum[r][t] = _mm512_loadu_si512(acc + static_cast<size_t>(r) * ldacc +
-                                     static_cast<size_t>(t) * kGemmColumns);
-  for (size_t g = 0; g < groups; ++g) {
-    __m512i w[kTiles];
-#pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t)
-      w[t] = _mm512_loadu_si512(b + static_cast<size_t>(t) * ldb + g * 64);
+    for (size_t c = 0; c < kTiles; ++c)
+      sum[r][c] = _mm512_loadu_si512(start + r * t.start_stride + c * kGemmColumns);
+  const int8_t* b = t.panel;
+  const size_t bytes = t.groups * kGemmDepth;
+  for (size_t p = 0; p < t.pieces; ++p) {
+    const uint8_t* a[kRows];
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      int word;
-      __builtin_memcpy(&word, a + static_cast<size_t>(r) * lda + g * 4, 4);
-      const __m512i x = _mm512_set1_epi32(word);
+    for (size_t r = 0; r < kRows; ++r) a[r] = t.inputs[p * t.piece_stride + row + r] + t.offset;
+    for (size_t k = 0; k < bytes; k += kGemmDepth, b += kStep) {
+      __m512i w[kTiles];
 #pragma GCC unroll 4
-      for (int t = 0; t < kTiles; ++t) sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], x, w[t]);
+      for (size_t c = 0; c < kTiles; ++c) w[c] = _mm512_loadu_si512(b + c * 64);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < kRows; ++r) {
+        int word;
+        __builtin_memcpy(&word, a[r] + k, 4);
+        const __m512i x = _mm512_set1_epi32(word);
+#pragma GCC unroll 4
+        for (size_t c = 0; c < kTiles; ++c) sum[r][c] = _mm512_dpbusd_epi32(sum[r][c], x, w[c]);
+      }
     }
   }
+  int32_t* out = t.sums + row * t.sums_stride;
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r)
+  for (size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
-    for (int t = 0; t < kTiles; ++t)
-      _mm512_storeu_si512(
-          acc + static_cast<size_t>(r) * ldacc + static_cast<size_t>(t) * kGemmColumns, sum[r][t]);
+    for (size_t c = 0; c < kTiles; ++c)
+      _mm512_storeu_si512(out + r * t.sums_stride + c * kGemmColumns, sum[r][c]);
 }
 
-template <int kTiles>
-void gemm_rows(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb,
-               size_t groups, int32_t* acc, size_t ldacc) {
-  size_t r = 0;
-  for (; r + 6 <= rows; r += 6)
-    gemm_block<6, kTiles>(a + r * lda, lda, b, ldb, groups, acc + r * ldacc, ldacc);
-  for (; r + 2 <= rows; r += 2)
-    gemm_block<2, kTiles>(a + r * lda, lda, b, ldb, groups, acc + r * ldacc, ldacc);
-  if (r < rows) gemm_block<1, kTiles>(a + r * lda, lda, b, ldb, groups, acc + r * ldacc, ldacc);
+template <size_t kTiles>
+void gemm_rows(const GemmTask& t) {
+  size_t row = 0;
+  for (; row + 6 <= t.rows; row += 6) gemm_block<6, kTiles>(t, row);
+  switch (t.rows - row) {
+    case 5:
+      return gemm_block<5, kTiles>(t, row);
+    case 4:
+      return gemm_block<4, kTiles>(t, row);
+    case 3:
+      return gemm_block<3, kTiles>(t, row);
+    case 2:
+      return gemm_block<2, kTiles>(t, row);
+    case 1:
+      return gemm_block<1, kTiles>(t, row);
+    default:
+      return;
+  }
 }
 
-void gemm(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb, size_t tiles,
-          size_t groups, int32_t* acc, size_t ldacc) {
-  for (; tiles >= 4; tiles -= 4, b += 4 * ldb, acc += 4 * kGemmColumns)
-    gemm_rows<4>(a, lda, rows, b, ldb, groups, acc, ldacc);
-  if (tiles == 3) gemm_rows<3>(a, lda, rows, b, ldb, groups, acc, ldacc);
-  if (tiles == 2) gemm_rows<2>(a, lda, rows, b, ldb, groups, acc, ldacc);
-  if (tiles == 1) gemm_rows<1>(a, lda, rows, b, ldb, groups, acc, ldacc);
+void gemm(const GemmTask& t) {
+  switch (t.columns / kGemmColumns) {
+    case 1:
+      return gemm_rows<1>(t);
+    case 2:
+      return gemm_rows<2>(t);
+    case 3:
+      return gemm_rows<3>(t);
+    default:
+      return gemm_rows<4>(t);
+  }
+}
+
+// 16 rows of 16 groups become 16 groups of 16 rows.
+void transpose(__m512i r[16]) {
+  __m512i t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  // r[4 q + j]: of rows 4 q to 4 q + 3 the groups j, j + 4, j + 8, j + 12.
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    t[j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
+    t[4 + j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+    t[8 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+    t[12 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    r[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
+    r[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
+    r[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
+    r[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
+  }
+}
+
+void pack(const PackTask& t) {
+  const __m512i flips = _mm512_set1_epi8(static_cast<char>(t.flip));
+  const __m512i ones = _mm512_set1_epi8(1);
+  const size_t groups = (t.depth + kGemmDepth - 1) / kGemmDepth;
+  for (size_t column = 0; column < t.padded; column += 16) {
+    __m512i total = _mm512_setzero_si512();
+    for (size_t k = 0; k < t.depth; k += 64) {
+      const size_t left = t.depth - k;
+      const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
+      __m512i r[16];
+#pragma GCC unroll 16
+      for (size_t i = 0; i < 16; ++i)
+        r[i] = column + i < t.columns
+                   ? _mm512_maskz_mov_epi8(
+                         mask, _mm512_xor_si512(flips,
+                                                _mm512_maskz_loadu_epi8(
+                                                    mask, t.weights + (column + i) * t.stride + k)))
+                   : _mm512_setzero_si512();
+      transpose(r);
+      const size_t first = k / kGemmDepth;
+      const size_t n = groups - first < 16 ? groups - first : 16;
+      for (size_t g = 0; g < n; ++g) {
+        total = _mm512_dpbusd_epi32(total, ones, r[g]);
+        _mm512_storeu_si512(t.panel + ((first + g) * t.padded + column) * kGemmDepth, r[g]);
+      }
+    }
+    _mm512_storeu_si512(t.totals + column, total);
+  }
 }
 
 __mmask16 first(size_t n) {
@@ -72,17 +154,29 @@ __m512i widen(__mmask16 mask, const uint8_t* x, bool is_signed) {
   return is_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
 }
 
-void depthwise_tap(const uint8_t* x, bool x_signed, int32_t zero, const int16_t* w, size_t n,
-                   int32_t* acc) {
-  const __m512i zeros = _mm512_set1_epi32(zero);
-  for (size_t c = 0; c < n; c += 16) {
-    const __mmask16 mask = first(n - c);
-    const __m512i weight = _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, w + c));
-    const __m512i value = _mm512_sub_epi32(widen(mask, x + c, x_signed), zeros);
-    const __m512i old = _mm512_maskz_loadu_epi32(mask, acc + c);
-    _mm512_mask_storeu_epi32(acc + c, mask,
-                             _mm512_add_epi32(old, _mm512_mullo_epi32(value, weight)));
+template <bool kSigned>
+void depthwise_channels(const DepthwiseTask& t) {
+  for (size_t c = 0; c < t.channels; c += 16) {
+    const __mmask16 mask = first(t.channels - c);
+    __m512i sum = _mm512_maskz_loadu_epi32(mask, t.start + c);
+    for (size_t p = 0; p < t.pairs; ++p) {
+      const __m128i even = _mm_maskz_loadu_epi8(mask, t.taps[2 * p] + c);
+      const __m128i odd = _mm_maskz_loadu_epi8(mask, t.taps[2 * p + 1] + c);
+      const __m256i bytes = _mm256_inserti128_si256(
+          _mm256_castsi128_si256(_mm_unpacklo_epi8(even, odd)), _mm_unpackhi_epi8(even, odd), 1);
+      const __m512i x = kSigned ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes);
+      const __m512i w = _mm512_maskz_loadu_epi32(mask, t.weights + (p * t.weight_stride + c) * 2);
+      sum = _mm512_dpwssd_epi32(sum, x, w);
+    }
+    _mm512_mask_storeu_epi32(t.sums + c, mask, sum);
   }
+}
+
+void depthwise(const DepthwiseTask& t) {
+  if (t.is_signed)
+    depthwise_channels<true>(t);
+  else
+    depthwise_channels<false>(t);
 }
 
 __m512 clamp(__m512 v, __m512 low, __m512 high) {
@@ -130,6 +224,6 @@ void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
 
 }  // namespace
 
-const Kernels kAvx512VnniKernels = {gemm, depthwise_tap, requantize, add, maximum};
+const Kernels kAvx512VnniKernels = {gemm, pack, depthwise, requantize, add, maximum};
 
 }  // namespace npu::model

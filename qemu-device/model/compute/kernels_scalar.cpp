@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
+#include <cstring>
 
 #include "arch/numerics.h"
 #include "compute/kernels.h"
@@ -8,29 +9,44 @@
 namespace npu::model {
 namespace {
 
-void gemm(const uint8_t* a, size_t lda, size_t rows, const int8_t* b, size_t ldb, size_t tiles,
-          size_t groups, int32_t* acc, size_t ldacc) {
-  for (size_t m = 0; m < rows; ++m) {
-    for (size_t t = 0; t < tiles; ++t) {
-      const int8_t* tile = b + t * ldb;
-      for (size_t n = 0; n < kGemmColumns; ++n) {
-        uint32_t sum = 0;
-        for (size_t g = 0; g < groups; ++g)
-          for (size_t k = 0; k < kGemmDepth; ++k)
-            sum += static_cast<uint32_t>(a[m * lda + g * kGemmDepth + k] *
-                                         tile[(g * kGemmColumns + n) * kGemmDepth + k]);
-        int32_t& out = acc[m * ldacc + t * kGemmColumns + n];
-        out = static_cast<int32_t>(static_cast<uint32_t>(out) + sum);
+void gemm(const GemmTask& t) {
+  for (size_t m = 0; m < t.rows; ++m) {
+    for (size_t n = 0; n < t.columns; ++n) {
+      auto sum = static_cast<uint32_t>(t.start[m * t.start_stride + n]);
+      const int8_t* b = t.panel + n * kGemmDepth;
+      for (size_t p = 0; p < t.pieces; ++p) {
+        const uint8_t* a = t.inputs[p * t.piece_stride + m] + t.offset;
+        for (size_t g = 0; g < t.groups; ++g, a += kGemmDepth, b += t.columns * kGemmDepth)
+          for (size_t k = 0; k < kGemmDepth; ++k) sum += static_cast<uint32_t>(a[k] * b[k]);
       }
+      t.sums[m * t.sums_stride + n] = static_cast<int32_t>(sum);
     }
   }
 }
 
-void depthwise_tap(const uint8_t* x, bool x_signed, int32_t zero, const int16_t* w, size_t n,
-                   int32_t* acc) {
-  for (size_t c = 0; c < n; ++c)
-    acc[c] = static_cast<int32_t>(static_cast<uint32_t>(acc[c]) +
-                                  static_cast<uint32_t>((value_of(x[c], x_signed) - zero) * w[c]));
+void pack(const PackTask& t) {
+  const size_t groups = (t.depth + kGemmDepth - 1) / kGemmDepth;
+  std::memset(t.panel, 0, groups * t.padded * kGemmDepth);
+  for (size_t c = 0; c < t.padded; ++c) {
+    int32_t total = 0;
+    const uint8_t* from = t.weights + c * t.stride;
+    for (size_t k = 0; c < t.columns && k < t.depth; ++k) {
+      const auto w = static_cast<int8_t>(from[k] ^ t.flip);
+      t.panel[(k / kGemmDepth * t.padded + c) * kGemmDepth + k % kGemmDepth] = w;
+      total += w;
+    }
+    t.totals[c] = total;
+  }
+}
+
+void depthwise(const DepthwiseTask& t) {
+  for (size_t c = 0; c < t.channels; ++c) {
+    auto sum = static_cast<uint32_t>(t.start[c]);
+    for (size_t tap = 0; tap < 2 * t.pairs; ++tap)
+      sum += static_cast<uint32_t>(value_of(t.taps[tap][c], t.is_signed) *
+                                   t.weights[(tap / 2 * t.weight_stride + c) * 2 + tap % 2]);
+    t.sums[c] = static_cast<int32_t>(sum);
+  }
 }
 
 void requantize(const int32_t* acc, const float* scale, size_t n, float low, float high,
@@ -55,6 +71,6 @@ void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
 
 }  // namespace
 
-const Kernels kScalarKernels = {gemm, depthwise_tap, requantize, add, maximum};
+const Kernels kScalarKernels = {gemm, pack, depthwise, requantize, add, maximum};
 
 }  // namespace npu::model

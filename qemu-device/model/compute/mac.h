@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: MIT
 //
 // Executes one MAC command: convolution, depthwise convolution or matrix
-// product, with the output stage. A unit is a tile of output pixels, all
-// channels; a tile is computed either element by element from the definition
-// (Isa::kReference, and whatever the packed paths cannot hold), or as a
-// product of an im2col panel with packed weights.
+// product, with the output stage. A unit is a range of output channels of a
+// tile of output pixels, however it is computed: element by element from the
+// definition (Isa::kReference, and whatever the other ways cannot hold), as a
+// product of rows of inputs with packed weights, or channel by channel.
 #ifndef NPU_MODEL_COMPUTE_MAC_H_
 #define NPU_MODEL_COMPUTE_MAC_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "arch/stream.h"
+#include "compute/input_rows.h"
 #include "compute/kernels.h"
+#include "compute/mac_shape.h"
 #include "compute/output_stage.h"
+#include "compute/packed_weights.h"
 #include "core.h"
 #include "progress.h"
 
@@ -30,61 +35,74 @@ class MacOp {
  private:
   enum class Path { kReference, kGemm, kDepthwise };
 
-  struct Pixel {
-    uint32_t y, x;
-  };
-
   void choose_path();
-  void pack_gemm();
-  uint32_t pack_row(unsigned oc, uint8_t flip, int8_t* tile) const;
-  uint32_t pack_strided(unsigned oc, uint8_t flip, int8_t* tile) const;
-  void pack_depthwise();
+  void prepare_gemm();
+  void prepare_depthwise();
   uint8_t weight_byte(unsigned oc, unsigned index) const;
   int32_t weight_zero(unsigned oc) const;
 
-  bool plain_unit(uint64_t tile, Progress& progress);
-  bool pool_unit(uint64_t tile, Progress& progress);
-  // Sums of `count` pixels into sums_, row i at i * sums_stride_.
-  bool accumulate(const Pixel* pixels, unsigned count, Progress& progress);
-  bool accumulate_reference(const Pixel* pixels, unsigned count, Progress& progress);
-  bool accumulate_gemm(const Pixel* pixels, unsigned count, Progress& progress);
-  bool accumulate_depthwise(const Pixel* pixels, unsigned count, Progress& progress);
-  void gather_panel(const Pixel* pixels, unsigned count, unsigned group);
-  void start_sums(const Pixel* pixels, unsigned count);
-  int32_t* kept_row(const Pixel& pixel, unsigned lane_tile);
-  void compact(unsigned count);
+  bool plain_unit(uint64_t tile, const ChannelRange& range, Progress& progress);
+  bool pool_unit(uint64_t tile, const ChannelRange& range, Progress& progress);
+  const uint8_t* residual_at(const Pixel& pixel, const ChannelRange& range) const;
+  // Sums of `count` pixels, row i at i * kMaxRange.
+  bool accumulate(const Pixel* pixels, unsigned count, const ChannelRange& range,
+                  Progress& progress);
+  bool accumulate_reference(const Pixel* pixels, unsigned count, const ChannelRange& range,
+                            Progress& progress);
+  bool accumulate_gemm(const Pixel* pixels, unsigned count, const ChannelRange& range,
+                       Progress& progress);
+  bool accumulate_depthwise(const Pixel* pixels, unsigned count, const ChannelRange& range,
+                            Progress& progress);
+  int32_t* sums(unsigned row) { return memory_->sums().data() + size_t{row} * kSumsStride; }
+  // Calls move(accumulators, channel of the range, count) for each stretch.
+  template <typename Move>
+  void with_kept(const Pixel& pixel, const ChannelRange& range, Move move);
+
+  static constexpr size_t kSumsStride = MacShape::kMaxRange;
 
   CoreMemory* memory_ = nullptr;
   uint8_t* sram_ = nullptr;
   npu_command_mac mac_;
   npu_mac_extension ext_;
+  MacShape shape_;
   OutputStage output_;
   Path path_ = Path::kReference;
   Isa isa_ = Isa::kReference;
   const Kernels* kernels_ = nullptr;
-
-  // The command, normalised: a matrix product is a 1x1 convolution.
-  unsigned kernel_h_, kernel_w_, stride_y_, stride_x_, dilation_y_, dilation_x_;
-  unsigned groups_, group_in_, group_out_;
-  unsigned depth_;  // products per sum
-  bool input_signed_, weight_signed_, weights_kn_;
   uint64_t units_;
-  unsigned tile_;  // pixels whose sums are held at a time
+  unsigned tile_;           // pixels of a unit; with a pool, pooled pixels
+  unsigned held_;           // pixels whose sums are held at a time
+  uint64_t per_ns_ = 1;     // products per nanosecond, roughly
+  size_t depth_block_ = 0;  // bytes of each row between reports of progress
 
   std::vector<int32_t> bias_;
-  std::vector<int32_t> start_;         // bias and the constant part of the zero points
-  std::vector<int32_t> input_factor_;  // multiplies the sum of a pixel's inputs; empty: none
-  unsigned padded_group_out_ = 0;      // columns of a group, padded for gemm
-  size_t padded_depth_ = 0;
-  std::vector<int8_t> packed_;
+  // By column as packed, or by channel: bias and the constant part of the zero
+  // points; what multiplies the sum of a pixel's inputs (empty: nothing does).
+  std::vector<int32_t> start_, input_factor_;
+  std::shared_ptr<const PackedWeights> packed_;
+  InputRows input_;
+  uint64_t input_key_ = 0;  // for which pixels and group input_ is set; 0: for none
   std::vector<int16_t> taps_;
-  std::vector<uint8_t> panel_;
-  std::vector<uint32_t> panel_sum_;
-  std::vector<int32_t> sums_;
-  size_t sums_stride_ = 0;
-  std::vector<uint8_t> bytes_;
-  uint64_t per_ns_ = 1;  // products per nanosecond, roughly
+  std::vector<const uint8_t*> tap_pointers_;
+  std::vector<uint8_t> padding_;
 };
+
+template <typename Move>
+void MacOp::with_kept(const Pixel& pixel, const ChannelRange& range, Move move) {
+  const unsigned lanes = memory_->lanes();
+  const uint64_t pixels = uint64_t{mac_.out_h} * mac_.out_w;
+  for (unsigned done = 0; done < range.count;) {
+    const unsigned channel = range.first + done;
+    const unsigned n = std::min(range.count - done, lanes - channel % lanes);
+    const uint64_t row =
+        mac_.accumulator_base + channel / lanes * pixels + uint64_t{pixel.y} * mac_.out_w + pixel.x;
+    // The stream check bounds the row; a wrong one must not leave the array.
+    int32_t* kept = memory_->accumulator_row(
+        static_cast<uint32_t>(std::min<uint64_t>(row, memory_->accumulator_rows() - 1)));
+    move(kept + channel % lanes, done, n);
+    done += n;
+  }
+}
 
 }  // namespace npu::model
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compute/kernels.h"
+#include "compute/mac_shape.h"
 #include "npu/command.h"
 
 namespace npu::model {
@@ -18,16 +19,18 @@ class OutputStage {
   void begin(const npu_command_mac& mac, const npu_mac_extension& ext, uint8_t* sram, Isa isa,
              const Kernels& kernels);
 
-  // The 8-bit chain up to the second LUT for one pixel: out_c sums to bytes.
-  // residual: the pixel's channels, possibly `out` itself, or null.
-  void values(const int32_t* sums, const uint8_t* residual, uint8_t* out);
-  // INT32 or FP32 output of one pixel.
-  void raw(const int32_t* sums, uint8_t* out) const;
+  // The 8-bit chain up to the second LUT for `count` channels of a pixel from
+  // `first` on: sums to bytes. residual: the pixel's, or null; may be `out`.
+  void values(const int32_t* sums, unsigned first, unsigned count, const uint8_t* residual,
+              uint8_t* out) const;
+  // INT32 or FP32 output of the same.
+  void raw(const int32_t* sums, unsigned first, unsigned count, uint8_t* out) const;
 
+  // Pools `count` channels, at most kMaxRange.
   bool pools() const { return ext_.pool_kind != NPU_POOL_NONE; }
   void pool_begin();
-  void pool_add(const uint8_t* values);
-  void pool_end(uint8_t* out);  // one pooled pixel
+  void pool_add(const uint8_t* values, unsigned count);
+  void pool_end(unsigned count, uint8_t* out);  // one pooled pixel
 
   unsigned output_element_bytes() const {
     return output_type_ == NPU_TYPE_INT32 || output_type_ == NPU_TYPE_FP32 ? 4 : 1;
@@ -38,16 +41,14 @@ class OutputStage {
   npu_mac_extension ext_;
   Isa isa_ = Isa::kReference;
   const Kernels* kernels_ = nullptr;
-  unsigned channels_ = 0;
   unsigned output_type_ = NPU_TYPE_NONE;
   bool output_signed_ = false;
   bool residual_signed_ = false;
   int32_t zero_ = 0, low_ = 0, high_ = 0;
   std::vector<float> scale_;
   uint8_t lut1_[256], lut2_[256];
-  std::vector<uint8_t> addend_;  // one pixel, before the residual is added
-  std::vector<uint8_t> pool_max_;
-  std::vector<float> pool_sum_;
+  uint8_t pool_max_[MacShape::kMaxRange];
+  float pool_sum_[MacShape::kMaxRange];
   bool pool_empty_ = true;
 };
 

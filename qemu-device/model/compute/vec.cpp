@@ -47,7 +47,7 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
     default:
       return false;
   }
-  memory.note_sram(tensor_end(vec_.out, vec_.out_h, vec_.out_w, vec_.channels));
+  memory.note_sram(vec_.out.address, tensor_end(vec_.out, vec_.out_h, vec_.out_w, vec_.channels));
   return true;
 }
 

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include "compute/input_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace npu::model {
+namespace {
+
+// Shorter pieces cost more in the kernels than gathering them.
+constexpr unsigned kMinPiece = 32;
+constexpr unsigned kMaxPieces = 64;
+constexpr size_t kChunk = 16;
+
+// Writes up to a chunk more than asked for, and reads as much where that is
+// before `end`: most pieces are short.
+void copy(uint8_t* to, const uint8_t* from, size_t bytes, const uint8_t* end) {
+  if (bytes + kChunk > static_cast<size_t>(end - from)) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  for (size_t i = 0; i < bytes; i += kChunk) std::memcpy(to + i, from + i, kChunk);
+}
+
+}  // namespace
+
+void InputRows::begin(const MacShape& shape, bool totals) {
+  with_totals_ = totals;
+  const unsigned taps = shape.kernel_h * shape.kernel_w;
+  direct_ = !shape.input_signed && !totals && shape.group_in % kGemmDepth == 0 &&
+            (taps == 1 || (taps <= kMaxPieces && shape.group_in >= kMinPiece));
+  pieces_ = direct_ ? taps : 1;
+  piece_groups_ = ((direct_ ? shape.group_in : size_t{shape.depth}) + kGemmDepth - 1) / kGemmDepth;
+  if (direct_) padding_.assign(shape.group_in, static_cast<uint8_t>(shape.input_zero));
+}
+
+void InputRows::set(const MacShape& s, CoreMemory& memory, const Pixel* pixels, unsigned count,
+                    unsigned group) {
+  rows_ = count;
+  pointers_.resize(pieces_ * rows_);
+  if (!direct_) {
+    gather(s, memory, pixels, count, group);
+    return;
+  }
+  const uint8_t* channel = memory.sram() + size_t{group} * s.group_in;
+  const uint8_t** out = pointers_.data();
+  for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
+    for (unsigned kx = 0; kx < s.kernel_w; ++kx) {
+      for (unsigned i = 0; i < count; ++i) {
+        uint64_t y, x;
+        *out++ = s.tap(pixels[i], ky, kx, y, x) ? channel + tensor_offset(s.input, y, x)
+                                                : padding_.data();
+      }
+    }
+  }
+}
+
+void InputRows::gather(const MacShape& s, CoreMemory& memory, const Pixel* pixels, unsigned count,
+                       unsigned group) {
+  const size_t row_bytes = piece_groups_ * kGemmDepth;
+  std::vector<uint8_t>& panel = memory.panel();
+  if (panel.size() < count * row_bytes + kChunk) panel.resize(count * row_bytes + kChunk);
+  totals_.resize(count);
+  const auto zero = static_cast<uint8_t>(s.input_zero);
+  const bool dense = s.dilation_x == 1 && s.groups == 1 && s.input.pixel_stride == s.group_in;
+  const uint8_t* channel = memory.sram() + size_t{group} * s.group_in;
+  const uint8_t* end = memory.sram() + memory.sram_bytes();
+  const size_t line_bytes = size_t{s.kernel_w} * s.group_in;
+  for (unsigned i = 0; i < count; ++i) {
+    uint8_t* const row = panel.data() + i * row_bytes;
+    uint8_t* out = row;
+    const int64_t first_x = int64_t{pixels[i].x} * s.stride_x - s.pad_left;
+    const bool inside = first_x >= 0 && first_x + s.kernel_w <= s.in_w;
+    for (unsigned ky = 0; ky < s.kernel_h; ++ky, out += line_bytes) {
+      const int64_t y = int64_t{pixels[i].y} * s.stride_y - s.pad_top + int64_t{ky} * s.dilation_y;
+      if (y < 0 || y >= s.in_h) {
+        std::memset(out, zero, line_bytes);
+        continue;
+      }
+      const uint8_t* line = channel + tensor_offset(s.input, static_cast<uint64_t>(y), 0);
+      if (dense && inside) {
+        copy(out, line + first_x * s.group_in, line_bytes, end);
+        continue;
+      }
+      for (unsigned kx = 0; kx < s.kernel_w; ++kx) {
+        const int64_t x = first_x + int64_t{kx} * s.dilation_x;
+        uint8_t* at = out + size_t{kx} * s.group_in;
+        if (x < 0 || x >= s.in_w)
+          std::memset(at, zero, s.group_in);
+        else
+          copy(at, line + static_cast<uint64_t>(x) * s.input.pixel_stride, s.group_in, end);
+      }
+    }
+    if (s.input_signed)
+      for (size_t k = 0; k < s.depth; ++k) row[k] ^= 0x80;
+    std::memset(row + s.depth, 0, row_bytes - s.depth);
+    pointers_[i] = row;
+    if (!with_totals_) continue;
+    uint32_t total = 0;
+    for (size_t k = 0; k < s.depth; ++k) total += row[k];
+    totals_[i] = total;
+  }
+}
+
+}  // namespace npu::model
