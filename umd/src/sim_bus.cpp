@@ -6,10 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <mutex>
-#include <new>
+#include <iterator>
+#include <utility>
 
 namespace npu::umd {
 namespace {
@@ -23,24 +24,55 @@ Error no_memory(uint64_t size, int error) {
 
 }  // namespace
 
+SimBus::SimBus() {
+  publish(std::make_unique<Table>());
+}
+
 SimBus::~SimBus() {
-  for (auto& [address, range] : ranges_) {
+  released_.insert(released_.end(), tables_.back()->begin(), tables_.back()->end());
+  unmap_released();
+}
+
+void SimBus::publish(std::unique_ptr<const Table> table) {
+  current_.store(table.get(), std::memory_order_release);
+  tables_.push_back(std::move(table));
+  if (!card_inside_) unmap_released();
+}
+
+// And drops the tables that they were in.
+void SimBus::unmap_released() {
+  for (const Range& range : released_) {
     munmap(range.memory, range.size);
     if (range.fd >= 0) close(range.fd);
   }
+  released_.clear();
+  tables_.erase(tables_.begin(), tables_.end() - 1);
 }
 
-uint64_t SimBus::add(const Range& range) {
-  std::unique_lock lock(mutex_);
+void SimBus::enter() {
+  std::lock_guard lock(mutex_);
+  card_inside_ = true;
+}
+
+void SimBus::leave() {
+  std::lock_guard lock(mutex_);
+  card_inside_ = false;
+  unmap_released();
+}
+
+uint64_t SimBus::add(Range range) {
+  std::lock_guard lock(mutex_);
   const uint64_t alignment = range.size >= kBlockBytes ? kBlockBytes : kPageBytes;
-  const uint64_t address = round_up(next_, alignment);
-  next_ = address + range.size + kPageBytes;
-  ranges_.emplace(address, range);
-  return address;
+  range.address = round_up(next_, alignment);
+  next_ = range.address + range.size + kPageBytes;
+  auto table = std::make_unique<Table>(*tables_.back());
+  table->push_back(range);
+  publish(std::move(table));
+  return range.address;
 }
 
 Result<uint64_t> SimBus::allocate(uint64_t size, bool shareable) {
-  Range range{size, nullptr, -1};
+  Range range{0, size, nullptr, -1};
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   if (shareable) {
     range.fd = memfd_create("npu-buffer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -73,7 +105,7 @@ Result<uint64_t> SimBus::import_fd(int fd, uint64_t* size) {
                 "imported by the simulator",
                 errno);
   }
-  Range range{static_cast<uint64_t>(status.st_size), nullptr, fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+  Range range{0, static_cast<uint64_t>(status.st_size), nullptr, fcntl(fd, F_DUPFD_CLOEXEC, 0)};
   if (range.fd < 0) return no_memory(range.size, errno);
   range.memory = mmap(nullptr, range.size, PROT_READ | PROT_WRITE, MAP_SHARED, range.fd, 0);
   if (range.memory == MAP_FAILED) {
@@ -86,12 +118,12 @@ Result<uint64_t> SimBus::import_fd(int fd, uint64_t* size) {
 }
 
 Result<int> SimBus::export_fd(uint64_t address) const {
-  std::shared_lock lock(mutex_);
-  const auto it = ranges_.find(address);
-  if (it == ranges_.end() || it->second.fd < 0) {
+  std::lock_guard lock(mutex_);
+  const Range* range = find(*tables_.back(), address, 1);
+  if (range == nullptr || range->address != address || range->fd < 0) {
     return fail(NPU_ERROR_UNSUPPORTED, "this memory cannot be exported");
   }
-  const int fd = fcntl(it->second.fd, F_DUPFD_CLOEXEC, 0);
+  const int fd = fcntl(range->fd, F_DUPFD_CLOEXEC, 0);
   if (fd < 0) {
     return fail(NPU_ERROR_NO_MEMORY,
                 std::string("cannot duplicate the descriptor: ") + std::strerror(errno), errno);
@@ -100,37 +132,42 @@ Result<int> SimBus::export_fd(uint64_t address) const {
 }
 
 void SimBus::release(uint64_t address) {
-  Range range;
-  {
-    std::unique_lock lock(mutex_);
-    const auto it = ranges_.find(address);
-    if (it == ranges_.end()) return;
-    range = it->second;
-    ranges_.erase(it);
-  }
-  munmap(range.memory, range.size);
-  if (range.fd >= 0) close(range.fd);
+  std::lock_guard lock(mutex_);
+  const Range* range = find(*tables_.back(), address, 1);
+  if (range == nullptr || range->address != address) return;
+  released_.push_back(*range);
+  auto table = std::make_unique<Table>(*tables_.back());
+  std::erase_if(*table, [&](const Range& r) { return r.address == address; });
+  publish(std::move(table));
 }
 
 void* SimBus::pointer(uint64_t address) const {
-  std::shared_lock lock(mutex_);
-  return find(address, 1);
+  std::lock_guard lock(mutex_);
+  const Range* range = find(*tables_.back(), address, 1);
+  if (range == nullptr) return nullptr;
+  return static_cast<std::byte*>(range->memory) + (address - range->address);
 }
 
-std::byte* SimBus::find(uint64_t address, size_t bytes) const {
-  auto it = ranges_.upper_bound(address);
-  if (it == ranges_.begin()) return nullptr;
-  --it;
-  const uint64_t offset = address - it->first;
-  if (offset >= it->second.size || bytes > it->second.size - offset) return nullptr;
-  return static_cast<std::byte*>(it->second.memory) + offset;
+const SimBus::Range* SimBus::find(const Table& table, uint64_t address, size_t bytes) {
+  const auto behind =
+      std::upper_bound(table.begin(), table.end(), address,
+                       [](uint64_t at, const Range& range) { return at < range.address; });
+  if (behind == table.begin()) return nullptr;
+  const Range& range = *std::prev(behind);
+  const uint64_t offset = address - range.address;
+  return offset < range.size && bytes <= range.size - offset ? &range : nullptr;
+}
+
+std::byte* SimBus::locate(uint64_t address, size_t bytes) const {
+  const Range* range = find(*current_.load(std::memory_order_acquire), address, bytes);
+  if (range == nullptr) return nullptr;
+  return static_cast<std::byte*>(range->memory) + (address - range->address);
 }
 
 // Aligned 8-byte accesses are atomic: page-table entries and completions are
 // read and written by both sides while the card runs.
 bool SimBus::read(uint64_t address, void* data, size_t bytes) const {
-  std::shared_lock lock(mutex_);
-  const std::byte* from = find(address, bytes);
+  const std::byte* from = locate(address, bytes);
   if (from == nullptr) return false;
   if (bytes == 8 && address % 8 == 0) {
     const uint64_t value =
@@ -143,8 +180,7 @@ bool SimBus::read(uint64_t address, void* data, size_t bytes) const {
 }
 
 bool SimBus::write(uint64_t address, const void* data, size_t bytes) {
-  std::shared_lock lock(mutex_);
-  std::byte* to = find(address, bytes);
+  std::byte* to = locate(address, bytes);
   if (to == nullptr) return false;
   if (bytes == 8 && address % 8 == 0) {
     uint64_t value;

@@ -5,10 +5,12 @@
 #ifndef NPU_UMD_SIM_BUS_H_
 #define NPU_UMD_SIM_BUS_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <map>
-#include <shared_mutex>
+#include <memory>
+#include <mutex>
+#include <vector>
 
 #include "result.h"
 
@@ -21,11 +23,14 @@ constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Thread safe. Bus addresses are never reused, so that an access through a
-// stale one fails instead of hitting somebody else's memory.
+// Thread safe; read() and write() belong to the card's thread, between enter()
+// and leave(), and take no lock: they look into a table that nobody changes.
+// What is released meanwhile is unmapped when that thread leaves. Bus addresses
+// are never reused, so that an access through a stale one fails instead of
+// hitting somebody else's memory.
 class SimBus {
  public:
-  SimBus() = default;
+  SimBus();
   ~SimBus();
   SimBus(const SimBus&) = delete;
   SimBus& operator=(const SimBus&) = delete;
@@ -44,21 +49,33 @@ class SimBus {
 
   // Accesses by the card. False if any byte has no memory behind it. An aligned
   // access of 8 bytes is one access.
+  void enter();
+  void leave();
   bool read(uint64_t address, void* data, size_t bytes) const;
   bool write(uint64_t address, const void* data, size_t bytes);
 
  private:
   struct Range {
+    uint64_t address = 0;
     uint64_t size = 0;
     void* memory = nullptr;
     int fd = -1;
   };
-  uint64_t add(const Range& range);
-  // With mutex_ held; nullptr if [address, +bytes) is not inside one range.
-  std::byte* find(uint64_t address, size_t bytes) const;
+  using Table = std::vector<Range>;  // by address
 
-  mutable std::shared_mutex mutex_;  // protects what follows
-  std::map<uint64_t, Range> ranges_;
+  uint64_t add(Range range);
+  // With mutex_ held.
+  void publish(std::unique_ptr<const Table> table);
+  void unmap_released();
+  // Nullptr if [address, +bytes) is not inside one range.
+  static const Range* find(const Table& table, uint64_t address, size_t bytes);
+  std::byte* locate(uint64_t address, size_t bytes) const;
+
+  std::atomic<const Table*> current_{nullptr};        // what the card's thread looks into
+  mutable std::mutex mutex_;                          // protects what follows
+  std::vector<std::unique_ptr<const Table>> tables_;  // the current one is the last
+  std::vector<Range> released_;
+  bool card_inside_ = false;
   uint64_t next_ = 1ull << 32;
 };
 

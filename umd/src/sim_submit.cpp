@@ -103,7 +103,9 @@ void SimBackend::start_queue(uint32_t index, const npu_queue_context& context) {
 void SimBackend::run_card() {
   while (!stopping_) {
     const uint64_t seen = events_;
+    bus_.enter();
     const npu_model_run_result result = npu_model_run(model_, kRunBudget);
+    bus_.leave();
     bool progress;
     {
       std::lock_guard lock(mutex_);

@@ -43,12 +43,31 @@ void InputRows::set(const MacShape& s, CoreMemory& memory, const Pixel* pixels, 
     return;
   }
   const uint8_t* channel = memory.sram() + size_t{group} * s.group_in;
+  // Windows inside the input, with their rows in order: one offset per tap.
+  const unsigned last_y = (s.kernel_h - 1) * s.dilation_y, last_x = (s.kernel_w - 1) * s.dilation_x;
+  first_.resize(count);
+  outside_.clear();
+  for (unsigned i = 0; i < count; ++i) {
+    const int64_t y = int64_t{pixels[i].y} * s.stride_y - s.pad_top;
+    const int64_t x = int64_t{pixels[i].x} * s.stride_x - s.pad_left;
+    first_[i] = channel;
+    if (y >= 0 && x >= 0 && y + last_y < s.in_h && x + last_x < s.in_w &&
+        (s.input.ring_rows == 0 ||
+         (s.input.ring_first + y) % s.input.ring_rows + last_y < s.input.ring_rows))
+      first_[i] += tensor_offset(s.input, static_cast<uint64_t>(y), static_cast<uint64_t>(x));
+    else
+      outside_.push_back(i);
+  }
   const uint8_t** out = pointers_.data();
   for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
-    for (unsigned kx = 0; kx < s.kernel_w; ++kx) {
-      for (unsigned i = 0; i < count; ++i) {
+    for (unsigned kx = 0; kx < s.kernel_w; ++kx, out += count) {
+      const size_t offset = size_t{ky} * s.dilation_y * s.input.row_stride +
+                            size_t{kx} * s.dilation_x * s.input.pixel_stride;
+      if (outside_.size() < count)
+        for (unsigned i = 0; i < count; ++i) out[i] = first_[i] + offset;
+      for (const unsigned i : outside_) {
         uint64_t y, x;
-        *out++ = s.tap(pixels[i], ky, kx, y, x) ? channel + tensor_offset(s.input, y, x)
+        out[i] = s.tap(pixels[i], ky, kx, y, x) ? channel + tensor_offset(s.input, y, x)
                                                 : padding_.data();
       }
     }

@@ -15,6 +15,7 @@ namespace {
 template <size_t kRows, size_t kTiles>
 void gemm_block(const GemmTask& t, size_t row) {
   constexpr size_t kStep = kTiles * kGemmColumns * kGemmDepth;
+  constexpr size_t kAhead = 1024;
   __m512i sum[kRows][kTiles];
   const int32_t* start = t.start + row * t.start_stride;
 #pragma GCC unroll 8
@@ -31,7 +32,10 @@ void gemm_block(const GemmTask& t, size_t row) {
     for (size_t k = 0; k < bytes; k += kGemmDepth, b += kStep) {
       __m512i w[kTiles];
 #pragma GCC unroll 4
-      for (size_t c = 0; c < kTiles; ++c) w[c] = _mm512_loadu_si512(b + c * 64);
+      for (size_t c = 0; c < kTiles; ++c) {
+        w[c] = _mm512_loadu_si512(b + c * 64);
+        _mm_prefetch(b + c * 64 + kAhead, _MM_HINT_T0);
+      }
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
         int word;
