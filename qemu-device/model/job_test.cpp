@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "compute/kernels.h"
 #include "testing/streams.h"
 
 namespace npu::model::testing {
@@ -76,6 +77,70 @@ TEST(Job, NothingSurvivesInSram) {
   s.append(contiguous(NPU_OP_STORE, 0, 0, 2 << 20));
   ASSERT_EQ(bench.run(s.bytes()).status, 0u);
   for (uint32_t i = 0; i < 2u << 20; ++i) ASSERT_EQ(bench.data()[i], 0) << i;
+}
+
+// Each engine overwrites the weights of a product that was just computed; the
+// next product must see it, whatever the fast paths keep of weights.
+TEST(Job, ProductsSeeNewWeights) {
+  constexpr uint16_t kRows = 8, kDepth = 64, kColumns = 64;
+  constexpr uint32_t kWeightBytes = kDepth * kColumns, kOutBytes = kRows * kColumns;
+  constexpr uint32_t kWeights = 4096, kOutputs = 65536, kOther = 32768;
+  const auto product = [&](uint32_t output) {
+    npu_command_mac mac = arch::test::matmul(kRows, kDepth, kColumns);
+    mac.weights = kWeights;
+    mac.output.address = output;
+    return mac;
+  };
+  StreamBuilder s;
+  const auto run_product = [&](unsigned index, npu_engine engine) {
+    npu_command_mac mac = product(kOutputs + index * kOutBytes);
+    mac.header.wait[0] = arch::encode_wait(engine, s.count(engine));
+    s.append(mac);
+  };
+  const auto behind_products = [&](auto command) {
+    command.header.wait[0] = arch::encode_wait(NPU_ENGINE_MAC, s.count(NPU_ENGINE_MAC));
+    return command;
+  };
+  s.append(load(0, 0, kOther + kWeightBytes));
+  run_product(0, NPU_ENGINE_LOAD);
+  s.append(behind_products(load(100, kWeights, kWeightBytes)));
+  run_product(1, NPU_ENGINE_LOAD);
+  npu_command_dma copy = arch::test::transfer(NPU_OP_SRAM_COPY, kWeights + 64, 64);
+  copy.source_address = kOther;
+  s.append(behind_products(copy));
+  run_product(2, NPU_ENGINE_LOAD);
+  npu_command_dma fill = arch::test::transfer(NPU_OP_FILL, kWeights + kWeightBytes - 128, 128);
+  fill.pad_value = 5;
+  s.append(behind_products(fill));
+  run_product(3, NPU_ENGINE_LOAD);
+  npu_command_vec lut = arch::test::elementwise(NPU_VEC_LUT, 1, 1, 256);
+  lut.a.address = kOther;
+  lut.out.address = kWeights;
+  lut.table = kOther + 1024;
+  s.append(behind_products(lut));
+  run_product(4, NPU_ENGINE_VEC);
+  npu_command_mac mac = product(kWeights);
+  mac.weights = kOther;
+  s.append(mac);
+  run_product(5, NPU_ENGINE_LOAD);
+  npu_command_dma result = contiguous(NPU_OP_STORE, 1 << 20, kOutputs, 6 * kOutBytes);
+  s.append(behind_products(result));
+
+  std::vector<uint8_t> results[2];
+  const Isa before = current_isa();
+  for (int pass = 0; pass < 2; ++pass) {
+    force_isa_for_test(pass == 0 ? Isa::kReference : before);
+    JobBench bench;
+    for (uint32_t i = 0; i < kOther + 2 * kWeightBytes; ++i)
+      bench.data()[i] = static_cast<uint8_t>(i * 2654435761u >> 24);
+    ASSERT_EQ(bench.run(s.bytes()).status, uint32_t{NPU_STATUS_OK});
+    results[pass].assign(bench.data() + (1 << 20), bench.data() + (1 << 20) + 6 * kOutBytes);
+  }
+  EXPECT_EQ(results[0], results[1]);
+  for (int i = 1; i < 6; ++i)
+    EXPECT_NE(std::memcmp(&results[0][(i - 1) * kOutBytes], &results[0][i * kOutBytes], kOutBytes),
+              0)
+        << i;
 }
 
 TEST(Status, BadPackets) {
