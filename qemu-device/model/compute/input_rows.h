@@ -39,7 +39,7 @@ class InputRows {
   std::vector<const uint8_t*> pointers_;
   std::vector<const uint8_t*> first_;  // tap 0 of each row
   std::vector<unsigned> outside_;      // rows whose windows need a look at every tap
-  std::vector<uint8_t> padding_;  // a tap outside the input
+  std::vector<uint8_t> padding_;       // a tap outside the input
   std::vector<uint32_t> totals_;
 };
 
