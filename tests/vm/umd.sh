@@ -3,6 +3,8 @@
 # vm: device=npu
 # vm: file=build/test/umd-backend-test
 # vm: file=build/test/umd-library-test
+# vm: prepare=build/bin/npu-compile models/digits/digits.onnx -o $WORK/digits.npu --target build/generated/target.json
+# vm: file=$WORK/digits.npu
 # vm: timeout=300
 #
 # libnpu on the kernel driver: the tests that the simulator passes, and the
@@ -35,6 +37,38 @@ status() {
 }
 check "a device that is not there is status 5" status 5 npu-smi -d 7
 check "a wrong command is status 2" status 2 npu-smi nonsense
+
+# says TEXT...: the output of the last `status` has each text.
+says() {
+	for text in "$@"; do
+		grep -qF -- "$text" /tmp/status.log && continue
+		echo "'$text' is missing in:"
+		cat /tmp/status.log
+		return 1
+	done
+}
+node=/dev/accel/accel0
+mode=$(stat -c %a $node)
+chmod 0660 $node
+# as_user COMMAND: without privileges, in no group of the node.
+as_user() {
+	su user -c "PATH=$PATH LD_LIBRARY_PATH=$LD_LIBRARY_PATH $*"
+}
+refused() {
+	program=$1
+	shift
+	check "$program: a device one may not open is status 4" status 4 as_user "$program $* $node"
+	check "$program names the node, the cause and the group to join" \
+		says "$node: permission denied" "group" "usermod -aG"
+	check "$program: a node that is not there is status 5" status 5 as_user "$program $* /dev/accel/accel9"
+	check "$program names that node and what to look for" \
+		says "/dev/accel/accel9: no such device" "module npu"
+}
+cp /root/digits.npu /tmp/digits.npu
+chmod a+r /tmp/digits.npu
+refused npu-smi info -d
+refused npu-run /tmp/digits.npu --random 1 --device
+chmod "$mode" $node
 
 check "npu-smi shows the card" sh -c "npu-smi | grep -q '$bdf'"
 check "npu-smi lists card and simulators" sh -c "npu-smi list | grep -q 'sim:edge' && npu-smi list | grep -q '$bdf'"
