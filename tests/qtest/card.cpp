@@ -41,6 +41,7 @@ uint64_t Card::allocate(uint64_t bytes, uint64_t alignment) {
   const uint64_t at = next_;
   next_ += bytes;
   if (next_ > QtestMachine::kMemoryBytes) throw std::length_error("out of the machine's memory");
+  machine_->zero(at, bytes);
   return at;
 }
 
@@ -124,19 +125,21 @@ std::vector<npu_event> Card::events() {
 }
 
 npu_packet_job Card::job(uint16_t asid, std::span<const std::byte> stream, uint8_t flags) {
-  const uint64_t memory = allocate((stream.size() + 4095) & ~uint64_t{4095});
-  const uint64_t table = allocate(4096);
+  const uint64_t bytes = (stream.size() + 4095) & ~uint64_t{4095};
+  const uint64_t memory = allocate(bytes), table = allocate(4096);
+  const uint64_t stream_va = next_va_, table_va = next_va_ + bytes;
+  next_va_ += bytes + 4096;
   machine_->write(memory, stream.data(), stream.size());
   machine_->store<uint64_t>(table, kDataVa);
-  map(asid, kStreamVa, NPU_MEMORY_HOST, memory, stream.size());
-  map(asid, kTableVa, NPU_MEMORY_HOST, table, 4096);
+  map(asid, stream_va, NPU_MEMORY_HOST, memory, bytes);
+  map(asid, table_va, NPU_MEMORY_HOST, table, 4096);
   npu_packet_job packet = {};
   packet.opcode = NPU_PACKET_JOB;
   packet.flags = flags;
   packet.stream_count = 1;
   packet.region_count = 1;
-  packet.stream_va = kStreamVa;
-  packet.region_va = kTableVa;
+  packet.stream_va = stream_va;
+  packet.region_va = table_va;
   packet.stream_bytes[0] = static_cast<uint32_t>(stream.size());
   return packet;
 }

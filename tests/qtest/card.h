@@ -50,7 +50,7 @@ class Card : public Endpoint {
   }
   uint64_t window() const { return bar(NPU_BAR_APERTURE); }
 
-  // Memory of the machine that nothing else uses; never freed.
+  // Zeroed memory of the machine that nothing else uses; never freed.
   uint64_t allocate(uint64_t bytes, uint64_t alignment = 4096);
 
   // Address spaces; page aligned.
@@ -86,9 +86,9 @@ class Card : public Endpoint {
   // Events since the last call.
   std::vector<npu_event> events();
 
-  // A job in address space `asid` with one stream and one region, at fixed
-  // virtual addresses.
-  static constexpr uint64_t kStreamVa = 0x10000000, kTableVa = 0x20000000, kDataVa = 0x40000000;
+  // A job in address space `asid` with one stream and one region. Each stream
+  // has addresses of its own: the TLB may hold those of earlier ones.
+  static constexpr uint64_t kStreamsVa = 0x10'0000'0000, kDataVa = 0x4000'0000;
   npu_packet_job job(uint16_t asid, std::span<const std::byte> stream, uint8_t flags = 0);
 
  private:
@@ -103,6 +103,7 @@ class Card : public Endpoint {
   uint64_t entry_address(uint16_t asid, uint64_t va);
 
   uint64_t next_;
+  uint64_t next_va_ = kStreamsVa;
   uint64_t first_bar_;
   uint64_t contexts_ = 0, queue_table_ = 0, events_ = 0, messages_ = 0;
   std::vector<Queue> queues_;

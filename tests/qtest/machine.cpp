@@ -228,6 +228,10 @@ void QtestMachine::write(uint64_t address, const void* data, size_t bytes) {
   }
 }
 
+void QtestMachine::zero(uint64_t address, size_t bytes) {
+  command("memset " + hex(address) + " " + hex(bytes) + " 0x0");
+}
+
 uint64_t QtestMachine::read_word(uint64_t address, unsigned bytes) {
   return std::stoull(command(std::string("read") + width(bytes) + " " + hex(address)), nullptr, 0);
 }

@@ -39,6 +39,7 @@ class QtestMachine {
   // Memory, in accesses of any width.
   void read(uint64_t address, void* data, size_t bytes);
   void write(uint64_t address, const void* data, size_t bytes);
+  void zero(uint64_t address, size_t bytes);
   template <typename T>
   T load(uint64_t address) {
     T value;
