@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "injector.h"
 #include "npu/queue.h"
@@ -15,6 +16,17 @@
 #include "shared.h"
 
 namespace npu::model {
+
+// Equally long pieces of memory, equally far apart.
+struct Rows {
+  size_t count = 0;
+  size_t bytes = 0;
+  uint64_t stride = 0;
+};
+
+// Moves rows within this process.
+void copy_rows(uint8_t* to, size_t to_stride, const uint8_t* from, size_t from_stride, size_t count,
+               size_t bytes);
 
 class Bus {
  public:
@@ -33,6 +45,12 @@ class Bus {
   // happened; bytes before it have been transferred.
   npu_status_code read(npu_memory memory, uint64_t address, void* data, size_t bytes);
   npu_status_code write(npu_memory memory, uint64_t address, const void* data, size_t bytes);
+  // Rows, at most kMaxHostBytes from the first to the last, that are
+  // `data_stride` apart at `data`. Reading may touch what lies between them.
+  npu_status_code read_rows(npu_memory memory, uint64_t address, const Rows& rows, uint8_t* data,
+                            size_t data_stride);
+  npu_status_code write_rows(npu_memory memory, uint64_t address, const Rows& rows,
+                             const uint8_t* data, size_t data_stride);
   uint64_t fault_address() const { return fault_address_; }
 
   // For whom the following accesses are: a queue, or kDevice.
@@ -58,6 +76,7 @@ class Bus {
   const uint64_t card_bytes_;
   uint32_t client_ = kDevice;
   uint64_t fault_address_ = 0;
+  std::vector<uint8_t> staging_;
 };
 
 }  // namespace npu::model

@@ -9,7 +9,6 @@
 namespace npu::model {
 namespace {
 
-constexpr uint64_t kPage = 1ull << NPU_MMU_PAGE_SHIFT;
 constexpr uint64_t kVaLimit = 1ull << NPU_VA_BITS;
 
 // Fills `count` elements of `element` bytes, `stride` apart.
@@ -54,7 +53,6 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
   inner_ = {};
   for (Dimension& d : outer_) d = {};
   run_bytes_ = element_;
-  window_va_ = ~0ull;
   if (opcode_ == NPU_OP_FILL) return;
 
   std::vector<Dimension> dims;
@@ -102,61 +100,19 @@ void DmaOp::fill(uint64_t unit, uint64_t rows) {
     fill_elements(at + i * dma_.sram_stride[1], n0, dma_.sram_stride[0], element_, dma_.pad_value);
 }
 
-// Reads one run element through a page-sized window, so that a strided read
-// does not cost one bus access per element.
-bool DmaOp::gather(Mmu& mmu, uint64_t va, npu_status_code& status) {
-  const uint64_t page = va & ~(kPage - 1);
-  if (va + run_bytes_ > page + kPage) return false;
-  if (window_va_ != page) {
-    window_.resize(kPage);
-    window_va_ = ~0ull;
-    status = mmu.read(asid_, page, window_.data(), kPage, NPU_ACCESS_READ);
-    if (status != NPU_STATUS_OK) return true;
-    window_va_ = page;
-  }
-  return true;
-}
-
 npu_status_code DmaOp::move(Mmu& mmu, uint64_t va, uint64_t sram) {
   if (opcode_ == NPU_OP_SRAM_COPY) {
     for (uint32_t i = 0; i < inner_.size; ++i)
       std::memmove(sram_ + sram + i * inner_.sram, sram_ + va + i * inner_.external, run_bytes_);
     return NPU_STATUS_OK;
   }
+  const Rows rows = {inner_.size, run_bytes_, inner_.external};
   const bool load = opcode_ == NPU_OP_LOAD;
-  if (inner_.size == 1)
+  if (rows.count == 1)
     return load ? mmu.read(asid_, va, sram_ + sram, run_bytes_, NPU_ACCESS_READ)
                 : mmu.write(asid_, va, sram_ + sram, run_bytes_);
-  if (inner_.external == run_bytes_) {
-    // One access; the elements are apart only in SRAM.
-    staging_.resize(run_bytes_ * inner_.size);
-    if (load) {
-      const npu_status_code status =
-          mmu.read(asid_, va, staging_.data(), staging_.size(), NPU_ACCESS_READ);
-      if (status != NPU_STATUS_OK) return status;
-      for (uint32_t i = 0; i < inner_.size; ++i)
-        std::memcpy(sram_ + sram + i * inner_.sram, staging_.data() + i * run_bytes_, run_bytes_);
-      return NPU_STATUS_OK;
-    }
-    for (uint32_t i = 0; i < inner_.size; ++i)
-      std::memcpy(staging_.data() + i * run_bytes_, sram_ + sram + i * inner_.sram, run_bytes_);
-    return mmu.write(asid_, va, staging_.data(), staging_.size());
-  }
-  for (uint32_t i = 0; i < inner_.size; ++i) {
-    const uint64_t from = va + i * inner_.external;
-    uint8_t* at = sram_ + sram + i * inner_.sram;
-    npu_status_code status = NPU_STATUS_OK;
-    if (!load) {
-      status = mmu.write(asid_, from, at, run_bytes_);
-    } else if (run_bytes_ < 256 && inner_.external < kPage && gather(mmu, from, status)) {
-      if (status == NPU_STATUS_OK)
-        std::memcpy(at, window_.data() + (from - window_va_), run_bytes_);
-    } else {
-      status = mmu.read(asid_, from, at, run_bytes_, NPU_ACCESS_READ);
-    }
-    if (status != NPU_STATUS_OK) return status;
-  }
-  return NPU_STATUS_OK;
+  return load ? mmu.read_rows(asid_, va, rows, sram_ + sram, inner_.sram)
+              : mmu.write_rows(asid_, va, rows, sram_ + sram, inner_.sram);
 }
 
 bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
@@ -167,7 +123,6 @@ bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
                               : uint64_t{dma_.sram_address} +
                                     uint64_t{dma_.pad_before[0]} * dma_.sram_stride[0] +
                                     uint64_t{dma_.pad_before[1]} * dma_.sram_stride[1];
-  window_va_ = ~0ull;  // memory may have changed while the command was paused
   while (cursor < units_) {
     if (progress.pause()) return false;
     if (cursor < fill_rows_) {

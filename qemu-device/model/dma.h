@@ -2,8 +2,8 @@
 //
 // Executes LOAD, STORE, FILL and SRAM_COPY. The block is taken apart into
 // runs: dimensions that are contiguous on both sides are merged, and a run
-// along a dimension whose external stride is one element is one access through
-// the address space, whatever its stride in SRAM. A unit is one run.
+// along a dimension whose external stride is one element is moved at once,
+// whatever its stride in SRAM. A unit is one run.
 #ifndef NPU_MODEL_DMA_H_
 #define NPU_MODEL_DMA_H_
 
@@ -36,7 +36,6 @@ class DmaOp {
   void fill(uint64_t row_begin, uint64_t rows);
   uint64_t sram_offset(uint64_t row, uint64_t rest) const;
   npu_status_code move(Mmu& mmu, uint64_t va, uint64_t sram);
-  bool gather(Mmu& mmu, uint64_t va, npu_status_code& status);
 
   npu_command_dma dma_;
   npu_opcode opcode_;
@@ -49,9 +48,6 @@ class DmaOp {
   Dimension outer_[3];      // slowest first
   uint64_t run_bytes_ = 0;  // per run element: element_, or merged bytes
   uint64_t units_ = 0;
-  std::vector<uint8_t> staging_;
-  std::vector<uint8_t> window_;  // page of a strided read
-  uint64_t window_va_ = ~0ull;
 };
 
 }  // namespace npu::model

@@ -153,6 +153,64 @@ npu_status_code Mmu::write(uint16_t asid, uint64_t va, const void* data, size_t 
                   });
 }
 
+// Rows are moved together as far as their pages are neighbours in memory; a row
+// whose own pages are not goes through transfer().
+template <typename Move>
+npu_status_code Mmu::transfer_rows(uint16_t asid, uint64_t va, const Rows& rows, npu_access access,
+                                   Move move) {
+  for (size_t i = 0; i < rows.count;) {
+    const uint64_t at = va + i * rows.stride;
+    Translation first;
+    const npu_status_code status = translate(asid, at, access, first);
+    if (status != NPU_STATUS_OK) return status;
+    uint64_t run = first.bytes;  // from `at` on, known to be in one piece
+    size_t n = 0;
+    while (i + n < rows.count) {
+      const uint64_t begin = n * rows.stride, end = begin + rows.bytes;
+      if (end > Bus::kMaxHostBytes) break;
+      if (end <= run) {
+        ++n;
+        continue;
+      }
+      const uint64_t behind = std::max(begin, run);
+      Translation next;
+      if (translate(asid, at + behind, access, next) != NPU_STATUS_OK ||
+          next.memory != first.memory || next.address != first.address + behind)
+        break;  // if it is a fault, it is met again
+      run = behind + next.bytes;
+    }
+    Rows part = rows;
+    part.count = n;
+    const npu_status_code moved = move(first, i, part);
+    if (moved != NPU_STATUS_OK) return moved;
+    i += std::max<size_t>(n, 1);
+  }
+  return NPU_STATUS_OK;
+}
+
+npu_status_code Mmu::read_rows(uint16_t asid, uint64_t va, const Rows& rows, uint8_t* data,
+                               size_t data_stride) {
+  return transfer_rows(
+      asid, va, rows, NPU_ACCESS_READ, [&](const Translation& t, size_t row, const Rows& part) {
+        uint8_t* out = data + row * data_stride;
+        if (part.count == 0)
+          return read(asid, va + row * rows.stride, out, rows.bytes, NPU_ACCESS_READ);
+        const npu_status_code status = bus_.read_rows(t.memory, t.address, part, out, data_stride);
+        return status == NPU_STATUS_OK ? status : fail(status, bus_.fault_address());
+      });
+}
+
+npu_status_code Mmu::write_rows(uint16_t asid, uint64_t va, const Rows& rows, const uint8_t* data,
+                                size_t data_stride) {
+  return transfer_rows(
+      asid, va, rows, NPU_ACCESS_WRITE, [&](const Translation& t, size_t row, const Rows& part) {
+        const uint8_t* in = data + row * data_stride;
+        if (part.count == 0) return write(asid, va + row * rows.stride, in, rows.bytes);
+        const npu_status_code status = bus_.write_rows(t.memory, t.address, part, in, data_stride);
+        return status == NPU_STATUS_OK ? status : fail(status, bus_.fault_address());
+      });
+}
+
 void Mmu::invalidate(uint16_t asid, uint64_t va, uint64_t bytes) {
   for (TlbEntry& entry : tlb_) {
     if (!entry.valid || entry.asid != asid) continue;

@@ -48,6 +48,12 @@ class Mmu {
   // Copies through an address space. FETCH reads need the read permission.
   npu_status_code read(uint16_t asid, uint64_t va, void* data, size_t bytes, npu_access access);
   npu_status_code write(uint16_t asid, uint64_t va, const void* data, size_t bytes);
+  // The same for rows of `bytes`, `stride` apart, to or from memory where they
+  // are `data_stride` apart. Nothing between rows is touched.
+  npu_status_code read_rows(uint16_t asid, uint64_t va, const Rows& rows, uint8_t* data,
+                            size_t data_stride);
+  npu_status_code write_rows(uint16_t asid, uint64_t va, const Rows& rows, const uint8_t* data,
+                             size_t data_stride);
   uint64_t fault_address() const { return fault_address_; }
 
   void invalidate(uint16_t asid, uint64_t va, uint64_t bytes);  // bytes 0: all of the ASID
@@ -63,6 +69,9 @@ class Mmu {
     fault_address_ = address;
     return status;
   }
+  template <typename Move>
+  npu_status_code transfer_rows(uint16_t asid, uint64_t va, const Rows& rows, npu_access access,
+                                Move move);
   template <typename Move>
   npu_status_code transfer(uint16_t asid, uint64_t va, size_t bytes, npu_access access, Move move);
 
