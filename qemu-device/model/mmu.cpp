@@ -24,6 +24,22 @@ Translation resolve(const TlbEntry& entry, uint64_t va) {
 
 }  // namespace
 
+size_t Tlb::find(uint16_t asid, uint64_t va) const {
+  if (counts_[hash(va >> NPU_MMU_PAGE_SHIFT, asid)] == 0 &&
+      counts_[hash(va >> (NPU_MMU_PAGE_SHIFT + NPU_MMU_LEVEL_BITS), asid)] == 0)
+    return size();
+  size_t slot = 0;
+  while (slot < size() && !covers(entries_[slot], asid, va)) ++slot;
+  return slot;
+}
+
+void Tlb::set(size_t slot, const TlbEntry& entry) {
+  TlbEntry& at = entries_[slot];
+  if (at.valid) --counts_[hash(at.page, at.asid)];
+  at = entry;
+  if (at.valid) ++counts_[hash(at.page, at.asid)];
+}
+
 npu_status_code Mmu::walk(uint16_t asid, uint64_t va, npu_access access, TlbEntry& out) {
   const Settings settings = shared_.settings_copy();
   if (va >= kVaLimit || asid >= settings.context_count) return fail(NPU_STATUS_MMU_FAULT, va);
@@ -69,25 +85,22 @@ npu_status_code Mmu::translate(uint16_t asid, uint64_t va, npu_access access, Tr
     out = resolve(tlb_[last_], va);
     return NPU_STATUS_OK;
   }
-  uint32_t slot = next_;
-  bool replace = false;
-  for (uint32_t i = 0; i < tlb_.size(); ++i) {
-    if (!covers(tlb_[i], asid, va)) continue;
-    if (allows(tlb_[i], access)) {
-      last_ = i;
-      out = resolve(tlb_[i], va);
-      return NPU_STATUS_OK;
-    }
-    // The permission may have been widened since, which needs no invalidation.
-    tlb_[i].valid = false;
-    slot = i;
-    replace = true;
-    break;
+  size_t slot = tlb_.find(asid, va);
+  const bool replace = slot < tlb_.size();
+  if (replace && allows(tlb_[slot], access)) {
+    last_ = slot;
+    out = resolve(tlb_[slot], va);
+    return NPU_STATUS_OK;
   }
+  // The permission may have been widened since, which needs no invalidation.
+  if (replace)
+    tlb_.set(slot, {});
+  else
+    slot = next_;
   TlbEntry entry;
   const npu_status_code status = walk(asid, va, access, entry);
   if (status != NPU_STATUS_OK) return status;
-  tlb_[slot] = entry;
+  tlb_.set(slot, entry);
   if (!replace) next_ = (next_ + 1) % static_cast<uint32_t>(tlb_.size());
   last_ = slot;
   out = resolve(entry, va);
@@ -95,9 +108,8 @@ npu_status_code Mmu::translate(uint16_t asid, uint64_t va, npu_access access, Tr
 }
 
 bool Mmu::probe(uint16_t asid, uint64_t va, Translation& out) {
-  for (const TlbEntry& entry : tlb_) {
-    if (!covers(entry, asid, va)) continue;
-    out = resolve(entry, va);
+  if (const size_t slot = tlb_.find(asid, va); slot < tlb_.size()) {
+    out = resolve(tlb_[slot], va);
     return true;
   }
   const uint32_t client = bus_.client();
@@ -212,22 +224,23 @@ npu_status_code Mmu::write_rows(uint16_t asid, uint64_t va, const Rows& rows, co
 }
 
 void Mmu::invalidate(uint16_t asid, uint64_t va, uint64_t bytes) {
-  for (TlbEntry& entry : tlb_) {
+  for (size_t slot = 0; slot < tlb_.size(); ++slot) {
+    const TlbEntry& entry = tlb_[slot];
     if (!entry.valid || entry.asid != asid) continue;
     const uint64_t begin = entry.page << entry.shift;
     const uint64_t end = begin + (1ull << entry.shift);
     const bool after = bytes != 0 && begin >= va && begin - va >= bytes;
     const bool before = bytes != 0 && end <= va;
-    if (!after && !before) entry.valid = false;
+    if (!after && !before) tlb_.set(slot, {});
   }
 }
 
 void Mmu::clear() {
-  std::fill(tlb_.begin(), tlb_.end(), TlbEntry{});
+  for (size_t slot = 0; slot < tlb_.size(); ++slot) tlb_.set(slot, {});
 }
 
 void Mmu::set_entries(const std::vector<TlbEntry>& entries, uint32_t next) {
-  tlb_ = entries;
+  for (size_t slot = 0; slot < tlb_.size(); ++slot) tlb_.set(slot, entries[slot]);
   next_ = next % static_cast<uint32_t>(tlb_.size());
   last_ = 0;
 }

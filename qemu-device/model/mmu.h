@@ -35,6 +35,25 @@ struct TlbEntry {
   uint64_t address = 0;
 };
 
+// The entries, and a count of those with each hash of the page: most misses
+// need no search.
+class Tlb {
+ public:
+  explicit Tlb(size_t size) : entries_(size) {}
+  size_t size() const { return entries_.size(); }
+  const std::vector<TlbEntry>& entries() const { return entries_; }
+  const TlbEntry& operator[](size_t slot) const { return entries_[slot]; }
+  size_t find(uint16_t asid, uint64_t va) const;  // size(): none
+  void set(size_t slot, const TlbEntry& entry);
+
+ private:
+  static constexpr size_t kHashes = 256;
+  static size_t hash(uint64_t page, uint16_t asid) { return (page ^ page >> 9 ^ asid) % kHashes; }
+
+  std::vector<TlbEntry> entries_;
+  uint32_t counts_[kHashes] = {};
+};
+
 class Mmu {
  public:
   Mmu(Bus& bus, Shared& shared) : bus_(bus), shared_(shared), tlb_(shared.target.tlb_entries) {}
@@ -59,7 +78,7 @@ class Mmu {
   void invalidate(uint16_t asid, uint64_t va, uint64_t bytes);  // bytes 0: all of the ASID
   void clear();
 
-  const std::vector<TlbEntry>& entries() const { return tlb_; }
+  const std::vector<TlbEntry>& entries() const { return tlb_.entries(); }
   void set_entries(const std::vector<TlbEntry>& entries, uint32_t next);
   uint32_t next_victim() const { return next_; }
 
@@ -77,9 +96,9 @@ class Mmu {
 
   Bus& bus_;
   Shared& shared_;
-  std::vector<TlbEntry> tlb_;
+  Tlb tlb_;
   uint32_t next_ = 0;  // victim: round robin
-  uint32_t last_ = 0;  // most recent hit, tried first
+  size_t last_ = 0;    // most recent hit, tried first
   uint64_t fault_address_ = 0;
 };
 

@@ -148,20 +148,28 @@ void* SimBus::pointer(uint64_t address) const {
   return static_cast<std::byte*>(range->memory) + (address - range->address);
 }
 
+bool SimBus::contains(const Range& range, uint64_t address, size_t bytes) {
+  const uint64_t offset = address - range.address;  // huge if before
+  return offset < range.size && bytes <= range.size - offset;
+}
+
 const SimBus::Range* SimBus::find(const Table& table, uint64_t address, size_t bytes) {
   const auto behind =
       std::upper_bound(table.begin(), table.end(), address,
                        [](uint64_t at, const Range& range) { return at < range.address; });
-  if (behind == table.begin()) return nullptr;
-  const Range& range = *std::prev(behind);
-  const uint64_t offset = address - range.address;
-  return offset < range.size && bytes <= range.size - offset ? &range : nullptr;
+  if (behind == table.begin() || !contains(*std::prev(behind), address, bytes)) return nullptr;
+  return &*std::prev(behind);
 }
 
 std::byte* SimBus::locate(uint64_t address, size_t bytes) const {
-  const Range* range = find(*current_.load(std::memory_order_acquire), address, bytes);
-  if (range == nullptr) return nullptr;
-  return static_cast<std::byte*>(range->memory) + (address - range->address);
+  const Table& table = *current_.load(std::memory_order_acquire);
+  uint32_t& guess = guesses_[address / kPageBytes % kGuesses];
+  if (guess >= table.size() || !contains(table[guess], address, bytes)) {
+    const Range* range = find(table, address, bytes);
+    if (range == nullptr) return nullptr;
+    guess = static_cast<uint32_t>(range - table.data());
+  }
+  return static_cast<std::byte*>(table[guess].memory) + (address - table[guess].address);
 }
 
 // Aligned 8-byte accesses are atomic: page-table entries and completions are

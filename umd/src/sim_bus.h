@@ -67,9 +67,14 @@ class SimBus {
   // With mutex_ held.
   void publish(std::unique_ptr<const Table> table);
   void unmap_released();
+  static bool contains(const Range& range, uint64_t address, size_t bytes);
   // Nullptr if [address, +bytes) is not inside one range.
   static const Range* find(const Table& table, uint64_t address, size_t bytes);
   std::byte* locate(uint64_t address, size_t bytes) const;
+
+  // Of the card's thread: where in the table pages were found last.
+  static constexpr size_t kGuesses = 64;
+  mutable uint32_t guesses_[kGuesses] = {};
 
   std::atomic<const Table*> current_{nullptr};        // what the card's thread looks into
   mutable std::mutex mutex_;                          // protects what follows

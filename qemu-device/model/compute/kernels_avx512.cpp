@@ -153,8 +153,7 @@ __mmask16 first(size_t n) {
   return n >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << n) - 1);
 }
 
-__m512i widen(__mmask16 mask, const uint8_t* x, bool is_signed) {
-  const __m128i bytes = _mm_maskz_loadu_epi8(mask, x);
+__m512i widen(__m128i bytes, bool is_signed) {
   return is_signed ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
 }
 
@@ -191,28 +190,40 @@ void requantize(const int32_t* acc, const float* scale, size_t n, float low, flo
                 int32_t zero, uint8_t* out) {
   const __m512 lows = _mm512_set1_ps(low), highs = _mm512_set1_ps(high);
   const __m512i zeros = _mm512_set1_epi32(zero);
-  for (size_t c = 0; c < n; c += 16) {
-    const __mmask16 mask = first(n - c);
-    const __m512 sum = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(mask, acc + c));
-    const __m512 scaled =
-        clamp(_mm512_mul_ps(sum, _mm512_maskz_loadu_ps(mask, scale + c)), lows, highs);
-    _mm512_mask_cvtepi32_storeu_epi8(out + c, mask,
-                                     _mm512_add_epi32(_mm512_cvtps_epi32(scaled), zeros));
-  }
+  const auto bytes = [&](__m512i sums, __m512 scales) {
+    const __m512 scaled = clamp(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales), lows, highs);
+    return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), zeros));
+  };
+  size_t c = 0;
+  for (; c + 16 <= n; c += 16)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + c),
+                     bytes(_mm512_loadu_si512(acc + c), _mm512_loadu_ps(scale + c)));
+  if (c == n) return;
+  const __mmask16 mask = first(n - c);
+  _mm_mask_storeu_epi8(
+      out + c, mask,
+      bytes(_mm512_maskz_loadu_epi32(mask, acc + c), _mm512_maskz_loadu_ps(mask, scale + c)));
 }
 
 void add(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, uint8_t* out) {
   const __m512 ra = _mm512_set1_ps(p.ra), rb = _mm512_set1_ps(p.rb), fix = _mm512_set1_ps(p.fix);
   const __m512 lows = _mm512_set1_ps(p.low), highs = _mm512_set1_ps(p.high);
-  for (size_t c = 0; c < n; c += 16) {
-    const __mmask16 mask = first(n - c);
-    const __m512 va = _mm512_cvtepi32_ps(widen(mask, a + c, p.a_signed));
-    const __m512 vb = _mm512_cvtepi32_ps(widen(mask, b + c, p.b_signed));
-    const __m512 sum = _mm512_fmadd_ps(va, ra, _mm512_fmadd_ps(vb, rb, fix));
+  const auto bytes = [&](__m128i va, __m128i vb) {
+    const __m512 sum =
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(widen(va, p.a_signed)), ra,
+                        _mm512_fmadd_ps(_mm512_cvtepi32_ps(widen(vb, p.b_signed)), rb, fix));
     const __m512 rounded = _mm512_roundscale_ps(sum, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm512_mask_cvtepi32_storeu_epi8(out + c, mask,
-                                     _mm512_cvtps_epi32(clamp(rounded, lows, highs)));
-  }
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(clamp(rounded, lows, highs)));
+  };
+  size_t c = 0;
+  for (; c + 16 <= n; c += 16)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + c),
+                     bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + c)),
+                           _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + c))));
+  if (c == n) return;
+  const __mmask16 mask = first(n - c);
+  _mm_mask_storeu_epi8(out + c, mask,
+                       bytes(_mm_maskz_loadu_epi8(mask, a + c), _mm_maskz_loadu_epi8(mask, b + c)));
 }
 
 void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
