@@ -26,12 +26,32 @@ void copy(uint8_t* to, const uint8_t* from, size_t bytes, const uint8_t* end) {
 
 void InputRows::begin(const MacShape& shape, bool totals) {
   with_totals_ = totals;
+  const bool adjacent =
+      shape.dilation_x == 1 && shape.groups == 1 && shape.input.pixel_stride == shape.group_in;
+  const unsigned line = shape.kernel_w * shape.group_in;
   const unsigned taps = shape.kernel_h * shape.kernel_w;
-  direct_ = !shape.input_signed && !totals && shape.group_in % kGemmDepth == 0 &&
-            (taps == 1 || (taps <= kMaxPieces && shape.group_in >= kMinPiece));
-  pieces_ = direct_ ? taps : 1;
-  piece_groups_ = ((direct_ ? shape.group_in : size_t{shape.depth}) + kGemmDepth - 1) / kGemmDepth;
-  if (direct_) padding_.assign(shape.group_in, static_cast<uint8_t>(shape.input_zero));
+  const bool usable = !shape.input_signed && !totals;
+  const auto long_enough = [&](unsigned bytes, unsigned pieces) {
+    return bytes % kGemmDepth == 0 && (pieces == 1 || (pieces <= kMaxPieces && bytes >= kMinPiece));
+  };
+  lines_ = usable && adjacent && long_enough(line, shape.kernel_h);
+  direct_ = lines_ || (usable && long_enough(shape.group_in, taps));
+  pieces_ = lines_ ? shape.kernel_h : direct_ ? taps : 1;
+  piece_groups_ =
+      ((direct_ ? shape.depth / pieces_ : size_t{shape.depth}) + kGemmDepth - 1) / kGemmDepth;
+  if (direct_) padding_.assign(piece_groups_ * kGemmDepth, static_cast<uint8_t>(shape.input_zero));
+}
+
+// A line of taps of which some lie in the padding.
+void InputRows::copy_line(const MacShape& s, const uint8_t* line, int64_t first_x, uint8_t* out,
+                          const uint8_t* end) const {
+  for (unsigned kx = 0; kx < s.kernel_w; ++kx, out += s.group_in) {
+    const int64_t x = first_x + int64_t{kx} * s.dilation_x;
+    if (x < 0 || x >= s.in_w)
+      std::memset(out, static_cast<uint8_t>(s.input_zero), s.group_in);
+    else
+      copy(out, line + static_cast<uint64_t>(x) * s.input.pixel_stride, s.group_in, end);
+  }
 }
 
 void InputRows::set(const MacShape& s, CoreMemory& memory, const Pixel* pixels, unsigned count,
@@ -43,7 +63,7 @@ void InputRows::set(const MacShape& s, CoreMemory& memory, const Pixel* pixels, 
     return;
   }
   const uint8_t* channel = memory.sram() + size_t{group} * s.group_in;
-  // Windows inside the input, with their rows in order: one offset per tap.
+  // Windows inside the input, with their rows in order: one offset per piece.
   const unsigned last_y = (s.kernel_h - 1) * s.dilation_y, last_x = (s.kernel_w - 1) * s.dilation_x;
   first_.resize(count);
   outside_.clear();
@@ -58,17 +78,45 @@ void InputRows::set(const MacShape& s, CoreMemory& memory, const Pixel* pixels, 
     else
       outside_.push_back(i);
   }
-  const uint8_t** out = pointers_.data();
-  for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
-    for (unsigned kx = 0; kx < s.kernel_w; ++kx, out += count) {
-      const size_t offset = size_t{ky} * s.dilation_y * s.input.row_stride +
-                            size_t{kx} * s.dilation_x * s.input.pixel_stride;
-      if (outside_.size() < count)
+  const unsigned pieces_x = lines_ ? 1 : s.kernel_w;
+  if (outside_.size() < count) {
+    const uint8_t** out = pointers_.data();
+    for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
+      for (unsigned kx = 0; kx < pieces_x; ++kx, out += count) {
+        const size_t offset = size_t{ky} * s.dilation_y * s.input.row_stride +
+                              size_t{kx} * s.dilation_x * s.input.pixel_stride;
         for (unsigned i = 0; i < count; ++i) out[i] = first_[i] + offset;
-      for (const unsigned i : outside_) {
-        uint64_t y, x;
-        out[i] = s.tap(pixels[i], ky, kx, y, x) ? channel + tensor_offset(s.input, y, x)
-                                                : padding_.data();
+      }
+    }
+  }
+  const size_t piece_bytes = piece_groups_ * kGemmDepth;
+  std::vector<uint8_t>& panel = memory.panel();
+  if (lines_ && panel.size() < outside_.size() * pieces_ * piece_bytes + kChunk)
+    panel.resize(outside_.size() * pieces_ * piece_bytes + kChunk);
+  uint8_t* copied = panel.data();
+  for (const unsigned i : outside_) {
+    const int64_t first_x = int64_t{pixels[i].x} * s.stride_x - s.pad_left;
+    for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
+      const uint8_t** out = pointers_.data() + size_t{ky} * pieces_x * count + i;
+      const int64_t y = int64_t{pixels[i].y} * s.stride_y - s.pad_top + int64_t{ky} * s.dilation_y;
+      if (y < 0 || y >= s.in_h) {
+        for (unsigned kx = 0; kx < pieces_x; ++kx) out[size_t{kx} * count] = padding_.data();
+        continue;
+      }
+      const uint8_t* line = channel + tensor_offset(s.input, static_cast<uint64_t>(y), 0);
+      if (!lines_) {
+        for (unsigned kx = 0; kx < pieces_x; ++kx) {
+          const int64_t x = first_x + int64_t{kx} * s.dilation_x;
+          out[size_t{kx} * count] = x < 0 || x >= s.in_w
+                                        ? padding_.data()
+                                        : line + static_cast<uint64_t>(x) * s.input.pixel_stride;
+        }
+      } else if (first_x >= 0 && first_x + last_x < s.in_w) {
+        *out = line + static_cast<uint64_t>(first_x) * s.input.pixel_stride;
+      } else {
+        copy_line(s, line, first_x, copied, memory.sram() + memory.sram_bytes());
+        *out = copied;
+        copied += piece_bytes;
       }
     }
   }
@@ -101,14 +149,7 @@ void InputRows::gather(const MacShape& s, CoreMemory& memory, const Pixel* pixel
         copy(out, line + first_x * s.group_in, line_bytes, end);
         continue;
       }
-      for (unsigned kx = 0; kx < s.kernel_w; ++kx) {
-        const int64_t x = first_x + int64_t{kx} * s.dilation_x;
-        uint8_t* at = out + size_t{kx} * s.group_in;
-        if (x < 0 || x >= s.in_w)
-          std::memset(at, zero, s.group_in);
-        else
-          copy(at, line + static_cast<uint64_t>(x) * s.input.pixel_stride, s.group_in, end);
-      }
+      copy_line(s, line, first_x, out, end);
     }
     if (s.input_signed)
       for (size_t k = 0; k < s.depth; ++k) row[k] ^= 0x80;

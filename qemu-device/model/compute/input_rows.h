@@ -2,7 +2,9 @@
 //
 // The inputs of output pixels as the rows that the matrix kernels multiply:
 // unsigned bytes, every tap's channels. Where SRAM holds them like that they
-// are read from it, a piece per tap; otherwise they are gathered into a panel.
+// are read from it, a piece per tap or, where neighbours are adjacent, per line
+// of taps; only lines that reach into the padding are copied. Otherwise rows
+// are gathered into a panel.
 #ifndef NPU_MODEL_COMPUTE_INPUT_ROWS_H_
 #define NPU_MODEL_COMPUTE_INPUT_ROWS_H_
 
@@ -33,7 +35,11 @@ class InputRows {
   void gather(const MacShape& s, CoreMemory& memory, const Pixel* pixels, unsigned count,
               unsigned group);
 
+  void copy_line(const MacShape& s, const uint8_t* line, int64_t first_x, uint8_t* out,
+                 const uint8_t* end) const;
+
   bool direct_ = false;
+  bool lines_ = false;  // a piece is a line of taps
   bool with_totals_ = false;
   size_t pieces_ = 1, piece_groups_ = 0, rows_ = 0;
   std::vector<const uint8_t*> pointers_;

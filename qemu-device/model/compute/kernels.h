@@ -63,6 +63,17 @@ struct DepthwiseTask {
   int32_t* sums;
 };
 
+// out[m][c] = clamp(rint(f32(sums[m][c]) * scale[c]), low, high) + zero, low byte.
+struct RequantizeTask {
+  const int32_t* sums;
+  size_t sums_stride;
+  size_t rows, channels;
+  const float* scale;
+  float low, high;
+  int32_t zero;
+  uint8_t* const* out;  // [row]
+};
+
 struct AddParameters {
   float ra, rb, fix;
   float low, high;  // of the output type's range or narrower
@@ -73,9 +84,7 @@ struct Kernels {
   void (*gemm)(const GemmTask& task);
   void (*pack)(const PackTask& task);
   void (*depthwise)(const DepthwiseTask& task);
-  // out[c] = clamp(rint(f32(acc[c]) * scale[c]), low, high) + zero, low byte.
-  void (*requantize)(const int32_t* acc, const float* scale, size_t n, float low, float high,
-                     int32_t zero, uint8_t* out);
+  void (*requantize)(const RequantizeTask& task);
   // out[c] = clamp(rint(fma(a, ra, fma(b, rb, fix))), low, high), low byte.
   void (*add)(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, uint8_t* out);
   // best[c] = max(best[c], x[c])

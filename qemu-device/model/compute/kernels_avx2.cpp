@@ -107,18 +107,28 @@ __m256 clamp(__m256 v, __m256 low, __m256 high) {
   return _mm256_min_ps(_mm256_max_ps(v, low), high);
 }
 
-void requantize(const int32_t* acc, const float* scale, size_t n, float low, float high,
-                int32_t zero, uint8_t* out) {
-  const __m256 lows = _mm256_set1_ps(low), highs = _mm256_set1_ps(high);
-  const __m256i zeros = _mm256_set1_epi32(zero);
-  size_t c = 0;
-  for (; c + 8 <= n; c += 8) {
-    const __m256 sum =
-        _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + c)));
-    const __m256 scaled = clamp(_mm256_mul_ps(sum, _mm256_loadu_ps(scale + c)), lows, highs);
-    store_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(scaled), zeros), out + c);
+void requantize(const RequantizeTask& t) {
+  const __m256 lows = _mm256_set1_ps(t.low), highs = _mm256_set1_ps(t.high);
+  const __m256i zeros = _mm256_set1_epi32(t.zero);
+  const size_t whole = t.channels / 8 * 8;
+  for (size_t m = 0; m < t.rows; ++m) {
+    const int32_t* sums = t.sums + m * t.sums_stride;
+    for (size_t c = 0; c < whole; c += 8) {
+      const __m256 sum =
+          _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + c)));
+      const __m256 scaled = clamp(_mm256_mul_ps(sum, _mm256_loadu_ps(t.scale + c)), lows, highs);
+      store_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(scaled), zeros), t.out[m] + c);
+    }
+    if (whole == t.channels) continue;
+    RequantizeTask rest = t;
+    uint8_t* out = t.out[m] + whole;
+    rest.sums = sums + whole;
+    rest.rows = 1;
+    rest.channels = t.channels - whole;
+    rest.scale = t.scale + whole;
+    rest.out = &out;
+    kScalarKernels.requantize(rest);
   }
-  if (c < n) kScalarKernels.requantize(acc + c, scale + c, n - c, low, high, zero, out + c);
 }
 
 void add(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, uint8_t* out) {

@@ -186,23 +186,28 @@ __m512 clamp(__m512 v, __m512 low, __m512 high) {
   return _mm512_min_ps(_mm512_max_ps(v, low), high);
 }
 
-void requantize(const int32_t* acc, const float* scale, size_t n, float low, float high,
-                int32_t zero, uint8_t* out) {
-  const __m512 lows = _mm512_set1_ps(low), highs = _mm512_set1_ps(high);
-  const __m512i zeros = _mm512_set1_epi32(zero);
+void requantize(const RequantizeTask& t) {
+  const __m512 lows = _mm512_set1_ps(t.low), highs = _mm512_set1_ps(t.high);
+  const __m512i zeros = _mm512_set1_epi32(t.zero);
   const auto bytes = [&](__m512i sums, __m512 scales) {
     const __m512 scaled = clamp(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales), lows, highs);
     return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(scaled), zeros));
   };
-  size_t c = 0;
-  for (; c + 16 <= n; c += 16)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + c),
-                     bytes(_mm512_loadu_si512(acc + c), _mm512_loadu_ps(scale + c)));
-  if (c == n) return;
-  const __mmask16 mask = first(n - c);
-  _mm_mask_storeu_epi8(
-      out + c, mask,
-      bytes(_mm512_maskz_loadu_epi32(mask, acc + c), _mm512_maskz_loadu_ps(mask, scale + c)));
+  // Column by column, so that scales are loaded once.
+  for (size_t c = 0; c < t.channels; c += 16) {
+    const size_t left = t.channels - c;
+    const __mmask16 mask = first(left);
+    const __m512 scales = _mm512_maskz_loadu_ps(mask, t.scale + c);
+    const int32_t* sums = t.sums + c;
+    if (left >= 16) {
+      for (size_t m = 0; m < t.rows; ++m, sums += t.sums_stride)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(t.out[m] + c),
+                         bytes(_mm512_loadu_si512(sums), scales));
+      continue;
+    }
+    for (size_t m = 0; m < t.rows; ++m, sums += t.sums_stride)
+      _mm_mask_storeu_epi8(t.out[m] + c, mask, bytes(_mm512_maskz_loadu_epi32(mask, sums), scales));
+  }
 }
 
 void add(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, uint8_t* out) {

@@ -49,11 +49,13 @@ void depthwise(const DepthwiseTask& t) {
   }
 }
 
-void requantize(const int32_t* acc, const float* scale, size_t n, float low, float high,
-                int32_t zero, uint8_t* out) {
-  for (size_t c = 0; c < n; ++c) {
-    const float scaled = arch::clamp_f32(static_cast<float>(acc[c]) * scale[c], low, high);
-    out[c] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(scaled)) + zero);
+void requantize(const RequantizeTask& t) {
+  for (size_t m = 0; m < t.rows; ++m) {
+    for (size_t c = 0; c < t.channels; ++c) {
+      const float scaled = arch::clamp_f32(
+          static_cast<float>(t.sums[m * t.sums_stride + c]) * t.scale[c], t.low, t.high);
+      t.out[m][c] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyintf(scaled)) + t.zero);
+    }
   }
 }
 

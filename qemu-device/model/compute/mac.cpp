@@ -9,7 +9,7 @@
 namespace npu::model {
 namespace {
 
-constexpr unsigned kTilePixels = 96;
+constexpr unsigned kTilePixels = OutputStage::kMaxRows;
 // Inputs of a tile: with a panel of weights they fit a usual L2 cache.
 constexpr size_t kTileBytes = 512 * 1024;
 constexpr unsigned kRowsAtATime = 6;  // of the widest kernel
@@ -132,9 +132,12 @@ bool MacOp::run(uint64_t& cursor, Progress& progress) {
   return true;
 }
 
-const uint8_t* MacOp::residual_at(const Pixel& pixel, const ChannelRange& range) const {
+const uint8_t* const* MacOp::find_residuals(const Pixel* pixels, unsigned count,
+                                            const ChannelRange& range, const uint8_t** out) const {
   if ((ext_.flags & NPU_EXT_RESIDUAL) == 0) return nullptr;
-  return sram_ + tensor_offset(ext_.residual, pixel.y, pixel.x) + range.first;
+  for (unsigned i = 0; i < count; ++i)
+    out[i] = sram_ + tensor_offset(ext_.residual, pixels[i].y, pixels[i].x) + range.first;
+  return out;
 }
 
 bool MacOp::plain_unit(uint64_t tile, const ChannelRange& range, Progress& progress) {
@@ -153,22 +156,24 @@ bool MacOp::plain_unit(uint64_t tile, const ChannelRange& range, Progress& progr
     input_key_ = key;
   }
   if (!accumulate(list, count, range, progress)) return false;
-  const unsigned element = output_.output_element_bytes();
-  for (unsigned i = 0; i < count; ++i) {
-    const int32_t* row = sums(i);
-    if ((mac_.accumulate & NPU_ACCUMULATE_KEEP) != 0) {
+  if ((mac_.accumulate & NPU_ACCUMULATE_KEEP) != 0) {
+    for (unsigned i = 0; i < count; ++i)
       with_kept(list[i], range, [&](int32_t* kept, unsigned channel, unsigned n) {
-        std::memcpy(kept, row + channel, n * sizeof(int32_t));
+        std::memcpy(kept, sums(i) + channel, n * sizeof(int32_t));
       });
-      continue;
-    }
-    uint8_t* out =
-        sram_ + tensor_offset(mac_.output, list[i].y, list[i].x) + size_t{range.first} * element;
-    if (output_.raw_output())
-      output_.raw(row, range.first, range.count, out);
-    else
-      output_.values(row, range.first, range.count, residual_at(list[i], range), out);
+    return true;
   }
+  const size_t offset = size_t{range.first} * output_.output_element_bytes();
+  uint8_t* out[kTilePixels];
+  for (unsigned i = 0; i < count; ++i)
+    out[i] = sram_ + tensor_offset(mac_.output, list[i].y, list[i].x) + offset;
+  if (output_.raw_output()) {
+    for (unsigned i = 0; i < count; ++i) output_.raw(sums(i), range.first, range.count, out[i]);
+    return true;
+  }
+  const uint8_t* residuals[kTilePixels];
+  output_.values(sums(0), kSumsStride, count, range.first, range.count,
+                 find_residuals(list, count, range, residuals), out);
   return true;
 }
 
@@ -181,7 +186,10 @@ bool MacOp::pool_unit(uint64_t tile, const ChannelRange& range, Progress& progre
   const unsigned total = count * window;
 
   uint8_t results[kTilePixels * MacShape::kMaxRange];
-  uint8_t bytes[MacShape::kMaxRange];
+  uint8_t bytes[kTilePixels * MacShape::kMaxRange];
+  uint8_t* rows[kTilePixels];
+  for (unsigned i = 0; i < kTilePixels; ++i) rows[i] = bytes + size_t{i} * MacShape::kMaxRange;
+  const uint8_t* residuals[kTilePixels];
   Pixel list[kTilePixels];
   for (unsigned done = 0; done < total;) {
     const unsigned n = std::min(held_, total - done);
@@ -197,11 +205,12 @@ bool MacOp::pool_unit(uint64_t tile, const ChannelRange& range, Progress& progre
       input_key_ = key;
     }
     if (!accumulate(list, n, range, progress)) return false;
+    output_.values(sums(0), kSumsStride, n, range.first, range.count,
+                   find_residuals(list, n, range, residuals), rows);
     for (unsigned i = 0; i < n; ++i) {
       const unsigned tap = (done + i) % window;
-      output_.values(sums(i), range.first, range.count, residual_at(list[i], range), bytes);
       if (tap == 0) output_.pool_begin();
-      output_.pool_add(bytes, range.count);
+      output_.pool_add(rows[i], range.count);
       if (tap == window - 1)
         output_.pool_end(range.count, results + size_t{(done + i) / window} * MacShape::kMaxRange);
     }

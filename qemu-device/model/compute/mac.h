@@ -43,7 +43,9 @@ class MacOp {
 
   bool plain_unit(uint64_t tile, const ChannelRange& range, Progress& progress);
   bool pool_unit(uint64_t tile, const ChannelRange& range, Progress& progress);
-  const uint8_t* residual_at(const Pixel& pixel, const ChannelRange& range) const;
+  // Where the range lies in the residual of each pixel; null: there is none.
+  const uint8_t* const* find_residuals(const Pixel* pixels, unsigned count,
+                                       const ChannelRange& range, const uint8_t** out) const;
   // Sums of `count` pixels, row i at i * kMaxRange.
   bool accumulate(const Pixel* pixels, unsigned count, const ChannelRange& range,
                   Progress& progress);

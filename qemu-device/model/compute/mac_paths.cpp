@@ -71,19 +71,24 @@ void MacOp::prepare_gemm() {
   packed_ = memory_->packed_weights().get(layout, sram_, *kernels_);
   const auto x_zero = static_cast<uint32_t>(s.input_zero + (s.input_signed ? 128 : 0));
   start_.assign(layout.padded_group() * s.groups, 0);
-  input_factor_.assign(start_.size(), 0);
-  bool any_factor = false;
-  for (unsigned oc = 0; oc < mac_.out_c; ++oc) {
-    const unsigned group = oc / s.group_out, column = oc % s.group_out;
-    const size_t at = group * layout.padded_group() + column;
-    const auto total = static_cast<uint32_t>(*packed_->total(group, column));
-    const auto factor = static_cast<uint32_t>((s.weight_signed ? 0 : 128) - weight_zero(oc));
-    start_[at] = static_cast<int32_t>(static_cast<uint32_t>(bias_[oc]) - x_zero * total -
-                                      s.depth * x_zero * factor);
-    input_factor_[at] = static_cast<int32_t>(factor);
-    any_factor = any_factor || factor != 0;
+  const bool any_factor =
+      !s.weight_signed || mac_.weight_zero != 0 || (ext_.flags & NPU_EXT_WEIGHT_ZEROS) != 0;
+  input_factor_.assign(any_factor ? start_.size() : 0, 0);
+  for (unsigned group = 0, oc = 0; group < s.groups; ++group) {
+    const int32_t* totals = packed_->total(group, 0);
+    const size_t at = group * layout.padded_group();
+    for (unsigned column = 0; column < s.group_out; ++column, ++oc)
+      start_[at + column] = static_cast<int32_t>(static_cast<uint32_t>(bias_[oc]) -
+                                                 x_zero * static_cast<uint32_t>(totals[column]));
+    if (!any_factor) continue;
+    for (unsigned column = 0; column < s.group_out; ++column) {
+      const auto factor = static_cast<uint32_t>((s.weight_signed ? 0 : 128) -
+                                                weight_zero(group * s.group_out + column));
+      input_factor_[at + column] = static_cast<int32_t>(factor);
+      start_[at + column] = static_cast<int32_t>(static_cast<uint32_t>(start_[at + column]) -
+                                                 s.depth * x_zero * factor);
+    }
   }
-  if (!any_factor) input_factor_.clear();
   input_.begin(shape_, any_factor);
 }
 

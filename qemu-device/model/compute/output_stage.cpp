@@ -28,21 +28,32 @@ void OutputStage::begin(const npu_command_mac& mac, const npu_mac_extension& ext
   if ((ext.flags & NPU_EXT_LUT2) != 0) std::memcpy(lut2_, sram + ext.lut2, sizeof(lut2_));
 }
 
-void OutputStage::values(const int32_t* sums, unsigned first, unsigned count,
-                         const uint8_t* residual, uint8_t* out) const {
-  uint8_t before_residual[MacShape::kMaxRange];
-  uint8_t* bytes = residual != nullptr ? before_residual : out;
-  const float* scale = scale_.data() + first;
+void OutputStage::values(const int32_t* sums, size_t sums_stride, unsigned rows, unsigned first,
+                         unsigned count, const uint8_t* const* residuals,
+                         uint8_t* const* out) const {
+  const Kernels& kernels = isa_ == Isa::kReference ? kScalarKernels : *kernels_;
+  // The output may lie on the residual, which is still to be read.
+  uint8_t aside[kMaxRows * MacShape::kMaxRange];
+  uint8_t* aside_rows[kMaxRows];
+  uint8_t* const* bytes = out;
+  if (residuals != nullptr) {
+    for (unsigned m = 0; m < rows; ++m) aside_rows[m] = aside + size_t{m} * MacShape::kMaxRange;
+    bytes = aside_rows;
+  }
   if (isa_ == Isa::kReference) {
-    for (unsigned c = 0; c < count; ++c)
-      bytes[c] = static_cast<uint8_t>(arch::requantize(sums[c], scale[c], zero_, low_, high_));
+    for (unsigned m = 0; m < rows; ++m)
+      for (unsigned c = 0; c < count; ++c)
+        bytes[m][c] = static_cast<uint8_t>(
+            arch::requantize(sums[m * sums_stride + c], scale_[first + c], zero_, low_, high_));
   } else {
-    kernels_->requantize(sums, scale, count, static_cast<float>(low_ - zero_),
-                         static_cast<float>(high_ - zero_), zero_, bytes);
+    kernels.requantize({sums, sums_stride, rows, count, scale_.data() + first,
+                        static_cast<float>(low_ - zero_), static_cast<float>(high_ - zero_), zero_,
+                        bytes});
   }
   if ((ext_.flags & NPU_EXT_LUT1) != 0)
-    for (unsigned c = 0; c < count; ++c) bytes[c] = lut1_[bytes[c]];
-  if (residual != nullptr) {
+    for (unsigned m = 0; m < rows; ++m)
+      for (unsigned c = 0; c < count; ++c) bytes[m][c] = lut1_[bytes[m][c]];
+  if (residuals != nullptr) {
     const bool residual_first = (ext_.flags & NPU_EXT_RESIDUAL_FIRST) != 0;
     const AddParameters p{arch::f32_from_bits(ext_.ra_f32),
                           arch::f32_from_bits(ext_.rb_f32),
@@ -51,12 +62,13 @@ void OutputStage::values(const int32_t* sums, unsigned first, unsigned count,
                           static_cast<float>(ext_.residual_high),
                           residual_first ? residual_signed_ : output_signed_,
                           residual_first ? output_signed_ : residual_signed_};
-    const Kernels& kernels = isa_ == Isa::kReference ? kScalarKernels : *kernels_;
-    kernels.add(residual_first ? residual : bytes, residual_first ? bytes : residual, count, p,
-                out);
+    for (unsigned m = 0; m < rows; ++m)
+      kernels.add(residual_first ? residuals[m] : bytes[m],
+                  residual_first ? bytes[m] : residuals[m], count, p, out[m]);
   }
   if ((ext_.flags & NPU_EXT_LUT2) != 0)
-    for (unsigned c = 0; c < count; ++c) out[c] = lut2_[out[c]];
+    for (unsigned m = 0; m < rows; ++m)
+      for (unsigned c = 0; c < count; ++c) out[m][c] = lut2_[out[m][c]];
 }
 
 void OutputStage::raw(const int32_t* sums, unsigned first, unsigned count, uint8_t* out) const {

@@ -19,11 +19,13 @@ class OutputStage {
   void begin(const npu_command_mac& mac, const npu_mac_extension& ext, uint8_t* sram, Isa isa,
              const Kernels& kernels);
 
-  // The 8-bit chain up to the second LUT for `count` channels of a pixel from
-  // `first` on: sums to bytes. residual: the pixel's, or null; may be `out`.
-  void values(const int32_t* sums, unsigned first, unsigned count, const uint8_t* residual,
-              uint8_t* out) const;
-  // INT32 or FP32 output of the same.
+  // The 8-bit chain up to the second LUT for `rows` pixels, at most kMaxRows,
+  // and `count` channels of each from `first` on: sums to bytes. residuals: those
+  // channels of each pixel, or null; may be what is in `out`.
+  static constexpr unsigned kMaxRows = 96;
+  void values(const int32_t* sums, size_t sums_stride, unsigned rows, unsigned first,
+              unsigned count, const uint8_t* const* residuals, uint8_t* const* out) const;
+  // INT32 or FP32 output of one pixel.
   void raw(const int32_t* sums, unsigned first, unsigned count, uint8_t* out) const;
 
   // Pools `count` channels, at most kMaxRange.
