@@ -15,18 +15,22 @@
 
 namespace npu::arch {
 
-HazardDetector::HazardDetector(unsigned gang, const npu_target& target)
-    : sram_bytes_(target.sram_bytes),
-      srams_(gang),
+HazardDetector::Sram::Sram(uint64_t granules)
+    : boundaries(granules),
+      cell_at(std::make_unique_for_overwrite<uint32_t[]>(granules)),
+      cells(1) {
+  boundaries.insert(0);
+  cell_at[0] = 0;
+}
+
+HazardDetector::HazardDetector(unsigned gang, const npu_target& target, Footprint footprint)
+    : footprint_(footprint),
+      granules_((uint64_t{target.sram_bytes} + kHazardGranule - 1) / kHazardGranule),
       dispatched_(gang, Clock(gang * NPU_ENGINE_COUNT, 0)),
       history_(gang * NPU_ENGINE_COUNT),
       counts_(gang * NPU_ENGINE_COUNT, 0),
       clock_(gang * NPU_ENGINE_COUNT, 0) {
-  const size_t block_bytes = kBlockGranules * kHazardGranule;
-  for (Sram& sram : srams_) {
-    sram.blocks.resize((sram_bytes_ + block_bytes - 1) / block_bytes);
-    sram.fine.assign(sram.blocks.size(), -1);
-  }
+  for (unsigned core = 0; core < gang; ++core) srams_.emplace_back(granules_);
 }
 
 // What is known once command `count` of an engine has retired: what was known
@@ -68,6 +72,8 @@ bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
 
   accesses_.clear();
   append_sram_accesses(command, core, accesses_);
+  if (footprint_ == Footprint::kExact)
+    for (SramAccess& access : accesses_) access.simplify();
   // Reads first: what the command itself reads must not lie in what it writes.
   for (const bool write : {false, true}) {
     for (const SramAccess& access : accesses_) {
@@ -89,6 +95,10 @@ void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& c
   // Dimensions whose gaps are shorter than a granule touch every granule.
   uint64_t bytes = access.bytes;
   int first_dimension = 0;
+  if (footprint_ == Footprint::kRange) {
+    bytes = access.end() - access.address;
+    first_dimension = 4;
+  }
   while (first_dimension < 4 && access.stride[first_dimension] < bytes + kHazardGranule) {
     bytes += access.stride[first_dimension] * (access.count[first_dimension] - 1);
     ++first_dimension;
@@ -109,52 +119,40 @@ void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& c
 // Granules first..last.
 void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access,
                                unsigned slot, Conflict& conflict) {
-  while (first <= last) {
-    const uint64_t block = first / kBlockGranules;
-    const uint64_t block_first = block * kBlockGranules;
-    const uint64_t until = std::min(last, block_first + kBlockGranules - 1);
-    const bool whole = first == block_first && until == block_first + kBlockGranules - 1;
-    if (whole && sram.fine[block] < 0) {
-      ++touched_;
-      if (!update(sram.blocks[block], access, slot, conflict))
-        conflict.address = first * kHazardGranule;
-    } else {
-      Cell* cells = split(sram, block);
-      touched_ += until - first + 1;
-      for (uint64_t granule = first; granule <= until; ++granule) {
-        if (!update(cells[granule - block_first], access, slot, conflict)) {
-          conflict.address = granule * kHazardGranule;
-          break;
-        }
-      }
-      if (whole && access.write && !conflict.found) {
-        // All granules now hold the same: go back to one cell.
-        sram.blocks[block] = cells[0];
-        sram.unused.push_back(std::exchange(sram.fine[block], -1));
-      }
-    }
-    if (conflict.found) {
-      conflict.address = std::max(conflict.address, access.address);
+  const bool records = access.write || !access.in_place;
+  if (records) {
+    split(sram, first);
+    if (last + 1 < granules_) split(sram, last + 1);
+  }
+  for (uint64_t at = sram.boundaries.at_or_before(first); at <= last;
+       at = sram.boundaries.after(at)) {
+    ++touched_;
+    if (!update(sram.cells[sram.cell_at[at]], access, slot, conflict)) {
+      conflict.address = std::max(std::max(at, first) * kHazardGranule, access.address);
       return;
     }
-    first = until + 1;
+    // All that is written holds the same.
+    if (access.write && at != first) {
+      sram.unused.push_back(sram.cell_at[at]);
+      sram.boundaries.erase(at);
+    }
   }
 }
 
-HazardDetector::Cell* HazardDetector::split(Sram& sram, uint64_t block) {
-  int32_t& fine = sram.fine[block];
-  if (fine < 0) {
-    if (sram.unused.empty()) {
-      fine = static_cast<int32_t>(sram.granules.size() / kBlockGranules);
-      sram.granules.resize(sram.granules.size() + kBlockGranules);
-    } else {
-      fine = sram.unused.back();
-      sram.unused.pop_back();
-    }
-    std::fill_n(sram.granules.begin() + fine * int64_t{kBlockGranules}, kBlockGranules,
-                sram.blocks[block]);
+// Makes `granule` a boundary.
+void HazardDetector::split(Sram& sram, uint64_t granule) {
+  if (sram.boundaries.contains(granule)) return;
+  const uint32_t whole = sram.cell_at[sram.boundaries.at_or_before(granule)];
+  uint32_t part = static_cast<uint32_t>(sram.cells.size());
+  if (sram.unused.empty()) {
+    sram.cells.push_back(Cell(sram.cells[whole]));
+  } else {
+    part = sram.unused.back();
+    sram.unused.pop_back();
+    sram.cells[part] = sram.cells[whole];
   }
-  return sram.granules.data() + fine * int64_t{kBlockGranules};
+  sram.cell_at[granule] = part;
+  sram.boundaries.insert(granule);
 }
 
 bool HazardDetector::ordered(unsigned sram_core, unsigned slot, uint32_t count) const {
@@ -220,13 +218,19 @@ void HazardDetector::report(const Command& command, unsigned core, uint32_t inde
 }
 
 bool check_hazards(std::span<const Stream> streams, const npu_target& target, StreamError& error) {
-  HazardDetector detector(static_cast<unsigned>(streams.size()), target);
-  GangOrder order(streams);
-  unsigned core;
-  uint32_t index;
-  while (order.next(core, index))
-    if (!detector.add(streams[core][index], core, index, error)) return false;
-  return true;
+  using Footprint = HazardDetector::Footprint;
+  const auto check = [&](Footprint footprint) {
+    HazardDetector detector(static_cast<unsigned>(streams.size()), target, footprint);
+    GangOrder order(streams);
+    unsigned core;
+    uint32_t index;
+    while (order.next(core, index))
+      if (!detector.add(streams[core][index], core, index, error)) return false;
+    return true;
+  };
+  if (check(Footprint::kRange)) return true;
+  error = {};
+  return check(Footprint::kExact);
 }
 
 }  // namespace npu::arch

@@ -6,8 +6,10 @@
 #define NPU_ARCH_HAZARDS_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "arch/boundary_set.h"
 #include "arch/sram_access.h"
 #include "arch/stream.h"
 
@@ -15,8 +17,13 @@ namespace npu::arch {
 
 class HazardDetector {
  public:
+  // What an access counts as touching: all from its first byte to its last,
+  // which is quick and finds every hazard but also some that are none; or its
+  // granules.
+  enum class Footprint : uint8_t { kRange, kExact };
+
   // For one job: a gang of `gang` cores.
-  HazardDetector(unsigned gang, const npu_target& target);
+  HazardDetector(unsigned gang, const npu_target& target, Footprint footprint);
 
   // Takes the next command of `core`; index is for the report. Call it in an
   // order in which every wait refers to commands before it (GangOrder), with
@@ -24,27 +31,29 @@ class HazardDetector {
   // `error` at a hazard; the detector is then of no more use. Work is bounded
   // by the bytes of SRAM that the command touches.
   bool add(const Command& command, unsigned core, uint32_t index, StreamError& error);
-  // Granules and blocks of granules looked at so far: the work done.
+  // Runs of granules looked at so far: the work done.
   uint64_t touched() const { return touched_; }
 
  private:
   // Engines that can reach one SRAM: the own four, and LOAD of the others.
   static constexpr unsigned kSlots = NPU_ENGINE_COUNT + NPU_MAX_CORES;
-  static constexpr uint32_t kBlockGranules = 64;
 
-  // Last accesses to a granule or to all granules of a block, as retirement
-  // counts of the slot's engine; 0 is none.
+  // Last accesses to some granules, as retirement counts of the slot's engine;
+  // 0 is none.
   struct Cell {
     uint32_t write = 0;
     uint16_t writer = 0;   // slot
     uint16_t readers = 0;  // slots with a read since the write, one bit each
     uint32_t read[kSlots] = {};
   };
+  // Granules from one boundary to the next share a cell.
   struct Sram {
-    std::vector<Cell> blocks;
-    std::vector<int32_t> fine;  // per block: index of its Cells in granules / 64, or -1
-    std::vector<Cell> granules;
-    std::vector<int32_t> unused;  // released indices in granules / 64
+    explicit Sram(uint64_t granules);
+
+    BoundarySet boundaries;
+    std::unique_ptr<uint32_t[]> cell_at;  // index, at boundaries
+    std::vector<Cell> cells;
+    std::vector<uint32_t> unused;  // indices
   };
   // Retirement counts known to have happened, [core * NPU_ENGINE_COUNT + engine].
   using Clock = std::vector<uint32_t>;
@@ -62,11 +71,12 @@ class HazardDetector {
                  Conflict& conflict);
   bool ordered(unsigned sram_core, unsigned slot, uint32_t count) const;
   bool update(Cell& cell, const SramAccess& access, unsigned slot, Conflict& conflict) const;
-  Cell* split(Sram& sram, uint64_t block);
+  static void split(Sram& sram, uint64_t granule);
   void report(const Command& command, unsigned core, uint32_t index, const SramAccess& access,
               const Conflict& conflict, StreamError& error) const;
 
-  const uint32_t sram_bytes_;
+  const Footprint footprint_;
+  const uint64_t granules_;  // of one SRAM
   std::vector<Sram> srams_;
   std::vector<Clock> dispatched_;  // per core: what the sequencer has waited for
   // Per core and engine: start clocks of its commands, one after the other.

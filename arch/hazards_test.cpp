@@ -174,6 +174,56 @@ TEST(Hazards, RingThatWrapsIsNoConflictWithItself) {
   EXPECT_FALSE(hazard(builder, error)) << error.text;
 }
 
+TEST(BoundarySet, EqualsASet) {
+  std::mt19937 random(5);
+  for (const uint64_t size : {1u, 64u, 65u, 5000u}) {
+    BoundarySet fast(size);
+    std::set<uint64_t> plain;
+    for (int round = 0; round < 5000; ++round) {
+      const uint64_t n = random() % size;
+      EXPECT_EQ(fast.contains(n), plain.count(n) != 0);
+      const auto behind = plain.upper_bound(n);
+      EXPECT_EQ(fast.after(n), behind == plain.end() ? BoundarySet::kNone : *behind);
+      EXPECT_EQ(fast.at_or_before(n),
+                behind == plain.begin() ? BoundarySet::kNone : *std::prev(behind));
+      if (random() % 2) {
+        fast.insert(n);
+        plain.insert(n);
+      } else if (plain.erase(n) != 0) {
+        fast.erase(n);
+      }
+    }
+  }
+}
+
+TEST(Hazards, InterleavedIsNoConflict) {
+  // Two engines write columns of the same rows at the same time: their ranges
+  // overlap, their granules do not.
+  StreamBuilder builder;
+  npu_command_dma fill = transfer(NPU_OP_FILL, 0, 16);
+  fill.size[1] = 8, fill.sram_stride[1] = 64;
+  builder.append(fill);
+  npu_command_vec lut = elementwise(NPU_VEC_LUT, 1, 8, 16);
+  lut.a.address = 4096, lut.table = 8192;
+  lut.out = {.address = 16, .row_stride = 512, .pixel_stride = 64, .ring_rows = 0, .ring_first = 0};
+  builder.append(lut);
+  const auto verdict = [&](const StreamBuilder& stream) {
+    std::vector<Stream> streams(1);
+    StreamError error;
+    EXPECT_TRUE(decode_stream(stream.bytes(), *find_target("card"), 0, 1, streams[0], error))
+        << error.text;
+    check_hazards(streams, *find_target("card"), error);
+    return error;
+  };
+  EXPECT_EQ(verdict(builder).status, NPU_STATUS_OK);
+  lut.out.address = 8;  // half of it in the granule of the other
+  builder.append(lut);
+  const StreamError error = verdict(builder);
+  EXPECT_EQ(error.status, NPU_STATUS_HAZARD);
+  EXPECT_EQ(error.command, 2u);
+  EXPECT_EQ(error.address, 8u);
+}
+
 TEST(Hazards, CoresHaveTheirOwnSram) {
   std::vector<StreamBuilder> builders(2);
   builders[0].append(transfer(NPU_OP_LOAD, 0, 64));

@@ -17,7 +17,7 @@ namespace {
 constexpr uint64_t kDecodeNs = 300;  // a command
 constexpr uint64_t kOrderNs = 20;    // a command
 constexpr uint64_t kHazardNs = 300;  // a command, plus
-constexpr uint64_t kTouchNs = 5;     // each granule or block of granules
+constexpr uint64_t kTouchNs = 10;    // each run of granules
 constexpr uint64_t kEventNs = 300;   // an event of the simulation
 constexpr uint64_t kUnitsAtOnce = 64;
 
@@ -36,6 +36,7 @@ struct JobCheck::State {
   std::optional<StreamDecoder> decoder;
   std::optional<GangOrder> order;
   std::optional<HazardDetector> hazards;
+  bool exact = false;
   bool timed = false;
   TimingInput input;
   std::optional<JobSimulation> simulation;
@@ -44,6 +45,7 @@ struct JobCheck::State {
   // stage to go on with.
   Stage decode(JobCheck& job, uint64_t& budget);
   Stage merge(JobCheck& job, uint64_t& budget);
+  void look_for(HazardDetector::Footprint footprint, JobCheck& job);
   Stage find_hazards(JobCheck& job, uint64_t& budget);
   Stage simulate(JobCheck& job, uint64_t& budget);
 };
@@ -81,14 +83,20 @@ Stage JobCheck::State::merge(JobCheck& job, uint64_t& budget) {
     if (order->next(at_core, index)) continue;
     // Blocked or at the end: check_deadlock says which, with the text.
     if (order->at_end()) {
-      order.emplace(job.streams);
-      hazards.emplace(static_cast<unsigned>(bytes.size()), target);
+      look_for(HazardDetector::Footprint::kRange, job);
       return Stage::kHazards;
     }
     order->report_deadlock(job.error);
     return Stage::kDone;
   }
   return Stage::kOrder;
+}
+
+// From the first command on.
+void JobCheck::State::look_for(HazardDetector::Footprint footprint, JobCheck& job) {
+  exact = footprint == HazardDetector::Footprint::kExact;
+  order.emplace(job.streams);
+  hazards.emplace(static_cast<unsigned>(bytes.size()), target, footprint);
 }
 
 Stage JobCheck::State::find_hazards(JobCheck& job, uint64_t& budget) {
@@ -103,8 +111,12 @@ Stage JobCheck::State::find_hazards(JobCheck& job, uint64_t& budget) {
       return Stage::kSimulate;
     }
     const uint64_t before = hazards->touched();
-    if (!hazards->add(job.streams[at_core][index], at_core, index, job.error)) return Stage::kDone;
+    const bool passed = hazards->add(job.streams[at_core][index], at_core, index, job.error);
     spend(budget, kHazardNs + kTouchNs * (hazards->touched() - before));
+    if (passed) continue;
+    if (exact) return Stage::kDone;
+    job.error = {};
+    look_for(HazardDetector::Footprint::kExact, job);
   }
   return Stage::kHazards;
 }

@@ -111,13 +111,15 @@ bool JobSimulation::step_fetcher(Core& core) {
 // ---- Sequencer -------------------------------------------------------------
 
 bool JobSimulation::waits_met(const npu_command_header& header) const {
-  for (const uint32_t wait : header.wait) {
-    if (wait == 0) continue;
-    const Engine& engine =
-        cores_[wait >> NPU_WAIT_CORE_SHIFT & 0xf].engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0x3];
-    if (engine.retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
-  }
+  for (const uint32_t wait : header.wait)
+    if (wait != 0 && !met(wait)) return false;
   return true;
+}
+
+bool JobSimulation::met(uint32_t wait) const {
+  const Engine& engine =
+      cores_[wait >> NPU_WAIT_CORE_SHIFT & 0xf].engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0x3];
+  return engine.retired >= (wait & NPU_WAIT_COUNT_MASK);
 }
 
 uint64_t JobSimulation::wait_cost(const npu_command_header& header, unsigned core,
@@ -317,6 +319,7 @@ void JobSimulation::retire(unsigned core, unsigned engine_index, uint64_t starte
                            uint64_t ideal_cycles) {
   Engine& engine = cores_[core].engines[engine_index];
   const uint32_t index = engine.list[engine.retired++];
+  woken_ = true;
   const uint64_t cycles = now_ - started_at;
   if (engine_index == NPU_ENGINE_LOAD || engine_index == NPU_ENGINE_STORE)
     timing_.dma_cycles += cycles;
@@ -383,13 +386,25 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
   return false;
 }
 
-bool JobSimulation::step(unsigned core) {
-  bool any = false;
+// Quick and often true: nothing can happen at the engine now.
+bool JobSimulation::quiet(const Engine& engine, bool looks_ahead) const {
+  if (engine.drained_at <= now_) return false;
+  const bool queued = engine.started != engine.dispatched;
+  if (engine.phase == Phase::kIdle) return !queued;
+  if (looks_ahead && queued && engine.ready_at == kNever) return false;
+  return engine.phase == Phase::kWorking   ? engine.work.remaining != 0
+         : engine.phase == Phase::kPrelude ? now_ < engine.until
+                                           : false;
+}
+
+void JobSimulation::step(unsigned core) {
   for (unsigned engine = 0; engine < NPU_ENGINE_COUNT; ++engine)
-    while (step_engine(core, engine)) any = true;
-  while (step_fetcher(cores_[core])) any = true;
-  while (step_sequencer(core)) any = true;
-  return any;
+    while (!quiet(cores_[core].engines[engine], engine <= NPU_ENGINE_STORE) &&
+           step_engine(core, engine)) {
+    }
+  while (step_fetcher(cores_[core])) {
+  }
+  while (step_sequencer(core)) woken_ = true;
 }
 
 // ---- Rates and time --------------------------------------------------------
@@ -447,14 +462,13 @@ void JobSimulation::advance(uint64_t to) {
   now_ = to;
 }
 
-// Everything that can happen at this instant. Retirements wake other cores, so
-// all are asked until none has anything to do.
+// Everything that can happen at this instant. What a step enables is asked
+// behind it, except by retirements and the sequencer: then all are asked again.
 void JobSimulation::settle() {
-  bool any = true;
-  while (any) {
-    any = false;
-    for (unsigned core = 0; core < cores_.size(); ++core) any = step(core) || any;
-  }
+  do {
+    woken_ = false;
+    for (unsigned core = 0; core < cores_.size(); ++core) step(core);
+  } while (woken_);
   if (!rates_valid_) set_rates();
 }
 
@@ -480,6 +494,7 @@ void JobSimulation::end_job() {
 bool JobSimulation::run(uint64_t events) {
   if (!std::exchange(begun_, true)) begin_job();
   for (; !over_ && events != 0; --events) {
+    ++events_;
     settle();
     const uint64_t next = next_event();
     if (next == kNever) {

@@ -87,6 +87,8 @@ class JobSimulation {
   bool run(uint64_t events);
   // Valid once run() has returned true.
   const JobTiming& timing() const { return timing_; }
+  // Points in time so far: the work done.
+  uint64_t events() const { return events_; }
 
  private:
   Via memory_of(unsigned region) const;
@@ -104,7 +106,8 @@ class JobSimulation {
   // Counts the walks' reads and returns their time, one after the other.
   uint64_t walk_cycles(uint64_t walks);
 
-  bool step(unsigned core);  // whatever can happen at `now_`; true if something did
+  void step(unsigned core);  // whatever can happen at `now_`
+  bool quiet(const Engine& engine, bool looks_ahead) const;
   bool step_fetcher(Core& core);
   bool step_sequencer(unsigned core);
   bool step_engine(unsigned core, unsigned engine);
@@ -113,6 +116,7 @@ class JobSimulation {
   void start_dma(Engine& engine, const Command& command, uint64_t ready, uint64_t previous);
   void retire(unsigned core, unsigned engine, uint64_t started_at, uint64_t ideal_cycles);
   bool waits_met(const npu_command_header& header) const;
+  bool met(uint32_t wait) const;
   uint64_t wait_cost(const npu_command_header& header, unsigned core, unsigned engine) const;
   npu_profile_command* record(unsigned core, uint32_t index);
   void begin_fetch_chunk(Fetcher& fetcher);
@@ -133,7 +137,9 @@ class JobSimulation {
   uint64_t now_ = 0;
   uint64_t tables_ready_ = 0;
   Via tables_;
+  uint64_t events_ = 0;
   bool rates_valid_ = false;
+  bool woken_ = false;  // something happened that others may wait for
   std::vector<SramAccess> accesses_;
 };
 

@@ -14,13 +14,32 @@ uint64_t SramAccess::end() const {
   return last;
 }
 
+namespace {
+
+// The dimensions that repeat anything, by growing stride.
+struct Dimensions {
+  explicit Dimensions(const SramAccess& access) {
+    for (int i = 0; i < 4; ++i) {
+      if (access.count[i] <= 1) continue;
+      int at = size++;
+      for (; at > 0 && item[at - 1].stride > access.stride[i]; --at) item[at] = item[at - 1];
+      item[at] = {access.stride[i], access.count[i]};
+    }
+  }
+  struct {
+    uint64_t stride;
+    uint32_t count;
+  } item[4];
+  int size = 0;
+};
+
+}  // namespace
+
 bool SramAccess::disjoint() const {
-  std::pair<uint64_t, uint32_t> dimensions[4];
-  for (int i = 0; i < 4; ++i) dimensions[i] = {stride[i], count[i]};
-  std::sort(std::begin(dimensions), std::end(dimensions));
+  const Dimensions dimensions(*this);
   uint64_t extent = bytes;
-  for (const auto& [step, times] : dimensions) {
-    if (times <= 1) continue;
+  for (int i = 0; i < dimensions.size; ++i) {
+    const auto [step, times] = dimensions.item[i];
     if (step < extent) return false;
     extent += step * (times - 1);
   }
@@ -28,15 +47,13 @@ bool SramAccess::disjoint() const {
 }
 
 void SramAccess::simplify() {
-  std::pair<uint64_t, uint32_t> dimensions[4];
-  for (int i = 0; i < 4; ++i) dimensions[i] = {stride[i], count[i]};
-  std::sort(std::begin(dimensions), std::end(dimensions));
+  const Dimensions dimensions(*this);
   const uint64_t whole = end() - address;
   int kept = 0;
   uint64_t extent = bytes;
   bool interleaved = false;
-  for (const auto& [step, times] : dimensions) {
-    if (times == 1) continue;
+  for (int i = 0; i < dimensions.size; ++i) {
+    const auto [step, times] = dimensions.item[i];
     const uint64_t grown = extent + step * (times - 1);
     if (kept == 0 && step <= extent) {
       bytes = grown;
@@ -63,33 +80,29 @@ class Appender {
       : core_(static_cast<uint8_t>(core)), out_(out) {}
 
   void bytes(uint32_t address, uint64_t bytes, bool write) {
-    SramAccess access;
+    SramAccess& access = out_.emplace_back();
     access.address = address;
     access.bytes = bytes;
     access.write = write;
     access.core = core_;
-    out_.push_back(access);
   }
 
   // `ring_dimension` is the dimension that a ring of `ring_rows` (0: none)
   // wraps; a wrapped block is two.
-  void block(SramAccess access, int ring_dimension, uint32_t ring_rows, uint32_t ring_first) {
-    access.core = core_;
-    if (ring_rows == 0) {
-      add(access);
-      return;
-    }
+  void block(const SramAccess& access, int ring_dimension, uint32_t ring_rows,
+             uint32_t ring_first) {
+    const size_t first = out_.size();
+    out_.push_back(access);
+    out_[first].core = core_;
+    if (ring_rows == 0) return;
     const uint32_t rows = access.count[ring_dimension];
     const uint32_t before_wrap = std::min(rows, ring_rows - ring_first);
-    SramAccess part = access;
-    part.address += ring_first * access.stride[ring_dimension];
-    part.count[ring_dimension] = before_wrap;
-    add(part);
     if (before_wrap < rows) {
-      part = access;
-      part.count[ring_dimension] = rows - before_wrap;
-      add(part);
+      out_.push_back(out_[first]);
+      out_.back().count[ring_dimension] = rows - before_wrap;
     }
+    out_[first].address += ring_first * access.stride[ring_dimension];
+    out_[first].count[ring_dimension] = before_wrap;
   }
 
   void tensor(const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns, uint64_t pixel_bytes,
@@ -107,11 +120,6 @@ class Appender {
   }
 
  private:
-  void add(SramAccess access) {
-    access.simplify();
-    out_.push_back(access);
-  }
-
   uint8_t core_;
   std::vector<SramAccess>& out_;
 };

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: MIT
 #include "arch/tlb_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "npu/mmu.h"
 
 namespace npu::arch {
+namespace {
+
+constexpr uint64_t kNoKey = ~uint64_t{0};
+
+}  // namespace
 
 TlbModel::TlbModel(const npu_target& target)
     : group_bytes_(uint64_t{target.dma_granule_bytes / sizeof(uint64_t)} << NPU_MMU_PAGE_SHIFT),
-      entries_(target.tlb_entries) {}
+      keys_(target.tlb_entries, kNoKey),
+      used_(target.tlb_entries, 0) {}
 
 TlbModel::Walks TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
   const ExternalRuns runs = external_runs(dma, group_bytes_);
@@ -17,14 +24,15 @@ TlbModel::Walks TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
   // useful behind.
   const uint64_t count = runs.runs();
   const uint64_t groups = count * (runs.bytes / group_bytes_ + 1);
-  if (groups > entries_.size()) {
-    for (Entry& entry : entries_) entry = {};
+  if (groups > keys_.size()) {
+    std::ranges::fill(keys_, kNoKey);
+    std::ranges::fill(used_, 0);
     return {groups, true};
   }
   Walks walks = {};
   bool first = true;
   for_each_unit(runs, group_bytes_, [&](uint64_t group) {
-    const bool missed = miss(uint64_t{region} << 40 | group);
+    const bool missed = miss(region, group);
     if (std::exchange(first, false)) walks.first = missed;
     walks.count += missed;
   });
@@ -32,21 +40,22 @@ TlbModel::Walks TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
 }
 
 uint64_t TlbModel::walks(uint32_t region, uint64_t offset) {
-  return miss(uint64_t{region} << 40 | offset / group_bytes_);
+  return miss(region, offset / group_bytes_);
 }
 
 // Least recently used entry goes.
-bool TlbModel::miss(uint64_t key) {
-  Entry* oldest = &entries_[0];
-  for (Entry& entry : entries_) {
-    if (entry.key == key) {
-      entry.used = ++clock_;
-      return false;
-    }
-    if (entry.used < oldest->used) oldest = &entry;
-  }
-  *oldest = {key, ++clock_};
-  return true;
+bool TlbModel::miss(uint32_t region, uint64_t group) {
+  if (region >= beyond_.size()) beyond_.resize(region + 1, 0);
+  const uint64_t key = uint64_t{region} << 40 | group;
+  auto found = keys_.end();
+  if (group < beyond_[region]) found = std::ranges::find(keys_, key);
+  beyond_[region] = std::max(beyond_[region], group + 1);
+  const bool missed = found == keys_.end();
+  const auto entry =
+      missed ? std::ranges::min_element(used_) - used_.begin() : found - keys_.begin();
+  keys_[static_cast<size_t>(entry)] = key;
+  used_[static_cast<size_t>(entry)] = ++clock_;
+  return missed;
 }
 
 }  // namespace npu::arch

@@ -33,14 +33,11 @@ class TlbModel {
   uint64_t walks(uint32_t region, uint64_t offset);
 
  private:
-  struct Entry {
-    uint64_t key = ~uint64_t{0};
-    uint64_t used = 0;
-  };
-  bool miss(uint64_t key);
+  bool miss(uint32_t region, uint64_t group);
 
   uint64_t group_bytes_;
-  std::vector<Entry> entries_;
+  std::vector<uint64_t> keys_, used_;  // by entry
+  std::vector<uint64_t> beyond_;       // by region: no group from here on was ever in the TLB
   uint64_t clock_ = 0;
 };
 

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <functional>
 
+#include "arch/hazards.h"
+#include "arch/job_simulation.h"
 #include "arch/target.h"
 #include "arch/testing/stepped_card.h"
 #include "arch/timing.h"
@@ -119,6 +121,21 @@ void check_trace(const char* layer, const std::vector<npu_profile_command>& trac
         << layer << ", " << arch::engine_name(engine);
 }
 
+// What timing a command takes this machine, as counts: npu-bench timing tells
+// the seconds.
+void check_work(const char* layer, const std::vector<arch::Stream>& streams,
+                const arch::TimingInput& input, const npu_target& target) {
+  const auto commands = static_cast<double>(streams[0].size());
+  arch::JobSimulation simulation(input, target, nullptr);
+  ASSERT_TRUE(simulation.run(arch::kNever));
+  arch::HazardDetector detector(1, target, arch::HazardDetector::Footprint::kRange);
+  arch::StreamError error;
+  for (uint32_t i = 0; i < streams[0].size(); ++i)
+    ASSERT_TRUE(detector.add(streams[0][i], 0, i, error)) << layer << ": " << error.text;
+  EXPECT_LE(static_cast<double>(simulation.events()), 5 * commands) << layer;
+  EXPECT_LE(static_cast<double>(detector.touched()), 10 * commands) << layer;
+}
+
 TEST(WholeLayers, EventSimulationAgreesWithTheSteppedCard) {
   std::printf("%-32s %-5s %10s %10s %8s\n", "layer", "card", "stepped", "simulated", "off");
   for (const Layer& layer : kLayers) {
@@ -159,6 +176,7 @@ TEST(WholeLayers, EventSimulationAgreesWithTheSteppedCard) {
     EXPECT_EQ(simulated.card_bytes, stepped.card_bytes) << layer.name;
     EXPECT_EQ(simulated.pcie_bytes, stepped.pcie_bytes) << layer.name;
     check_trace(layer.name, trace, stepped);
+    check_work(layer.name, streams, input, target);
   }
 }
 

@@ -414,6 +414,59 @@ int model(const Options& o) {
   return kExitOk;
 }
 
+int64_t cpu_ns() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+// What checking and timing a model's commands costs this machine's processor:
+// streams that the card has not seen before, and repeated ones.
+int timing(const Options& o) {
+  require_onednn(o, false);
+  if (!o.device.is_sim()) {
+    throw ToolError(kExitUnsupported,
+                    "timing measures the simulator: use --target, or --device sim");
+  }
+  const std::vector<std::byte> file = read_file(o.model);
+  Times fresh, repeated;
+  uint64_t commands = 0;
+  const uint32_t count = o.count != 0 ? o.count : 20;
+  npu_device_info info;
+  for (uint32_t i = 0; i < count; i++) {
+    stop_if_interrupted();
+    const Device device = o.device.open(NPU_OPEN_TIMING_ONLY);
+    info = check(device.info());
+    Bench bench(device, file);
+    commands = bench.network().info().commands;
+    for (Times* times : {&fresh, &repeated}) {
+      const int64_t before = cpu_ns();
+      bench.once();
+      times->add(cpu_ns() - before);
+    }
+  }
+  Json results = Json::array();
+  if (text_wanted(o)) {
+    fmt::print("{}, {} commands, timing only on {} ({}), processor time\n", o.model, commands,
+               info.selector, info.name);
+  }
+  for (Times* times : {&fresh, &repeated}) {
+    times->sort();
+    const char* name = times == &fresh ? "fresh" : "repeated";
+    const double per_second = double(commands) * 1e9 / double(times->percentile(50));
+    if (text_wanted(o)) {
+      fmt::print("  {:<9} p50 {:.3f} ms   {:.2f} M commands/s\n", name,
+                 double(times->percentile(50)) / 1e6, per_second / 1e6);
+    }
+    Json result = {{"name", name}, {"commands", commands}, {"commands_per_second", per_second}};
+    result.update(times->json());
+    result["time_base"] = "host processor time";
+    results.push_back(result);
+  }
+  finish(o, document("timing", info, results));
+  return kExitOk;
+}
+
 int main_of(int argc, char** argv) {
   Program program(
       "npu-bench",
@@ -459,6 +512,9 @@ int main_of(int argc, char** argv) {
       ->check(CLI::Range(0u, 65535u));
   CLI::App* model_command = app.add_subcommand("model", "A compiled model, on random inputs");
   model_command->add_option("MODEL", o.model, "Compiled model")->required();
+  CLI::App* timing_command = app.add_subcommand(
+      "timing", "Processor time that modelled time costs, per command of a compiled model");
+  timing_command->add_option("MODEL", o.model, "Compiled model")->required();
   return program.run(argc, argv, [&] {
     if (*conv_command && !o.conv.empty()) {
       for (size_t i = 0; i < 5; i++) {
@@ -472,6 +528,7 @@ int main_of(int argc, char** argv) {
     if (*bandwidth_command) return bandwidth(o);
     if (*gemm_command) return gemm(o);
     if (*conv_command) return conv(o);
+    if (*timing_command) return timing(o);
     return model(o);
   });
 }
