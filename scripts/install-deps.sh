@@ -52,6 +52,8 @@ procps                  VM control
 packages_test='
 python3-numpy           reference results
 python3-onnx            writes and reads the models that tests are made of
+clang                   fuzzing: GCC has no libFuzzer
+libclang-rt-dev         its run-time libraries, libFuzzer among them
 '
 
 check=

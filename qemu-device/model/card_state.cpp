@@ -147,10 +147,12 @@ void Card::visit_registers(Archive& ar) {
              shared_.settings.queue_count <= shared_.target.queues &&
              shared_.settings.event_log2 <= 16);
   Requests& r = shared_.requests;
-  ar.list(r.touched, shared_.target.queues);
-  for (uint32_t queue : r.touched) {
-    ar.require(queue < r.queue.size());
-    if (!ar.ok()) return;
+  std::vector<uint32_t> touched = r.touched;
+  ar.list(touched, shared_.target.queues);
+  for (uint32_t queue : touched) ar.require(queue < r.queue.size());
+  if (!ar.ok()) return;
+  r.touched = touched;
+  for (uint32_t queue : touched) {
     QueueRequest& request = r.queue[queue];
     ar.flag(request.pending);
     ar.flag(request.stop);

@@ -9,6 +9,7 @@
 
 #include "arch/stream.h"
 #include "arch/test_commands.h"
+#include "shared.h"
 #include "testing/harness.h"
 
 namespace npu::model::testing {
@@ -73,6 +74,16 @@ TEST(State, RoundTripOfAnIdleCard) {
   EXPECT_EQ(save(bench.h().model()), state);
   EXPECT_EQ(bench.h().read(NPU_REG_INJECT_ARMED), 2u);
   EXPECT_EQ(bench.h().read(NPU_REG_INJECT_SKIP), 3u);
+}
+
+TEST(State, OfACardThatHasRunForAYear) {
+  JobBench bench;
+  bench.h().clock_ns += 365ull * 24 * 3600 * 1'000'000'000;
+  const uint64_t energy = bench.h().read64(NPU_REG_ENERGY_NJ);
+  EXPECT_GT(energy, 1'000'000'000'000'000u);
+  const auto state = save(bench.h().model());
+  ASSERT_TRUE(npu_model_load(bench.h().model(), state.data(), state.size()));
+  EXPECT_EQ(bench.h().read64(NPU_REG_ENERGY_NJ), energy);
 }
 
 TEST(State, JobContinuesAfterEveryNumberOfSteps) {
@@ -188,6 +199,24 @@ TEST(State, RequestsSurvive) {
   ASSERT_TRUE(npu_model_load(h.model(), state.data(), state.size()));
   h.run();
   EXPECT_TRUE(h.completed(kQueue, 0));
+}
+
+// The lists of what is asked for index arrays.
+TEST(State, RefusesRequestsOfQueuesThatDoNotExist) {
+  JobBench bench;
+  bench.h().ring(kQueue);
+  auto state = save(bench.h().model());
+  // In order: magic, target, mode, settings, count of queues with a request, those queues.
+  const size_t at = sizeof(uint64_t) + sizeof(npu_target) + sizeof(uint32_t) + sizeof(Settings) +
+                    sizeof(uint64_t);
+  uint32_t queue;
+  std::memcpy(&queue, &state[at], sizeof(queue));
+  ASSERT_EQ(queue, kQueue);
+  queue = 0x10000000;
+  std::memcpy(&state[at], &queue, sizeof(queue));
+  EXPECT_FALSE(npu_model_load(bench.h().model(), state.data(), state.size()));
+  bench.h().run();
+  EXPECT_EQ(bench.h().read(NPU_REG_CONTROL), 0u);
 }
 
 TEST(State, RefusesForeignAndDamagedState) {

@@ -62,7 +62,7 @@ Telemetry::Values Telemetry::values(uint64_t now_ns) {
   v.throttled = s_.throttled != 0;
   v.clock_mhz = v.throttled ? target_.clock_mhz / 2 : target_.clock_mhz;
   v.throttles = s_.throttles;
-  v.energy_nj = static_cast<uint64_t>((s_.dynamic_pj + s_.static_pj) * 1e-3);
+  v.energy_nj = static_cast<uint64_t>(std::min((s_.dynamic_pj + s_.static_pj) * 1e-3, 1.8e19));
   v.busy_ns = s_.busy_ns;
   v.cycles = s_.cycles;
   return v;
@@ -103,7 +103,7 @@ Telemetry::State Telemetry::state() {
 }
 
 bool Telemetry::set_state(const State& state, uint64_t now_ns) {
-  constexpr double kMost = 1e18;
+  constexpr double kMost = 1e30;  // any number of years of energy
   for (double v :
        {state.dynamic_pj, state.static_pj, state.window_pj, state.power_w, state.temperature_mc})
     if (!(v >= -kMost && v <= kMost)) return false;
