@@ -2,6 +2,7 @@
 /* Buffer objects: creation, placement, mapping into user space. */
 #include <linux/slab.h>
 
+#include <drm/drm_drv.h>
 #include <drm/drm_gem.h>
 #include <drm/drm_gem_ttm_helper.h>
 #include <drm/drm_vma_manager.h>
@@ -14,9 +15,12 @@ static const struct ttm_place npu_place_host = {
 	.mem_type = TTM_PL_TT,
 };
 
-/* A card buffer for which there is no room is in host memory: jobs work on it there, too. */
+/*
+ * A card buffer for which there is no room is in host memory: jobs work on it there, too.
+ * From the top: the aperture, at the bottom, is for those that the CPU turns out to want.
+ */
 static const struct ttm_place npu_places_card_or_host[] = {
-	{ .mem_type = TTM_PL_VRAM },
+	{ .mem_type = TTM_PL_VRAM, .flags = TTM_PL_FLAG_TOPDOWN },
 	{ .mem_type = TTM_PL_TT, .flags = TTM_PL_FLAG_FALLBACK },
 };
 
@@ -47,6 +51,81 @@ int npu_bo_validate(struct npu_bo *bo)
 	return ttm_bo_validate(&bo->tbo, &placement, &ctx);
 }
 
+/* ---- Mapping into user space ---- */
+
+/*
+ * Where the CPU reaches it: in the aperture, whose other buffers may have to leave, or else
+ * in host memory.
+ */
+static vm_fault_t npu_bo_make_visible(struct npu_bo *bo)
+{
+	struct npu_device *npu = to_npu(bo->tbo.base.dev);
+	const struct ttm_place places[] = {
+		{ .mem_type = TTM_PL_VRAM, .lpfn = npu->aperture_bytes >> PAGE_SHIFT },
+		{ .mem_type = TTM_PL_TT, .flags = TTM_PL_FLAG_FALLBACK },
+	};
+	bool too_large = bo->tbo.base.size > npu->aperture_bytes;
+	struct ttm_placement placement = {
+		.num_placement = ARRAY_SIZE(places) - too_large,
+		.placement = &places[too_large],
+	};
+	struct ttm_operation_ctx ctx = { .interruptible = true };
+	struct ttm_resource *resource = bo->tbo.resource;
+
+	if (!resource || resource->mem_type != TTM_PL_VRAM || npu_vram_visible(npu, resource))
+		return 0;
+	switch (ttm_bo_validate(&bo->tbo, &placement, &ctx)) {
+	case 0:
+		return 0;
+	case -EBUSY:
+	case -EINTR:
+	case -ERESTARTSYS:
+		/* The access is tried again, after the signal. */
+		return VM_FAULT_NOPAGE;
+	case -ENOMEM:
+	case -ENOSPC:
+		return VM_FAULT_OOM;
+	default:
+		return VM_FAULT_SIGBUS;
+	}
+}
+
+/* As ttm_bo_vm_fault(), with the move in between. */
+static vm_fault_t npu_bo_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct ttm_buffer_object *tbo = vma->vm_private_data;
+	vm_fault_t ret;
+	int idx;
+
+	ret = ttm_bo_vm_reserve(tbo, vmf);
+	if (ret)
+		return ret;
+	if (drm_dev_enter(tbo->base.dev, &idx)) {
+		ret = npu_bo_make_visible(ttm_to_npu_bo(tbo));
+		if (!ret)
+			ret = ttm_bo_vm_fault_reserved(vmf, vma->vm_page_prot,
+						       TTM_BO_VM_NUM_PREFAULT);
+		drm_dev_exit(idx);
+	} else {
+		ret = ttm_bo_vm_dummy_page(vmf, vma->vm_page_prot);
+	}
+	/* It has dropped the reservation with the mmap lock. */
+	if (ret == VM_FAULT_RETRY && !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+		return ret;
+	dma_resv_unlock(tbo->base.resv);
+	return ret;
+}
+
+static const struct vm_operations_struct npu_bo_vm_ops = {
+	.fault = npu_bo_fault,
+	.open = ttm_bo_vm_open,
+	.close = ttm_bo_vm_close,
+	.access = ttm_bo_vm_access,
+};
+
+/* ---- Life ---- */
+
 static void npu_bo_destroy(struct ttm_buffer_object *tbo)
 {
 	struct npu_device *npu = to_npu(tbo->base.dev);
@@ -72,6 +151,7 @@ static enum drm_gem_object_status npu_bo_status(struct drm_gem_object *obj)
 static const struct drm_gem_object_funcs npu_bo_funcs = {
 	.free = npu_bo_free,
 	.mmap = drm_gem_ttm_mmap,
+	.vm_ops = &npu_bo_vm_ops,
 	.print_info = drm_gem_ttm_print_info,
 	.status = npu_bo_status,
 };

@@ -191,16 +191,11 @@ static int npu_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 static int npu_ttm_io_mem_reserve(struct ttm_device *bdev, struct ttm_resource *resource)
 {
 	struct npu_device *npu = ttm_to_npu(bdev);
-	struct npu_extent extent;
 
 	if (resource->mem_type != TTM_PL_VRAM)
 		return 0;
-	npu_extent_first(&extent, npu, resource, NULL, 0, resource->size);
-	while (extent.bytes) {
-		if (extent.address + extent.bytes > npu->aperture_bytes)
-			return -ENXIO;
-		npu_extent_next(&extent, extent.bytes);
-	}
+	if (!npu_vram_visible(npu, resource))
+		return -ENXIO;
 	resource->bus.offset = npu->aperture_base + ((u64)resource->start << PAGE_SHIFT);
 	resource->bus.is_iomem = true;
 	resource->bus.caching = ttm_write_combined;

@@ -24,6 +24,7 @@ static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffe
 {
 	struct npu_vram *vram = to_npu_vram(manager);
 	struct npu_vram_resource *resource;
+	unsigned long flags = 0;
 	u64 start = (u64)place->fpfn << PAGE_SHIFT;
 	u64 end = place->lpfn ? (u64)place->lpfn << PAGE_SHIFT : manager->size;
 	int ret;
@@ -34,10 +35,13 @@ static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffe
 	INIT_LIST_HEAD(&resource->blocks);
 	ttm_resource_init(bo, place, &resource->base);
 
+	if (start || place->lpfn)
+		flags |= GPU_BUDDY_RANGE_ALLOCATION;
+	if (place->flags & TTM_PL_FLAG_TOPDOWN)
+		flags |= GPU_BUDDY_TOPDOWN_ALLOCATION;
 	mutex_lock(&vram->lock);
 	ret = gpu_buddy_alloc_blocks(&vram->mm, start, end, resource->base.size, PAGE_SIZE,
-				     &resource->blocks, start || place->lpfn ?
-				     GPU_BUDDY_RANGE_ALLOCATION : 0);
+				     &resource->blocks, flags);
 	mutex_unlock(&vram->lock);
 	if (ret) {
 		ttm_resource_fini(manager, &resource->base);
@@ -64,6 +68,48 @@ static void npu_vram_free(struct ttm_resource_manager *manager, struct ttm_resou
 	kfree(resource);
 }
 
+/* Bytes of the resource that lie in [start, end) of card memory. */
+static u64 npu_vram_bytes_in(struct npu_vram *vram, struct ttm_resource *base, u64 start, u64 end)
+{
+	struct gpu_buddy_block *block;
+	u64 bytes = 0;
+
+	list_for_each_entry(block, &to_npu_vram_resource(base)->blocks, link) {
+		u64 first = gpu_buddy_block_offset(block);
+		u64 last = first + gpu_buddy_block_size(&vram->mm, block);
+
+		if (first < end && last > start)
+			bytes += min(last, end) - max(first, start);
+	}
+	return bytes;
+}
+
+static u64 npu_vram_bytes_at(struct ttm_resource_manager *manager, struct ttm_resource *base,
+			     const struct ttm_place *place)
+{
+	return npu_vram_bytes_in(to_npu_vram(manager), base, (u64)place->fpfn << PAGE_SHIFT,
+				 place->lpfn ? (u64)place->lpfn << PAGE_SHIFT : manager->size);
+}
+
+/* Would its eviction make room at @place? */
+static bool npu_vram_intersects(struct ttm_resource_manager *manager, struct ttm_resource *base,
+				const struct ttm_place *place, size_t size)
+{
+	return npu_vram_bytes_at(manager, base, place) > 0;
+}
+
+/* Is it where @place wants it? */
+static bool npu_vram_compatible(struct ttm_resource_manager *manager, struct ttm_resource *base,
+				const struct ttm_place *place, size_t size)
+{
+	return npu_vram_bytes_at(manager, base, place) == base->size;
+}
+
+bool npu_vram_visible(struct npu_device *npu, struct ttm_resource *resource)
+{
+	return npu_vram_bytes_in(&npu->vram, resource, 0, npu->aperture_bytes) == resource->size;
+}
+
 static void npu_vram_debug(struct ttm_resource_manager *manager, struct drm_printer *printer)
 {
 	struct npu_vram *vram = to_npu_vram(manager);
@@ -76,6 +122,8 @@ static void npu_vram_debug(struct ttm_resource_manager *manager, struct drm_prin
 static const struct ttm_resource_manager_func npu_vram_func = {
 	.alloc = npu_vram_alloc,
 	.free = npu_vram_free,
+	.intersects = npu_vram_intersects,
+	.compatible = npu_vram_compatible,
 	.debug = npu_vram_debug,
 };
 

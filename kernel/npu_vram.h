@@ -25,6 +25,9 @@ struct npu_vram_resource {
 	struct list_head blocks;
 };
 
+/* Whether the CPU reaches all of it through the aperture. */
+bool npu_vram_visible(struct npu_device *npu, struct ttm_resource *resource);
+
 int npu_vram_init(struct npu_device *npu);
 void npu_vram_fini(struct npu_device *npu);
 
