@@ -24,7 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, "build")
 RESULTS = os.path.join(BUILD, "test-results")
 VM_OPTIONS = ("device", "file", "timeout", "memory", "smp", "machine", "append", "module-options",
-              "no-module", "no-device", "env", "qemu")
+              "no-module", "no-device", "env", "qemu", "migrate")
 
 
 class Tally:
