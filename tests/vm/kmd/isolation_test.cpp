@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 
 #include "device.h"
 #include "streams.h"
@@ -67,6 +68,33 @@ TEST(TwoProcesses, AStrayAddressFaultsAndKillsOnlyItsJob) {
   });
   EXPECT_EQ(join(good), 0);
   EXPECT_EQ(join(bad), 0);
+}
+
+// Memory that one has given back is another's at once. The job that still has its
+// address, and whose translation the card has just used, must not reach it:
+// tests/vm/isolation_is_real.sh shows that this test fails if the card keeps it.
+TEST(TwoProcesses, MemoryGivenBackIsOutOfReach) {
+  Device device;
+  constexpr uint64_t kOutputVa = LookupJob::kBase + kOutput * LookupJob::kStep;
+  LookupJob lookup(device, 8192, 3, DRM_NPU_PLACEMENT_CARD);
+  for (int round = 0; round < 5; ++round) {
+    auto mine = std::make_unique<Buffer>(device, lookup.output().size(), DRM_NPU_PLACEMENT_CARD);
+    ASSERT_EQ(device.map(lookup.vm(), mine->handle(), kOutputVa, mine->size()), 0);
+    const drm_npu_job job = lookup.job();
+    ASSERT_EQ(device.run(lookup.queue(), {&job, 1}), 0);
+    ASSERT_EQ(device.unmap(lookup.vm(), kOutputVa, mine->size()), 0);
+    mine.reset();
+    const pid_t other = spawn([&] {
+      Device theirs;
+      Buffer buffer(theirs, lookup.output().size(), DRM_NPU_PLACEMENT_CARD);
+      for (uint8_t& byte : buffer.bytes()) byte = 0x5a;
+      if (device.run(lookup.queue(), {&job, 1}) != -EFAULT) return 1;
+      for (const uint8_t byte : buffer.bytes())
+        if (byte != 0x5a) return 2;
+      return 0;
+    });
+    ASSERT_EQ(join(other), 0) << "1: the job did not fault, 2: it overwrote another's memory";
+  }
 }
 
 TEST(TwoProcesses, HandlesOfOneMeanNothingToTheOther) {

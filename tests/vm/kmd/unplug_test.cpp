@@ -66,6 +66,36 @@ TEST(Unplug, UnbindWithJobsInFlight) {
   EXPECT_EQ(lookup.run_checked(3), 0);
 }
 
+// Runs while tests/vm/hotplug_*.sh take the card out of its slot.
+TEST(Unplug, JobsUntilTheCardIsUnplugged) {
+  Device device;
+  LookupJob lookup(device, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 500);
+  const std::vector<drm_npu_job> jobs(device.caps().max_jobs, lookup.job());
+  const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  int fence_file = -1;
+  int ret = 0;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (ret != -ENODEV) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "nobody unplugs the card";
+    ret = device.submit(lookup.queue(), jobs, {}, {&done, 1});
+    if (ret == -EBUSY) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    } else if (ret == 0) {
+      const int latest = device.export_fence(done.handle);
+      if (latest < 0) continue;  // unplugged since
+      if (fence_file >= 0) close(fence_file);
+      fence_file = latest;
+    } else {
+      ASSERT_EQ(ret, -ENODEV);
+    }
+  }
+  ASSERT_GE(fence_file, 0) << "unplugged before the first job";
+  const int status = sync_file_status(fence_file, 10);
+  EXPECT_TRUE(status == 1 || status == -ENODEV) << status;
+  close(fence_file);
+  expect_gone(device, lookup);
+}
+
 // Last: the card does not come back.
 TEST(Unplug, XTheCardLeavesTheBus) {
   Device device;
