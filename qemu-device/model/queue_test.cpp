@@ -11,36 +11,6 @@
 namespace npu::model::testing {
 namespace {
 
-npu_packet nop(uint8_t flags = 0) {
-  npu_packet packet = {};
-  packet.opcode = NPU_PACKET_NOP;
-  packet.flags = flags;
-  return packet;
-}
-
-npu_packet_fill fill(uint64_t destination, uint64_t bytes, uint32_t pattern,
-                     npu_memory memory = NPU_MEMORY_HOST) {
-  npu_packet_fill packet = {};
-  packet.opcode = NPU_PACKET_FILL;
-  packet.destination_memory = memory;
-  packet.destination = destination;
-  packet.bytes = bytes;
-  packet.pattern = pattern;
-  return packet;
-}
-
-npu_packet_copy copy(npu_memory from, uint64_t source, npu_memory to, uint64_t destination,
-                     uint64_t bytes) {
-  npu_packet_copy packet = {};
-  packet.opcode = NPU_PACKET_COPY;
-  packet.source_memory = from;
-  packet.destination_memory = to;
-  packet.source = source;
-  packet.destination = destination;
-  packet.bytes = bytes;
-  return packet;
-}
-
 TEST(Registers, Discovery) {
   Harness h;
   EXPECT_EQ(h.read(NPU_REG_MAGIC), uint32_t{NPU_MAGIC});

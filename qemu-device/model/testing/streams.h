@@ -32,15 +32,6 @@ inline StreamBuilder copy_stream(uint32_t bytes = 4096) {
   return s;
 }
 
-inline npu_packet_tlb_invalidate invalidate(uint16_t asid, uint64_t va, uint64_t bytes) {
-  npu_packet_tlb_invalidate packet = {};
-  packet.opcode = NPU_PACKET_TLB_INVALIDATE;
-  packet.asid = asid;
-  packet.va = va;
-  packet.bytes = bytes;
-  return packet;
-}
-
 // A chain of matrix products that takes a while in modelled and host time.
 inline StreamBuilder long_stream(int products = 40) {
   StreamBuilder s;
