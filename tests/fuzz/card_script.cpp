@@ -267,7 +267,8 @@ void Script::change_table() {
       break;
     default:
       machine_.disbelieve();
-      entry = address() | in_.pick(32);
+      entry = address();
+      entry |= in_.pick(32);
   }
   machine_.poke(memory, at, &entry, sizeof(entry));
 }
@@ -376,8 +377,8 @@ void Script::act() {
       break;
     case 7: {
       const uint8_t which = in_.u8();
-      machine_.read(which == 0xff ? in_.u32() : kRegisters[which % std::size(kRegisters)],
-                    1u << (in_.u8() & 3));
+      const uint64_t offset = which == 0xff ? in_.u32() : kRegisters[which % std::size(kRegisters)];
+      machine_.read(offset, 1u << (in_.u8() & 3));
       npu_model_deadline(machine_.model());
       break;
     }
@@ -398,10 +399,12 @@ void Script::act() {
       break;
     case 13: {
       const uint8_t how = in_.u8();
-      if (how < 0x80)
+      if (how < 0x80) {
         machine_.save_and_load();
-      else
-        machine_.load_changed(in_.u16(), in_.u8(), how < 0xc0 ? 0 : static_cast<int>(how) - 0xe0);
+        break;
+      }
+      const size_t position = in_.u16();
+      machine_.load_changed(position, in_.u8(), how < 0xc0 ? 0 : static_cast<int>(how) - 0xe0);
       break;
     }
     case 14:

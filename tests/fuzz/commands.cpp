@@ -80,9 +80,10 @@ npu_command_dma dma_block(Input& in, npu_opcode opcode) {
 }
 
 npu_command_dma run_of_bytes(Input& in, npu_opcode opcode) {
-  npu_command_dma dma =
-      arch::test::transfer(opcode, static_cast<uint32_t>(in.number()) * 16,
-                           16 * (1 + static_cast<uint32_t>(in.u8())), in.number() * 16);
+  const uint32_t sram = static_cast<uint32_t>(in.number()) * 16;
+  const uint32_t bytes = 16u * extent(in, 256);
+  const uint64_t offset = in.number() * 16;
+  npu_command_dma dma = arch::test::transfer(opcode, sram, bytes, offset);
   dma.region = static_cast<uint8_t>(in.pick(7));
   return dma;
 }
@@ -95,7 +96,8 @@ unsigned shorter(unsigned size, unsigned kernel, unsigned stride, unsigned dilat
 npu_command_mac mac_command(Input& in, npu_opcode opcode, npu_mac_extension& ext, bool& extended) {
   npu_command_mac mac;
   if (opcode == NPU_OP_MATMUL) {
-    mac = arch::test::matmul(extent(in, 40), extent(in, 64), extent(in, 40));
+    const uint16_t rows = extent(in, 40), k = extent(in, 64), n = extent(in, 40);
+    mac = arch::test::matmul(rows, k, n);
   } else {
     arch::test::ConvShape s = {};
     s.in_h = extent(in, 12);
@@ -234,10 +236,12 @@ npu_command_vec vec_command(Input& in) {
     const auto stride = static_cast<uint8_t>(extent(in, 3));
     const auto pad = static_cast<uint8_t>(in.pick(kernel));
     const auto out = static_cast<uint16_t>(shorter(size, kernel, stride, 1, pad));
-    vec = arch::test::pool(function, size, out, extent(in, 40), kernel, stride, pad);
+    const uint16_t channels = extent(in, 40);
+    vec = arch::test::pool(function, size, out, channels, kernel, stride, pad);
     if (function == NPU_VEC_POOL_AVERAGE && (options & 4) != 0) vec.flags |= NPU_VEC_COUNT_PAD;
   } else {
-    vec = arch::test::elementwise(function, extent(in, 12), extent(in, 12), extent(in, 64));
+    const uint16_t h = extent(in, 12), w = extent(in, 12), channels = extent(in, 64);
+    vec = arch::test::elementwise(function, h, w, channels);
   }
   unsigned types[3];
   for (int i = 0; i < 3; ++i) types[i] = NPU_TYPE_AT(vec.types, i);
@@ -284,9 +288,11 @@ void add_waits(Input& in, T& command, const arch::StreamBuilder& stream, unsigne
       break;
     }
     default:
-      for (unsigned i = 1 + in.pick(4); i > 0; --i)
-        command.header.wait[i - 1] = arch::encode_wait(
-            static_cast<npu_engine>(in.pick(NPU_ENGINE_COUNT)), in.pick(4), in.pick(gang));
+      for (unsigned i = 1 + in.pick(4); i > 0; --i) {
+        const auto engine = static_cast<npu_engine>(in.pick(NPU_ENGINE_COUNT));
+        const uint32_t count = in.pick(4);
+        command.header.wait[i - 1] = arch::encode_wait(engine, count, in.pick(gang));
+      }
   }
 }
 

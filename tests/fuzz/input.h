@@ -2,7 +2,8 @@
 //
 // Reads a fuzzer's bytes as a script. Every value has a meaning and the end of
 // the input reads as zeros, so that any bytes are a valid script and short
-// ones do something.
+// ones do something. Two values read in one expression would be read in the
+// order that the compiler likes: read them one by one.
 #ifndef NPU_TESTS_FUZZ_INPUT_H_
 #define NPU_TESTS_FUZZ_INPUT_H_
 
@@ -22,9 +23,18 @@ class Input {
     --left_;
     return *data_++;
   }
-  uint16_t u16() { return static_cast<uint16_t>(u8() | u8() << 8); }
-  uint32_t u32() { return u16() | uint32_t{u16()} << 16; }
-  uint64_t u64() { return u32() | uint64_t{u32()} << 32; }
+  uint16_t u16() {
+    const uint8_t low = u8();
+    return static_cast<uint16_t>(low | u8() << 8);
+  }
+  uint32_t u32() {
+    const uint32_t low = u16();
+    return low | uint32_t{u16()} << 16;
+  }
+  uint64_t u64() {
+    const uint64_t low = u32();
+    return low | uint64_t{u32()} << 32;
+  }
   // 0 .. count - 1
   uint32_t pick(uint32_t count) { return u8() % count; }
   bool flag() { return (u8() & 1) != 0; }
