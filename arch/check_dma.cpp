@@ -68,6 +68,16 @@ bool check_external(const npu_command_dma& dma, Violation& v) {
                 static_cast<unsigned long long>(dma.external_offset), NPU_VA_BITS);
 }
 
+bool check_stored_once(const npu_command_dma& dma, Violation& v) {
+  SramAccess access;
+  access.bytes = uint64_t{1} << dma.element_log2;
+  for (int i = 0; i < 4; ++i) {
+    access.count[i] = dma.size[i];
+    access.stride[i] = dma.external_stride[i];
+  }
+  return access.disjoint() || v.fail("external_stride: the block overlaps itself in memory");
+}
+
 bool no_external(const npu_command_dma& dma, bool strides_used, Violation& v) {
   if (!v.zero("region", dma.region) || !v.zero("external_offset", dma.external_offset))
     return false;
@@ -98,8 +108,9 @@ bool check_dma(const npu_command_dma& dma, const npu_target& target, Violation& 
   if (!pads && !v.zero("pad_value", dma.pad_value)) return false;
   switch (opcode) {
     case NPU_OP_LOAD:
-    case NPU_OP_STORE:
       return check_external(dma, v);
+    case NPU_OP_STORE:
+      return check_external(dma, v) && check_stored_once(dma, v);
     case NPU_OP_FILL:
       return no_external(dma, false, v);
     default:

@@ -21,11 +21,10 @@ bool check_geometry(const npu_command_mac& mac, Violation& v) {
     return false;
   if (mac.header.opcode == NPU_OP_MATMUL) {
     return v.range("in_h", mac.in_h, 1, 1) && v.range("out_h", mac.out_h, 1, 1) &&
-           v.range("out_w", mac.out_w, mac.in_w, mac.in_w) &&
-           v.range("kernel_h", mac.kernel_h, 0, 1) && v.range("kernel_w", mac.kernel_w, 0, 1) &&
-           v.range("stride_y", mac.stride_y, 0, 1) && v.range("stride_x", mac.stride_x, 0, 1) &&
-           v.range("dilation_y", mac.dilation_y, 0, 1) &&
-           v.range("dilation_x", mac.dilation_x, 0, 1) && v.range("groups", mac.groups, 0, 1) &&
+           v.range("out_w", mac.out_w, mac.in_w, mac.in_w) && v.zero("kernel_h", mac.kernel_h) &&
+           v.zero("kernel_w", mac.kernel_w) && v.zero("stride_y", mac.stride_y) &&
+           v.zero("stride_x", mac.stride_x) && v.zero("dilation_y", mac.dilation_y) &&
+           v.zero("dilation_x", mac.dilation_x) && v.zero("groups", mac.groups) &&
            v.zero("pad_top", mac.pad_top) && v.zero("pad_left", mac.pad_left);
   }
   if (!v.range("kernel_h", mac.kernel_h, 1, 255) || !v.range("kernel_w", mac.kernel_w, 1, 255) ||
@@ -55,11 +54,9 @@ bool check_weights(const npu_command_mac& mac, const npu_mac_extension& extensio
     return v.fail("weight_stride is %u, must be at least %llu", mac.weight_stride,
                   static_cast<unsigned long long>(row_bytes));
   const uint64_t extent = (rows - 1) * mac.weight_stride + row_bytes;
-  const uint64_t padded = rows * mac.weight_stride;
-  if (mac.weight_bytes < extent || mac.weight_bytes > (padded > extent ? padded : extent))
-    return v.fail("weight_bytes is %u, must be %llu (or %llu with the last row's padding)",
-                  mac.weight_bytes, static_cast<unsigned long long>(extent),
-                  static_cast<unsigned long long>(padded > extent ? padded : extent));
+  if (mac.weight_bytes != extent)
+    return v.fail("weight_bytes is %u, must be %llu", mac.weight_bytes,
+                  static_cast<unsigned long long>(extent));
   if (extension.flags & NPU_EXT_WEIGHT_ZEROS)
     return v.zero("weight_zero (the extension has a table)",
                   static_cast<uint16_t>(mac.weight_zero));

@@ -28,7 +28,7 @@ uint64_t weight_load_cycles(const npu_target& target) {
 // Array steps per pixel and pass: products of one output, mac_inputs a step.
 uint64_t steps(const npu_command_mac& mac, const MacShape& shape, const npu_target& target) {
   const bool dense_row = mac.header.opcode == NPU_OP_CONV && mac.dilation_x == 1 &&
-                         shape.groups == 1 && mac.input.pixel_stride == mac.in_c;
+                         shape.groups == 1 && (mac.input.pixel_stride == mac.in_c || mac.in_w == 1);
   if (dense_row)
     return shape.kernel_h * ceil_div(shape.kernel_w * shape.group_inputs, target.mac_inputs);
   return shape.taps() * ceil_div(shape.group_inputs, target.mac_inputs);

@@ -88,13 +88,14 @@ bool add_wait(npu_command_header& header, npu_engine engine, uint32_t count, uns
 // Appends commands and keeps the retirement counts that waits refer to.
 class StreamBuilder {
  public:
-  // Fills in the header's size and engine; the waits are the caller's. Returns
-  // the number of commands of its engine up to and including this one: what a
+  // Fills in the header's size and engine and gives fields that mean nothing at
+  // the command's sizes the value that they must have (command.h); the waits are the caller's.
+  // Returns the number of commands of its engine up to and including this one: what a
   // later command waits for.
-  uint32_t append(const npu_command_dma& command);
-  uint32_t append(const npu_command_mac& command);
-  uint32_t append(const npu_command_mac& command, const npu_mac_extension& extension);
-  uint32_t append(const npu_command_vec& command);
+  uint32_t append(npu_command_dma command);
+  uint32_t append(npu_command_mac command);
+  uint32_t append(npu_command_mac command, npu_mac_extension extension);
+  uint32_t append(npu_command_vec command);
   void append(const npu_command_yield& command);
   void append_nop(const npu_command_header& header = {});
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <cstring>
 
+#include "arch/canonical.h"
 #include "arch/stream.h"
 
 namespace npu::arch {
@@ -41,22 +42,26 @@ uint32_t StreamBuilder::append_records(const void* first, const void* second, un
   return ++counts_[engine];
 }
 
-uint32_t StreamBuilder::append(const npu_command_dma& command) {
+uint32_t StreamBuilder::append(npu_command_dma command) {
+  make_canonical(command);
   return append_records(&command, nullptr, command.header.opcode);
 }
 
-uint32_t StreamBuilder::append(const npu_command_mac& command) {
+uint32_t StreamBuilder::append(npu_command_mac command) {
+  npu_mac_extension none = {};
+  make_canonical(command, none);
   return append_records(&command, nullptr, command.header.opcode);
 }
 
-uint32_t StreamBuilder::append(const npu_command_mac& command, const npu_mac_extension& extension) {
+uint32_t StreamBuilder::append(npu_command_mac command, npu_mac_extension extension) {
+  make_canonical(command, extension);
   return append_records(&command, &extension, command.header.opcode);
 }
 
-uint32_t StreamBuilder::append(const npu_command_vec& command) {
-  npu_command_vec copy = command;
-  copy.header.opcode = NPU_OP_VEC;
-  return append_records(&copy, nullptr, copy.header.opcode);
+uint32_t StreamBuilder::append(npu_command_vec command) {
+  make_canonical(command);
+  command.header.opcode = NPU_OP_VEC;
+  return append_records(&command, nullptr, command.header.opcode);
 }
 
 void StreamBuilder::append(const npu_command_yield& command) {

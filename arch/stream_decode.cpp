@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "arch/canonical.h"
 #include "arch/mac_shape.h"
 #include "arch/stream_decoder.h"
 #include "arch/text.h"
@@ -74,8 +75,8 @@ bool StreamDecoder::decode_one() {
 }
 
 bool StreamDecoder::check(const Command& command) {
-  return check_waits(command.header()) && check_operands(command) && check_sram_range(command) &&
-         check_accumulators(command);
+  return check_waits(command.header()) && check_operands(command) && check_canonical(command) &&
+         check_sram_range(command) && check_accumulators(command);
 }
 
 bool StreamDecoder::check_header(const npu_command_header& header) {
@@ -124,6 +125,32 @@ bool StreamDecoder::check_operands(const Command& command) {
       return check_vec(command.vec(), violation_);
     default:
       return check_sequencer(command);
+  }
+}
+
+bool StreamDecoder::check_canonical(const Command& command) {
+  const auto differs = [this](const char* tensor, const char* name, const auto& field, auto value) {
+    return field == value ||
+           violation_.fail("%s%s%s is %u, must be %u: another value would mean the same", tensor,
+                           *tensor != 0 ? "." : "", name, unsigned{field}, unsigned{value});
+  };
+  switch (command.engine()) {
+    case NPU_ENGINE_LOAD:
+    case NPU_ENGINE_STORE: {
+      npu_command_dma dma = command.dma();
+      return visit_fixed_fields(dma, differs);
+    }
+    case NPU_ENGINE_MAC: {
+      npu_command_mac mac = command.mac();
+      npu_mac_extension extension = command.extension();
+      return visit_fixed_fields(mac, extension, differs);
+    }
+    case NPU_ENGINE_VEC: {
+      npu_command_vec vec = command.vec();
+      return visit_fixed_fields(vec, differs);
+    }
+    default:
+      return true;
   }
 }
 

@@ -39,6 +39,7 @@ class StreamDecoder {
   bool check_header(const npu_command_header& header);
   bool check_waits(const npu_command_header& header);
   bool check_operands(const Command& command);
+  bool check_canonical(const Command& command);
   bool check_sequencer(const Command& command);
   bool check_accumulators(const Command& command);
   bool check_sram_range(const Command& command);

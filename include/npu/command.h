@@ -10,7 +10,12 @@
  * for YIELD, until every earlier command of its list has retired.
  *
  * Fields that a command does not use, and all reserved fields, are zero; an
- * encoding that is not described is BAD_COMMAND. Floating-point fields (_f32)
+ * encoding that is not described is BAD_COMMAND. No two encodings mean the same:
+ * fields that have no meaning at a command's sizes have one value, too. Strides
+ * in bytes of a dimension of size 1 are 0; the stride of a window that takes no
+ * second step and the dilation of a kernel of size 1 are 1 (but stride_x of
+ * DEPTHWISE is free: it decides the time); rows that do not wrap have no ring.
+ * source_op is free: it is for reports. Floating-point fields (_f32)
  * hold the bits of an IEEE 754 binary32; NaN and infinity are BAD_COMMAND.
  */
 #ifndef NPU_COMMAND_H
@@ -121,8 +126,7 @@ struct npu_command_yield {
  * LOAD may add padding around dimensions 0..2: the SRAM block is
  * pad_before + size + pad_after long there and the padding gets pad_value;
  * nothing is read for it. The block, padding included, is no longer than the
- * SRAM; what is written to SRAM does not overlap itself; strides of dimensions
- * of size 1 do not matter.
+ * SRAM; what is written, to either side, does not overlap itself.
  *
  *   LOAD       external -> sram                  FILL      pad_value -> sram
  *   STORE      sram -> external                  SRAM_COPY source_address -> sram
@@ -185,10 +189,10 @@ enum npu_weight_format {
  * drained it. With KEEP the output type, `output`, scale, zero point, clamps and
  * the extension's output chain are not used.
  *
- * MATMUL is a 1 x 1 convolution with rows for columns: kernel, stride, dilation
- * and groups are 0 or 1, pads 0, out_w = in_w.
- * weight_bytes runs from the first to the last weight; the padding that
- * weight_stride adds behind the last row may be counted or not.
+ * MATMUL is a 1 x 1 convolution with rows for columns: kernel, stride, dilation,
+ * groups and pads are 0, out_w = in_w.
+ * weight_bytes runs from the first to the last weight, without padding that
+ * weight_stride leaves behind the last row.
  */
 struct npu_command_mac {
 	struct npu_command_header header;
