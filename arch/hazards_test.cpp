@@ -383,8 +383,7 @@ npu_command_dma random_transfer(std::mt19937& random) {
       extent += dma.sram_stride[i] * (dma.size[i] - 1);
     }
   }
-  if (opcode == NPU_OP_STORE)
-    std::copy(dma.sram_stride, dma.sram_stride + 4, dma.external_stride);
+  if (opcode == NPU_OP_STORE) std::copy(dma.sram_stride, dma.sram_stride + 4, dma.external_stride);
   if (opcode == NPU_OP_SRAM_COPY) {
     dma.source_address = random() % 6000;
     // Dense or nested; interleaved reads count as their whole range.
