@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Networks of the size that people use, with random weights: too large for git, made on demand.
 
-    large_networks.py mobilenet_v2|resnet18|resnet50 -o FILE.onnx [--size 224] [--form qdq]
+    large_networks.py mobilenet_v1|mobilenet_v2|resnet18|resnet50|resnet8|ds_cnn -o FILE.onnx [--size 224]
+        [--form qdq]
 
 run_conformance.py takes the file like any other. Shapes, strides and operator counts are those of the published
 networks; the ranges come from one random image.
@@ -69,10 +70,52 @@ def resnet(name, size, blocks, bottleneck):
     return net
 
 
+def mobilenet_v1(size):
+    r, net = Random(1), Network("mobilenet_v1", (1, 3, size, size))
+    same = (1, 1, 1, 1)
+    x = r.conv(net, 0, 32, 3, strides=(2, 2), pads=same, activation="relu")
+    for channels, step in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
+                           (512, 1), (512, 1), (1024, 2), (1024, 1)):
+        wide = net.shapes[x][1]
+        x = r.conv(net, x, wide, 3, strides=(step, step), pads=same, group=wide, activation="relu")
+        x = r.conv(net, x, channels, 1, activation="relu")
+    head(r, net, x)
+    return net
+
+
+def resnet8():
+    """MLPerf Tiny's image classifier: 32 x 32, three stages of one block each."""
+    r, net = Random(8), Network("resnet8", (1, 3, 32, 32))
+    same = (1, 1, 1, 1)
+    x = r.conv(net, 0, 16, 3, pads=same, activation="relu")
+    for channels, step in ((16, 1), (32, 2), (64, 2)):
+        y = r.conv(net, x, channels, 3, strides=(step, step), pads=same, activation="relu")
+        y = r.conv(net, y, channels, 3, pads=same)
+        if step > 1:
+            x = r.conv(net, x, channels, 1, strides=(step, step))
+        x = net.add(y, x, activation="relu")
+    r.dense(net, net.flatten(net.global_average_pool(x)), 10)
+    return net
+
+
+def ds_cnn():
+    """MLPerf Tiny's keyword spotter: 49 x 10 features, four depthwise separable layers of 64 channels."""
+    r, net = Random(64), Network("ds_cnn", (1, 1, 49, 10))
+    x = net.conv(0, r.weights(64, 1, 10, 4), r.bias(64), strides=(2, 2), pads=(5, 1, 4, 1), activation="relu")
+    for _ in range(4):
+        x = r.conv(net, x, 64, 3, pads=(1, 1, 1, 1), group=64, activation="relu")
+        x = r.conv(net, x, 64, 1, activation="relu")
+    r.dense(net, net.flatten(net.global_average_pool(x)), 12)
+    return net
+
+
 NETWORKS = {
+    "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
     "resnet18": lambda size: resnet("resnet18", size, (2, 2, 2, 2), False),
     "resnet50": lambda size: resnet("resnet50", size, (3, 4, 6, 3), True),
+    "resnet8": lambda _: resnet8(),
+    "ds_cnn": lambda _: ds_cnn(),
 }
 
 

@@ -1,0 +1,125 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""How well whole networks are scheduled, in modelled cycles and bytes. Prints TAP.
+
+- Every network compiles for every SRAM size, and more SRAM never makes it slower.
+- Fusion, residency and stripes never make it slower, each added to the ones before.
+- Utilisation and traffic on the small card are at least what docs/compiler.md says.
+- The same input gives the same bytes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from tap import Tap, need_packages
+
+need_packages("schedules")
+
+import large_networks  # noqa: E402
+from judge import ROOT  # noqa: E402
+
+NETWORKS = ("resnet50", "resnet18", "mobilenet_v1", "mobilenet_v2", "resnet8", "ds_cnn")
+SRAM_KIB = (64, 128, 256, 512, 1024, 2048, 4096)
+LESS_AND_LESS_OFF = (["--no-fuse", "--no-residency", "--no-stripes"], ["--no-residency", "--no-stripes"],
+                     ["--no-stripes"], [])
+# network, target, SRAM in KiB: least utilisation of one core, most external bytes
+PROMISES = {
+    ("resnet50", "edge", 512): (0.85, 38e6),
+    ("resnet50", "edge", 2048): (0.85, 27e6),
+    ("mobilenet_v2", "edge", 512): (0.48, 5.5e6),
+    ("mobilenet_v2", "edge", 2048): (0.48, 4.1e6),
+    ("resnet8", "edge", 512): (0.62, None),
+    ("ds_cnn", "edge", 512): (0.25, None),
+    ("resnet50", "card", 2048): (0.65, None),
+}
+
+
+class Compiler:
+    def __init__(self, folder):
+        build = os.environ.get("NPU_BUILD", os.path.join(ROOT, "build"))
+        self.program = os.path.join(build, "bin", "npu-compile")
+        self.folder = folder
+
+    def run(self, model, base, sram_kib, options=(), output="out.npu"):
+        """The report, or a text that says why there is none."""
+        target = os.path.join(self.folder, "target.json")
+        with open(target, "w") as f:
+            json.dump({"base": base, "name": "schedules", "sram_bytes": sram_kib << 10}, f)
+        report = os.path.join(self.folder, "report")
+        done = subprocess.run([self.program, model, "-o", os.path.join(self.folder, output), "--target", target,
+                               "--report", report, "-q", *options], capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            return done.stderr
+        with open(os.path.join(report, "report.json")) as f:
+            return json.load(f)
+
+
+def check_sizes(tap, compiler, name, model):
+    cycles, lines = [], []
+    for kib in SRAM_KIB:
+        report = compiler.run(model, "edge", kib)
+        if isinstance(report, str):
+            tap.result(False, f"{name} compiles with {kib} KiB of SRAM", report)
+            return
+        cycles.append(report["modelled_cycles"])
+        lines.append(f"{kib} KiB: {cycles[-1]} cycles, {report['external_bytes'] / 1e6:.2f} MB")
+    tap.result(cycles == sorted(cycles, reverse=True), f"{name}: more SRAM is never slower", "\n".join(lines))
+
+
+def check_options(tap, compiler, name, model):
+    cycles, lines = [], []
+    for options in LESS_AND_LESS_OFF:
+        report = compiler.run(model, "edge", 512, options)
+        if isinstance(report, str):
+            tap.result(False, f"{name} compiles with {' '.join(options)}", report)
+            return
+        cycles.append(report["modelled_cycles"])
+        lines.append(f"{' '.join(options) or 'everything on'}: {cycles[-1]} cycles")
+    tap.result(cycles == sorted(cycles, reverse=True), f"{name}: one more optimisation is never slower",
+               "\n".join(lines))
+
+
+def check_promises(tap, compiler, name, model):
+    for (network, base, kib), (utilization, most_bytes) in PROMISES.items():
+        if network != name:
+            continue
+        report = compiler.run(model, base, kib)
+        what = f"{name} on {base} with {kib} KiB: at least {100 * utilization:.0f} % utilisation"
+        what += f", at most {most_bytes / 1e6} MB" if most_bytes else ""
+        if isinstance(report, str):
+            tap.result(False, what, report)
+            continue
+        good = report["mac_utilization"] >= utilization
+        good = good and (most_bytes is None or report["external_bytes"] <= most_bytes)
+        tap.result(good, what, f"{100 * report['mac_utilization']:.1f} %, {report['external_bytes'] / 1e6:.2f} MB")
+
+
+def check_same_bytes(tap, compiler, name, model):
+    files = []
+    for output in ("first.npu", "second.npu"):
+        compiler.run(model, "edge", 512, output=output)
+        with open(os.path.join(compiler.folder, output), "rb") as f:
+            files.append(f.read())
+    tap.result(files[0] == files[1], f"{name}: twice the same bytes")
+
+
+def main():
+    tap = Tap()
+    with tempfile.TemporaryDirectory(prefix="schedules") as folder:
+        compiler = Compiler(folder)
+        for name in NETWORKS:
+            model = os.path.join(folder, name + ".onnx")
+            large_networks.make(name, 224, model)
+            check_sizes(tap, compiler, name, model)
+            check_options(tap, compiler, name, model)
+            check_promises(tap, compiler, name, model)
+            check_same_bytes(tap, compiler, name, model)
+            os.remove(model)
+    return tap.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
