@@ -130,6 +130,12 @@ npu_status_code Bus::write_rows(npu_memory memory, uint64_t address, const Rows&
     staging_.resize(kMaxHostBytes);
     copy_rows(staging_.data(), rows.bytes, data, data_stride, rows.count, rows.bytes);
     return write(memory, address, staging_.data(), span);
+  } else if (host_.write_rows != nullptr && !shared_.gone.load(std::memory_order_relaxed) &&
+             injector_.armed() == 0) {
+    return host_.write_rows(host_.opaque, address, rows.stride, data, data_stride, rows.count,
+                            rows.bytes) == NPU_BUS_OK
+               ? NPU_STATUS_OK
+               : fail(NPU_STATUS_DMA_ERROR, address);
   }
   for (size_t i = 0; i < rows.count; ++i) {
     const npu_status_code status =

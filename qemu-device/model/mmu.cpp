@@ -41,30 +41,46 @@ void Tlb::set(size_t slot, const TlbEntry& entry) {
 }
 
 npu_status_code Mmu::walk(uint16_t asid, uint64_t va, npu_access access, TlbEntry& out) {
-  const Settings settings = shared_.settings_copy();
-  if (va >= kVaLimit || asid >= settings.context_count) return fail(NPU_STATUS_MMU_FAULT, va);
-
-  npu_context context;
-  npu_status_code status =
-      bus_.read(NPU_MEMORY_HOST, settings.context_table + uint64_t{asid} * sizeof(context),
-                &context, sizeof(context));
-  if (status != NPU_STATUS_OK) return fail(status, bus_.fault_address());
-
-  uint64_t entry = context.root;
-  if ((entry & NPU_PTE_LEAF) != 0 || context.reserved != 0) return fail(NPU_STATUS_MMU_FAULT, va);
-  for (int level = NPU_MMU_LEVELS - 1;; --level) {
-    if ((entry & NPU_PTE_VALID) == 0 || (entry & NPU_PTE_RESERVED) != 0)
-      return fail(NPU_STATUS_MMU_FAULT, va);
-    const unsigned shift = NPU_MMU_PAGE_SHIFT + static_cast<unsigned>(level) * NPU_MMU_LEVEL_BITS;
-    const uint64_t index = va >> shift & (NPU_MMU_ENTRIES - 1);
-    const npu_memory memory = (entry & NPU_PTE_CARD) != 0 ? NPU_MEMORY_CARD : NPU_MEMORY_HOST;
-    status = bus_.read(memory, (entry & NPU_PTE_ADDRESS) + index * 8, &entry, 8);
+  const uint64_t block = va >> NPU_MMU_BLOCK_SHIFT;
+  int level = NPU_MMU_LEVELS - 1;
+  npu_memory memory = NPU_MEMORY_HOST;
+  uint64_t table = 0;
+  npu_status_code status;
+  const auto valid = [](uint64_t entry) {
+    return (entry & NPU_PTE_VALID) != 0 && (entry & NPU_PTE_RESERVED) == 0;
+  };
+  const auto descend = [&](uint64_t entry) {
+    memory = (entry & NPU_PTE_CARD) != 0 ? NPU_MEMORY_CARD : NPU_MEMORY_HOST;
+    table = entry & NPU_PTE_ADDRESS;
+  };
+  if (table_.valid && table_.asid == asid && table_.block == block) {
+    level = 0;
+    memory = table_.memory;
+    table = table_.address;
+  } else {
+    const Settings settings = shared_.settings_copy();
+    if (va >= kVaLimit || asid >= settings.context_count) return fail(NPU_STATUS_MMU_FAULT, va);
+    npu_context context;
+    status = bus_.read(NPU_MEMORY_HOST, settings.context_table + uint64_t{asid} * sizeof(context),
+                       &context, sizeof(context));
     if (status != NPU_STATUS_OK) return fail(status, bus_.fault_address());
-    if ((entry & NPU_PTE_VALID) == 0 || (entry & NPU_PTE_RESERVED) != 0)
+    if ((context.root & NPU_PTE_LEAF) != 0 || context.reserved != 0 || !valid(context.root))
       return fail(NPU_STATUS_MMU_FAULT, va);
+    descend(context.root);
+  }
+
+  for (;; --level) {
+    const unsigned shift = NPU_MMU_PAGE_SHIFT + static_cast<unsigned>(level) * NPU_MMU_LEVEL_BITS;
+    uint64_t entry;
+    status = bus_.read(memory, table + (va >> shift & (NPU_MMU_ENTRIES - 1)) * 8, &entry, 8);
+    if (status != NPU_STATUS_OK) return fail(status, bus_.fault_address());
     const bool leaf = (entry & NPU_PTE_LEAF) != 0;
-    if (!leaf && level == 0) return fail(NPU_STATUS_MMU_FAULT, va);
-    if (!leaf) continue;
+    if (!valid(entry) || (!leaf && level == 0)) return fail(NPU_STATUS_MMU_FAULT, va);
+    if (level == 0 && transfers_ > 0) table_ = {true, asid, block, memory, table};
+    if (!leaf) {
+      descend(entry);
+      continue;
+    }
     // Leaves are 4 KiB or 2 MiB, and aligned.
     if (level > 1 || (entry & NPU_PTE_ADDRESS & ((1ull << shift) - 1)) != 0)
       return fail(NPU_STATUS_MMU_FAULT, va);
@@ -124,6 +140,7 @@ bool Mmu::probe(uint16_t asid, uint64_t va, Translation& out) {
 template <typename Move>
 npu_status_code Mmu::transfer(uint16_t asid, uint64_t va, size_t bytes, npu_access access,
                               Move move) {
+  const Transfer transfer(*this);
   size_t done = 0;
   while (done < bytes) {
     Translation first;
@@ -170,6 +187,7 @@ npu_status_code Mmu::write(uint16_t asid, uint64_t va, const void* data, size_t 
 template <typename Move>
 npu_status_code Mmu::transfer_rows(uint16_t asid, uint64_t va, const Rows& rows, npu_access access,
                                    Move move) {
+  const Transfer transfer(*this);
   for (size_t i = 0; i < rows.count;) {
     const uint64_t at = va + i * rows.stride;
     Translation first;

@@ -94,8 +94,30 @@ class Mmu {
   template <typename Move>
   npu_status_code transfer(uint16_t asid, uint64_t va, size_t bytes, npu_access access, Move move);
 
+  // The last table of the walk before, for pages that follow each other. Only
+  // within one transfer: its walks may as well all have been made at its start.
+  struct Table {
+    bool valid = false;
+    uint16_t asid = 0;
+    uint64_t block = 0;  // of 2 MiB
+    npu_memory memory = NPU_MEMORY_HOST;
+    uint64_t address = 0;
+  };
+  class Transfer {
+   public:
+    explicit Transfer(Mmu& mmu) : mmu_(mmu) { ++mmu_.transfers_; }
+    ~Transfer() {
+      if (--mmu_.transfers_ == 0) mmu_.table_.valid = false;
+    }
+
+   private:
+    Mmu& mmu_;
+  };
+
   Bus& bus_;
   Shared& shared_;
+  Table table_;
+  unsigned transfers_ = 0;  // under way, one inside the other
   Tlb tlb_;
   uint32_t next_ = 0;  // victim: round robin
   size_t last_ = 0;    // most recent hit, tried first

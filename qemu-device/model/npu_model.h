@@ -94,6 +94,13 @@ struct npu_model_host {
 	/* Optional. `packet` is the index in the queue. */
 	void (*trace)(void *opaque, enum npu_model_trace what, uint32_t queue, uint64_t packet,
 		      uint64_t value);
+	/*
+	 * Optional. Like `count` writes of `bytes` to addresses `stride` apart, from data
+	 * `data_stride` apart; at most 256 KiB of addresses from the first to the last.
+	 */
+	enum npu_model_bus (*write_rows)(void *opaque, uint64_t address, uint64_t stride,
+					 const void *data, size_t data_stride, size_t count,
+					 size_t bytes);
 };
 
 /*

@@ -41,6 +41,15 @@ npu_model_bus SimBackend::host_write(void* opaque, uint64_t address, const void*
                                                                             : NPU_BUS_DECODE_ERROR;
 }
 
+npu_model_bus SimBackend::host_write_rows(void* opaque, uint64_t address, uint64_t stride,
+                                          const void* data, size_t data_stride, size_t count,
+                                          size_t bytes) {
+  return static_cast<SimBackend*>(opaque)->bus_.write_rows(address, stride, data, data_stride,
+                                                           count, bytes)
+             ? NPU_BUS_OK
+             : NPU_BUS_DECODE_ERROR;
+}
+
 void SimBackend::wake() {
   {
     std::lock_guard lock(wake_mutex_);
@@ -84,6 +93,7 @@ Status SimBackend::init(const SimOptions& options) {
   host.opaque = this;
   host.read = host_read;
   host.write = host_write;
+  host.write_rows = host_write_rows;
   host.raise_irq = host_raise_irq;
   host.kick = host_kick;
   host.now_ns = host_now;

@@ -74,6 +74,9 @@ class SimBackend final : public Backend {
   // The card's view of us; see npu_model_host.
   static npu_model_bus host_read(void* opaque, uint64_t address, void* data, size_t bytes);
   static npu_model_bus host_write(void* opaque, uint64_t address, const void* data, size_t bytes);
+  static npu_model_bus host_write_rows(void* opaque, uint64_t address, uint64_t stride,
+                                       const void* data, size_t data_stride, size_t count,
+                                       size_t bytes);
   static void host_raise_irq(void* opaque, uint32_t vector);
   static void host_kick(void* opaque);
   static uint64_t host_now(void* opaque);

@@ -200,4 +200,13 @@ bool SimBus::write(uint64_t address, const void* data, size_t bytes) {
   return true;
 }
 
+bool SimBus::write_rows(uint64_t address, uint64_t stride, const void* data, size_t data_stride,
+                        size_t count, size_t bytes) {
+  std::byte* to = locate(address, (count - 1) * stride + bytes);
+  if (to == nullptr) return false;
+  const auto* from = static_cast<const std::byte*>(data);
+  for (size_t i = 0; i < count; i++) std::memcpy(to + i * stride, from + i * data_stride, bytes);
+  return true;
+}
+
 }  // namespace npu::umd

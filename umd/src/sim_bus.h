@@ -53,6 +53,8 @@ class SimBus {
   void leave();
   bool read(uint64_t address, void* data, size_t bytes) const;
   bool write(uint64_t address, const void* data, size_t bytes);
+  bool write_rows(uint64_t address, uint64_t stride, const void* data, size_t data_stride,
+                  size_t count, size_t bytes);
 
  private:
   struct Range {
