@@ -15,26 +15,29 @@ namespace {
 template <size_t kRows, size_t kTiles>
 void gemm_block(const GemmTask& t, size_t row) {
   constexpr size_t kStep = kTiles * kGemmColumns * kGemmDepth;
-  constexpr size_t kAhead = 1024;
   __m512i sum[kRows][kTiles];
-  const int32_t* start = t.start + row * t.start_stride;
+  // Copies: what is stored below might be the task.
+  const size_t start_stride = t.start_stride, sums_stride = t.sums_stride;
+  const size_t piece_stride = t.piece_stride, offset = t.offset;
+  const size_t bytes = t.groups * kGemmDepth;
+  const int32_t* start = t.start + row * start_stride;
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (size_t c = 0; c < kTiles; ++c)
-      sum[r][c] = _mm512_loadu_si512(start + r * t.start_stride + c * kGemmColumns);
+      sum[r][c] = _mm512_loadu_si512(start + r * start_stride + c * kGemmColumns);
   const int8_t* b = t.panel;
-  const size_t bytes = t.groups * kGemmDepth;
-  for (size_t p = 0; p < t.pieces; ++p) {
+  const uint8_t* const* inputs = t.inputs + row;
+  const uint8_t* const* const end = inputs + t.pieces * piece_stride;
+  for (; inputs != end; inputs += piece_stride) {
     const uint8_t* a[kRows];
 #pragma GCC unroll 8
-    for (size_t r = 0; r < kRows; ++r) a[r] = t.inputs[p * t.piece_stride + row + r] + t.offset;
+    for (size_t r = 0; r < kRows; ++r) a[r] = inputs[r] + offset;
     for (size_t k = 0; k < bytes; k += kGemmDepth, b += kStep) {
       __m512i w[kTiles];
 #pragma GCC unroll 4
       for (size_t c = 0; c < kTiles; ++c) {
         w[c] = _mm512_loadu_si512(b + c * 64);
-        _mm_prefetch(b + c * 64 + kAhead, _MM_HINT_T0);
       }
 #pragma GCC unroll 8
       for (size_t r = 0; r < kRows; ++r) {
@@ -46,12 +49,11 @@ void gemm_block(const GemmTask& t, size_t row) {
       }
     }
   }
-  int32_t* out = t.sums + row * t.sums_stride;
+  int32_t* out = t.sums + row * sums_stride;
 #pragma GCC unroll 8
-  for (size_t r = 0; r < kRows; ++r)
+  for (size_t r = 0; r < kRows; ++r, out += sums_stride)
 #pragma GCC unroll 4
-    for (size_t c = 0; c < kTiles; ++c)
-      _mm512_storeu_si512(out + r * t.sums_stride + c * kGemmColumns, sum[r][c]);
+    for (size_t c = 0; c < kTiles; ++c) _mm512_storeu_si512(out + c * kGemmColumns, sum[r][c]);
 }
 
 template <size_t kTiles>
