@@ -63,6 +63,23 @@ struct DepthwiseTask {
   int32_t* sums;
 };
 
+// The same for 8-bit weights, with channels in blocks of kQuadBlock and taps in
+// fours: [block][quad][position of the channel][4].
+constexpr size_t kQuadBlock = 64;
+struct QuadTask {
+  const uint8_t* const* taps;  // 4 * quads
+  uint8_t flip;                // xored with the inputs, which are then unsigned
+  size_t quads;
+  const int8_t* weights;
+  size_t channels;
+  const int32_t* start;
+  int32_t* sums;
+};
+// Within a block: interleaving works per 128 bits.
+constexpr size_t quad_position(size_t channel) {
+  return channel % 16 / 4 * 16 + channel / 16 * 4 + channel % 4;
+}
+
 // out[m][c] = clamp(rint(f32(sums[m][c]) * scale[c]), low, high) + zero, low byte.
 struct RequantizeTask {
   const int32_t* sums;
@@ -84,6 +101,7 @@ struct Kernels {
   void (*gemm)(const GemmTask& task);
   void (*pack)(const PackTask& task);
   void (*depthwise)(const DepthwiseTask& task);
+  void (*depthwise_quads)(const QuadTask& task);  // null where it has no advantage
   void (*requantize)(const RequantizeTask& task);
   // out[c] = clamp(rint(fma(a, ra, fma(b, rb, fix))), low, high), low byte.
   void (*add)(const uint8_t* a, const uint8_t* b, size_t n, const AddParameters& p, uint8_t* out);

@@ -160,6 +160,6 @@ void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {gemm, pack, depthwise, requantize, add, maximum};
+const Kernels kAvx2Kernels = {gemm, pack, depthwise, nullptr, requantize, add, maximum};
 
 }  // namespace npu::model

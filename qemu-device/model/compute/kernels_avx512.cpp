@@ -184,6 +184,53 @@ void depthwise(const DepthwiseTask& t) {
     depthwise_channels<false>(t);
 }
 
+// Lane i of vector j becomes lane j of vector i.
+void transpose_lanes(__m512i v[4]) {
+  const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44),
+                b = _mm512_shuffle_i32x4(v[0], v[1], 0xee);
+  const __m512i c = _mm512_shuffle_i32x4(v[2], v[3], 0x44),
+                d = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+  v[0] = _mm512_shuffle_i32x4(a, c, 0x88);
+  v[1] = _mm512_shuffle_i32x4(a, c, 0xdd);
+  v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
+  v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
+}
+
+void depthwise_quads(const QuadTask& t) {
+  const __m512i flips = _mm512_set1_epi8(static_cast<char>(t.flip));
+  const int8_t* weights = t.weights;
+  for (size_t c = 0; c < t.channels; c += kQuadBlock) {
+    const size_t left = t.channels - c;
+    const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
+    __m512i sum[4];
+    for (int j = 0; j < 4; ++j) sum[j] = _mm512_setzero_si512();
+    for (size_t q = 0; q < t.quads; ++q, weights += kQuadBlock * 4) {
+      __m512i x[4];
+#pragma GCC unroll 4
+      for (size_t i = 0; i < 4; ++i)
+        x[i] = _mm512_xor_si512(flips, _mm512_maskz_loadu_epi8(mask, t.taps[4 * q + i] + c));
+      const __m512i low01 = _mm512_unpacklo_epi8(x[0], x[1]),
+                    high01 = _mm512_unpackhi_epi8(x[0], x[1]);
+      const __m512i low23 = _mm512_unpacklo_epi8(x[2], x[3]),
+                    high23 = _mm512_unpackhi_epi8(x[2], x[3]);
+      sum[0] = _mm512_dpbusd_epi32(sum[0], _mm512_unpacklo_epi16(low01, low23),
+                                   _mm512_loadu_si512(weights));
+      sum[1] = _mm512_dpbusd_epi32(sum[1], _mm512_unpackhi_epi16(low01, low23),
+                                   _mm512_loadu_si512(weights + 64));
+      sum[2] = _mm512_dpbusd_epi32(sum[2], _mm512_unpacklo_epi16(high01, high23),
+                                   _mm512_loadu_si512(weights + 128));
+      sum[3] = _mm512_dpbusd_epi32(sum[3], _mm512_unpackhi_epi16(high01, high23),
+                                   _mm512_loadu_si512(weights + 192));
+    }
+    transpose_lanes(sum);
+    for (size_t j = 0; j < 4 && 16 * j < left; ++j) {
+      const __mmask16 part = first(left - 16 * j);
+      const __m512i start = _mm512_maskz_loadu_epi32(part, t.start + c + 16 * j);
+      _mm512_mask_storeu_epi32(t.sums + c + 16 * j, part, _mm512_add_epi32(start, sum[j]));
+    }
+  }
+}
+
 __m512 clamp(__m512 v, __m512 low, __m512 high) {
   return _mm512_min_ps(_mm512_max_ps(v, low), high);
 }
@@ -246,6 +293,7 @@ void maximum(const uint8_t* x, bool is_signed, size_t n, uint8_t* best) {
 
 }  // namespace
 
-const Kernels kAvx512VnniKernels = {gemm, pack, depthwise, requantize, add, maximum};
+const Kernels kAvx512VnniKernels = {gemm,       pack, depthwise, depthwise_quads,
+                                    requantize, add,  maximum};
 
 }  // namespace npu::model

@@ -84,7 +84,9 @@ class MacOp {
   std::shared_ptr<const PackedWeights> packed_;
   InputRows input_;
   uint64_t input_key_ = 0;  // for which pixels and group input_ is set; 0: for none
-  std::vector<int16_t> taps_;
+  bool quads_ = false;
+  std::vector<int16_t> pair_weights_;
+  std::vector<int8_t> quad_weights_;
   std::vector<const uint8_t*> tap_pointers_;
   std::vector<uint8_t> padding_;
 };

@@ -131,53 +131,79 @@ bool MacOp::accumulate_gemm(const Pixel*, unsigned count, const ChannelRange& ra
   return true;
 }
 
-// Taps in pairs, of weights less their zero points; a tap outside the input
-// reads the input's zero point. So
-//   sum (x - zx) w = sum x w - zx sum w
+// Taps in pairs, of weights less their zero points, or in fours where the
+// weights are bytes without; a tap outside the input reads its zero point. With
+// x' and X as above,
+//   sum (x - zx) w = sum x' w - X sum w
 void MacOp::prepare_depthwise() {
-  const size_t pairs = (size_t{shape_.depth} + 1) / 2;
-  taps_.assign(pairs * mac_.out_c * 2, 0);
+  const MacShape& s = shape_;
+  quads_ = kernels_->depthwise_quads != nullptr && s.weight_signed && mac_.weight_zero == 0 &&
+           (ext_.flags & NPU_EXT_WEIGHT_ZEROS) == 0;
+  const size_t step = quads_ ? 4 : 2;
+  const size_t steps = (s.depth + step - 1) / step;
+  const size_t blocks = (size_t{mac_.out_c} + kQuadBlock - 1) / kQuadBlock;
+  quad_weights_.assign(quads_ ? blocks * steps * kQuadBlock * 4 : 0, 0);
+  pair_weights_.assign(quads_ ? 0 : steps * mac_.out_c * 2, 0);
   start_.assign(bias_.begin(), bias_.end());
+  const auto x_zero = static_cast<uint32_t>(s.input_zero + (quads_ && s.input_signed ? 128 : 0));
   for (unsigned oc = 0; oc < mac_.out_c; ++oc) {
     const int32_t zero = weight_zero(oc);
     int32_t total = 0;
-    for (unsigned k = 0; k < shape_.depth; ++k) {
-      const int32_t w = value_of(weight_byte(oc, k), shape_.weight_signed) - zero;
-      taps_[(size_t{k} / 2 * mac_.out_c + oc) * 2 + k % 2] = static_cast<int16_t>(w);
+    int8_t* quads = quad_weights_.data() +
+                    (oc / kQuadBlock * steps * kQuadBlock + quad_position(oc % kQuadBlock)) * 4;
+    for (unsigned k = 0; k < s.depth; ++k) {
+      const int32_t w = value_of(weight_byte(oc, k), s.weight_signed) - zero;
+      if (quads_)
+        quads[k / 4 * kQuadBlock * 4 + k % 4] = static_cast<int8_t>(w);
+      else
+        pair_weights_[(size_t{k} / 2 * mac_.out_c + oc) * 2 + k % 2] = static_cast<int16_t>(w);
       total += w;
     }
     start_[oc] = static_cast<int32_t>(static_cast<uint32_t>(bias_[oc]) -
-                                      static_cast<uint32_t>(shape_.input_zero) *
-                                          static_cast<uint32_t>(total));
+                                      x_zero * static_cast<uint32_t>(total));
   }
-  padding_.assign(MacShape::kMaxRange, static_cast<uint8_t>(shape_.input_zero));
-  tap_pointers_.resize(pairs * 2);
+  padding_.assign(MacShape::kMaxRange, static_cast<uint8_t>(s.input_zero));
+  tap_pointers_.resize(steps * step);
 }
 
 bool MacOp::accumulate_depthwise(const Pixel* pixels, unsigned count, const ChannelRange& range,
                                  Progress& progress) {
   const MacShape& s = shape_;
-  DepthwiseTask task;
-  task.taps = tap_pointers_.data();
-  task.is_signed = s.input_signed;
-  task.pairs = tap_pointers_.size() / 2;
-  task.weights = taps_.data() + size_t{range.first} * 2;
-  task.weight_stride = mac_.out_c;
-  task.channels = range.count;
-  task.start = start_.data() + range.first;
+  const size_t taps = tap_pointers_.size();
+  const DepthwiseTask pairs = {tap_pointers_.data(),
+                               s.input_signed,
+                               taps / 2,
+                               pair_weights_.data() + size_t{range.first} * 2,
+                               mac_.out_c,
+                               range.count,
+                               start_.data() + range.first,
+                               nullptr};
+  const QuadTask quads = {tap_pointers_.data(),
+                          static_cast<uint8_t>(s.input_signed ? 0x80 : 0),
+                          taps / 4,
+                          quad_weights_.data() + size_t{range.first} * taps,
+                          range.count,
+                          start_.data() + range.first,
+                          nullptr};
   for (unsigned i = 0; i < count; ++i) {
+    std::fill(tap_pointers_.begin(), tap_pointers_.end(), padding_.data());
     const uint8_t** tap = tap_pointers_.data();
     for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
-      for (unsigned kx = 0; kx < s.kernel_w; ++kx) {
+      for (unsigned kx = 0; kx < s.kernel_w; ++kx, ++tap) {
         uint64_t y, x;
-        *tap++ = s.tap(pixels[i], ky, kx, y, x)
-                     ? sram_ + tensor_offset(mac_.input, y, x) + range.first
-                     : padding_.data();
+        if (s.tap(pixels[i], ky, kx, y, x))
+          *tap = sram_ + tensor_offset(mac_.input, y, x) + range.first;
       }
     }
-    if (s.depth % 2 != 0) *tap = padding_.data();
-    task.sums = sums(i);
-    kernels_->depthwise(task);
+    if (quads_) {
+      QuadTask task = quads;
+      task.sums = sums(i);
+      kernels_->depthwise_quads(task);
+    } else {
+      DepthwiseTask task = pairs;
+      task.sums = sums(i);
+      kernels_->depthwise(task);
+    }
     if (!progress.work(size_t{s.depth} * range.count / per_ns_ + 1)) return false;
   }
   return true;
