@@ -119,6 +119,11 @@ Case random_mac(Random& r) {
     c.in_w = c.out_w = static_cast<uint16_t>(r.in(1, 70));
     c.in_c = static_cast<uint16_t>(r.in(1, r.one_in(4) ? 300 : 40));
     c.out_c = static_cast<uint16_t>(r.in(1, 150));
+    if (r.one_in(6)) {  // sums in several steps
+      c.in_w = c.out_w = static_cast<uint16_t>(r.in(1, 8));
+      c.in_c = static_cast<uint16_t>(r.in(500, 9000));
+      c.out_c = static_cast<uint16_t>(r.in(1, 10));
+    }
     c.kernel_h = c.kernel_w = c.stride_y = c.stride_x = c.dilation_y = c.dilation_x = 1;
     if (r.one_in(3)) c.flags |= NPU_MAC_WEIGHTS_KN;
   } else {
@@ -136,7 +141,7 @@ Case random_mac(Random& r) {
       c.in_c = c.out_c = c.groups = static_cast<uint16_t>(r.in(1, 80));
     } else {
       c.groups = static_cast<uint16_t>(r.one_in(3) ? r.in(1, 5) : 1);
-      c.in_c = static_cast<uint16_t>(c.groups * r.in(1, 20));
+      c.in_c = static_cast<uint16_t>(c.groups * (r.one_in(3) ? 4 * r.in(8, 24) : r.in(1, 20)));
       c.out_c = static_cast<uint16_t>(c.groups * r.in(1, 40));
     }
     // Any size will do: the pads at the bottom and right follow from it.

@@ -30,16 +30,22 @@ void InputRows::begin(const MacShape& shape, bool totals) {
       shape.dilation_x == 1 && shape.groups == 1 && shape.input.pixel_stride == shape.group_in;
   const unsigned line = shape.kernel_w * shape.group_in;
   const unsigned taps = shape.kernel_h * shape.kernel_w;
-  const bool usable = !shape.input_signed && !totals;
   const auto long_enough = [&](unsigned bytes, unsigned pieces) {
     return bytes % kGemmDepth == 0 && (pieces == 1 || (pieces <= kMaxPieces && bytes >= kMinPiece));
   };
-  lines_ = usable && adjacent && long_enough(line, shape.kernel_h);
-  direct_ = lines_ || (usable && long_enough(shape.group_in, taps));
+  lines_ = !totals && adjacent && long_enough(line, shape.kernel_h);
+  direct_ = lines_ || (!totals && long_enough(shape.group_in, taps));
   pieces_ = lines_ ? shape.kernel_h : direct_ ? taps : 1;
   piece_groups_ =
       ((direct_ ? shape.depth / pieces_ : size_t{shape.depth}) + kGemmDepth - 1) / kGemmDepth;
   if (direct_) padding_.assign(piece_groups_ * kGemmDepth, static_cast<uint8_t>(shape.input_zero));
+}
+
+void InputRows::begin_taps(const MacShape& shape, size_t taps) {
+  with_totals_ = lines_ = false;
+  direct_ = true;
+  pieces_ = taps;
+  padding_.assign(MacShape::kMaxRange, static_cast<uint8_t>(shape.input_zero));
 }
 
 // A line of taps of which some lie in the padding.
@@ -57,7 +63,7 @@ void InputRows::copy_line(const MacShape& s, const uint8_t* line, int64_t first_
 void InputRows::set(const MacShape& s, CoreMemory& memory, const Pixel* pixels, unsigned count,
                     unsigned group) {
   rows_ = count;
-  pointers_.resize(pieces_ * rows_);
+  pointers_.assign(pieces_ * rows_, padding_.data());
   if (!direct_) {
     gather(s, memory, pixels, count, group);
     return;
@@ -151,13 +157,13 @@ void InputRows::gather(const MacShape& s, CoreMemory& memory, const Pixel* pixel
       }
       copy_line(s, line, first_x, out, end);
     }
-    if (s.input_signed)
-      for (size_t k = 0; k < s.depth; ++k) row[k] ^= 0x80;
     std::memset(row + s.depth, 0, row_bytes - s.depth);
     pointers_[i] = row;
     if (!with_totals_) continue;
+    const uint8_t flip = s.input_signed ? 0x80 : 0;
+    const size_t depth = s.depth;
     uint32_t total = 0;
-    for (size_t k = 0; k < s.depth; ++k) total += row[k];
+    for (size_t k = 0; k < depth; ++k) total += static_cast<uint8_t>(row[k] ^ flip);
     totals_[i] = total;
   }
 }

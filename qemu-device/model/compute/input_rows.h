@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The inputs of output pixels as the rows that the matrix kernels multiply:
-// unsigned bytes, every tap's channels. Where SRAM holds them like that they
+// every tap's channels. Where SRAM holds them like that they
 // are read from it, a piece per tap or, where neighbours are adjacent, per line
 // of taps; only lines that reach into the padding are copied. Otherwise rows
 // are gathered into a panel.
@@ -21,6 +21,9 @@ class InputRows {
  public:
   // totals: the sum of each row will be asked for.
   void begin(const MacShape& shape, bool totals);
+  // For channel by channel: `taps` pieces, at least as many as there are, that
+  // start with channel `group`.
+  void begin_taps(const MacShape& shape, size_t taps);
   void set(const MacShape& shape, CoreMemory& memory, const Pixel* pixels, unsigned count,
            unsigned group);
 
@@ -28,8 +31,8 @@ class InputRows {
   const uint8_t* const* pointers() const { return pointers_.data(); }
   size_t piece_stride() const { return rows_; }
   size_t pieces() const { return pieces_; }
-  size_t piece_groups() const { return piece_groups_; }  // of 4 bytes
-  uint32_t total(unsigned row) const { return totals_[row]; }
+  size_t piece_groups() const { return piece_groups_; }        // of 4 bytes
+  uint32_t total(unsigned row) const { return totals_[row]; }  // of the unsigned bytes
 
  private:
   void gather(const MacShape& s, CoreMemory& memory, const Pixel* pixels, unsigned count,

@@ -23,12 +23,14 @@ constexpr size_t kPanelColumns = 64;
 constexpr size_t kGemmDepth = 4;
 
 // sums[m][c] = start[m][c] + the products of row m with column c, in 32-bit
-// wrap-around. Row m consists of `pieces` pieces of 4 * groups bytes that lie
-// anywhere, such as the taps of a convolution; the panel has them in order.
+// wrap-around. Inputs are xored with `flip` and then unsigned. Row m consists of `pieces` pieces of
+// 4 * groups bytes that lie anywhere, such as the taps of a convolution; the panel has them in
+// order.
 struct GemmTask {
-  const uint8_t* const* inputs;  // [piece][row], unsigned
-  size_t piece_stride;           // pointers from piece to piece
-  size_t offset;                 // bytes from each pointer
+  const uint8_t* const* inputs;  // [piece][row]
+  uint8_t flip;
+  size_t piece_stride;  // pointers from piece to piece
+  size_t offset;        // bytes from each pointer
   size_t pieces, groups, rows;
   const int8_t* panel;
   size_t columns;
@@ -51,29 +53,34 @@ struct PackTask {
   int32_t* totals;
 };
 
-// sums[c] = start[c] + the products of each tap's channel c with its weight.
+// sums[m][c] = start[c] + the products of each tap's channel c with its weight.
 struct DepthwiseTask {
-  const uint8_t* const* taps;  // 2 * pairs
+  const uint8_t* const* taps;  // [2 * pairs][row]
+  size_t tap_stride;           // pointers from tap to tap
   bool is_signed;
-  size_t pairs;
+  size_t pairs, rows;
   const int16_t* weights;  // [pair][weight_stride channels][2]
   size_t weight_stride;
   size_t channels;
   const int32_t* start;
   int32_t* sums;
+  size_t sums_stride;
 };
 
 // The same for 8-bit weights, with channels in blocks of kQuadBlock and taps in
-// fours: [block][quad][position of the channel][4].
+// fours: [block][quad][position of the channel][4]. Inputs are xored with `flip`
+// and then unsigned.
 constexpr size_t kQuadBlock = 64;
 struct QuadTask {
-  const uint8_t* const* taps;  // 4 * quads
-  uint8_t flip;                // xored with the inputs, which are then unsigned
-  size_t quads;
+  const uint8_t* const* taps;  // [4 * quads][row]
+  size_t tap_stride;
+  uint8_t flip;
+  size_t quads, rows;
   const int8_t* weights;
   size_t channels;
   const int32_t* start;
   int32_t* sums;
+  size_t sums_stride;
 };
 // Within a block: interleaving works per 128 bits.
 constexpr size_t quad_position(size_t channel) {

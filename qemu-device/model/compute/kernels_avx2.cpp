@@ -15,6 +15,7 @@ void gemm_tile(const GemmTask& t, size_t row, size_t column) {
   __m256i sum[kRows][4];
   for (size_t r = 0; r < kRows; ++r)
     for (int c = 0; c < 4; ++c) sum[r][c] = _mm256_setzero_si256();
+  const __m128i flips = _mm_set1_epi8(static_cast<char>(t.flip));
   const int8_t* b = t.panel + column * kGemmDepth;
   for (size_t p = 0; p < t.pieces; ++p) {
     const uint8_t* const* inputs = t.inputs + p * t.piece_stride + row;
@@ -23,7 +24,7 @@ void gemm_tile(const GemmTask& t, size_t row, size_t column) {
       for (size_t r = 0; r < kRows; ++r) {
         int word;
         __builtin_memcpy(&word, inputs[r] + t.offset + g * kGemmDepth, 4);
-        x[r] = _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
+        x[r] = _mm256_cvtepu8_epi16(_mm_xor_si128(_mm_set1_epi32(word), flips));
       }
       for (int c = 0; c < 4; ++c) {
         const __m256i w = _mm256_cvtepi8_epi16(
@@ -76,31 +77,33 @@ void store_bytes(__m256i values, uint8_t* out) {
 }
 
 void depthwise(const DepthwiseTask& t) {
-  size_t c = 0;
-  for (; c + 8 <= t.channels; c += 8) {
-    __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.start + c));
-    for (size_t p = 0; p < t.pairs; ++p) {
-      const __m128i even = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(t.taps[2 * p] + c));
-      const __m128i odd = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(t.taps[2 * p + 1] + c));
-      const __m128i bytes = _mm_unpacklo_epi8(even, odd);
-      const __m256i x = t.is_signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
-      const __m256i w = _mm256_loadu_si256(
-          reinterpret_cast<const __m256i*>(t.weights + (p * t.weight_stride + c) * 2));
-      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w));
+  const size_t whole = t.channels / 8 * 8;
+  for (size_t m = 0; m < t.rows; ++m) {
+    const uint8_t* const* taps = t.taps + m;
+    for (size_t c = 0; c < whole; c += 8) {
+      __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.start + c));
+      for (size_t p = 0; p < t.pairs; ++p) {
+        const auto load = [&](size_t tap) {
+          return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(taps[tap * t.tap_stride] + c));
+        };
+        const __m128i bytes = _mm_unpacklo_epi8(load(2 * p), load(2 * p + 1));
+        const __m256i x = t.is_signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
+        const __m256i w = _mm256_loadu_si256(
+            reinterpret_cast<const __m256i*>(t.weights + (p * t.weight_stride + c) * 2));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, w));
+      }
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.sums + m * t.sums_stride + c), sum);
     }
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.sums + c), sum);
+    for (size_t c = whole; c < t.channels; ++c) {
+      auto sum = static_cast<uint32_t>(t.start[c]);
+      for (size_t tap = 0; tap < 2 * t.pairs; ++tap) {
+        const uint8_t byte = taps[tap * t.tap_stride][c];
+        const int x = t.is_signed ? static_cast<int8_t>(byte) : byte;
+        sum += static_cast<uint32_t>(x * t.weights[(tap / 2 * t.weight_stride + c) * 2 + tap % 2]);
+      }
+      t.sums[m * t.sums_stride + c] = static_cast<int32_t>(sum);
+    }
   }
-  if (c == t.channels) return;
-  constexpr size_t kMaxTaps = 512;
-  const uint8_t* taps[kMaxTaps];
-  DepthwiseTask rest = t;
-  for (size_t i = 0; i < 2 * t.pairs; ++i) taps[i] = t.taps[i] + c;
-  rest.taps = taps;
-  rest.weights = t.weights + c * 2;
-  rest.channels = t.channels - c;
-  rest.start = t.start + c;
-  rest.sums = t.sums + c;
-  kScalarKernels.depthwise(rest);
 }
 
 __m256 clamp(__m256 v, __m256 low, __m256 high) {

@@ -12,7 +12,7 @@ namespace {
 // A block of kRows rows by kTiles * 16 columns, held in registers. All loop
 // bounds within a step are constants, so that the accumulators never leave
 // them.
-template <size_t kRows, size_t kTiles>
+template <size_t kRows, size_t kTiles, bool kFlip>
 void gemm_block(const GemmTask& t, size_t row) {
   constexpr size_t kStep = kTiles * kGemmColumns * kGemmDepth;
   __m512i sum[kRows][kTiles];
@@ -20,6 +20,7 @@ void gemm_block(const GemmTask& t, size_t row) {
   const size_t start_stride = t.start_stride, sums_stride = t.sums_stride;
   const size_t piece_stride = t.piece_stride, offset = t.offset;
   const size_t bytes = t.groups * kGemmDepth;
+  const __m512i flips = _mm512_set1_epi8(static_cast<char>(t.flip));
   const int32_t* start = t.start + row * start_stride;
 #pragma GCC unroll 8
   for (size_t r = 0; r < kRows; ++r)
@@ -43,7 +44,8 @@ void gemm_block(const GemmTask& t, size_t row) {
       for (size_t r = 0; r < kRows; ++r) {
         int word;
         __builtin_memcpy(&word, a[r] + k, 4);
-        const __m512i x = _mm512_set1_epi32(word);
+        __m512i x = _mm512_set1_epi32(word);
+        if constexpr (kFlip) x = _mm512_xor_si512(x, flips);
 #pragma GCC unroll 4
         for (size_t c = 0; c < kTiles; ++c) sum[r][c] = _mm512_dpbusd_epi32(sum[r][c], x, w[c]);
       }
@@ -56,37 +58,45 @@ void gemm_block(const GemmTask& t, size_t row) {
     for (size_t c = 0; c < kTiles; ++c) _mm512_storeu_si512(out + c * kGemmColumns, sum[r][c]);
 }
 
-template <size_t kTiles>
+template <size_t kTiles, bool kFlip>
 void gemm_rows(const GemmTask& t) {
   size_t row = 0;
-  for (; row + 6 <= t.rows; row += 6) gemm_block<6, kTiles>(t, row);
+  for (; row + 6 <= t.rows; row += 6) gemm_block<6, kTiles, kFlip>(t, row);
   switch (t.rows - row) {
     case 5:
-      return gemm_block<5, kTiles>(t, row);
+      return gemm_block<5, kTiles, kFlip>(t, row);
     case 4:
-      return gemm_block<4, kTiles>(t, row);
+      return gemm_block<4, kTiles, kFlip>(t, row);
     case 3:
-      return gemm_block<3, kTiles>(t, row);
+      return gemm_block<3, kTiles, kFlip>(t, row);
     case 2:
-      return gemm_block<2, kTiles>(t, row);
+      return gemm_block<2, kTiles, kFlip>(t, row);
     case 1:
-      return gemm_block<1, kTiles>(t, row);
+      return gemm_block<1, kTiles, kFlip>(t, row);
     default:
       return;
   }
 }
 
-void gemm(const GemmTask& t) {
+template <bool kFlip>
+void gemm_columns(const GemmTask& t) {
   switch (t.columns / kGemmColumns) {
     case 1:
-      return gemm_rows<1>(t);
+      return gemm_rows<1, kFlip>(t);
     case 2:
-      return gemm_rows<2>(t);
+      return gemm_rows<2, kFlip>(t);
     case 3:
-      return gemm_rows<3>(t);
+      return gemm_rows<3, kFlip>(t);
     default:
-      return gemm_rows<4>(t);
+      return gemm_rows<4, kFlip>(t);
   }
+}
+
+void gemm(const GemmTask& t) {
+  if (t.flip != 0)
+    gemm_columns<true>(t);
+  else
+    gemm_columns<false>(t);
 }
 
 // 16 rows of 16 groups become 16 groups of 16 rows.
@@ -163,17 +173,21 @@ template <bool kSigned>
 void depthwise_channels(const DepthwiseTask& t) {
   for (size_t c = 0; c < t.channels; c += 16) {
     const __mmask16 mask = first(t.channels - c);
-    __m512i sum = _mm512_maskz_loadu_epi32(mask, t.start + c);
-    for (size_t p = 0; p < t.pairs; ++p) {
-      const __m128i even = _mm_maskz_loadu_epi8(mask, t.taps[2 * p] + c);
-      const __m128i odd = _mm_maskz_loadu_epi8(mask, t.taps[2 * p + 1] + c);
-      const __m256i bytes = _mm256_inserti128_si256(
-          _mm256_castsi128_si256(_mm_unpacklo_epi8(even, odd)), _mm_unpackhi_epi8(even, odd), 1);
-      const __m512i x = kSigned ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes);
-      const __m512i w = _mm512_maskz_loadu_epi32(mask, t.weights + (p * t.weight_stride + c) * 2);
-      sum = _mm512_dpwssd_epi32(sum, x, w);
+    const __m512i start = _mm512_maskz_loadu_epi32(mask, t.start + c);
+    for (size_t m = 0; m < t.rows; ++m) {
+      const uint8_t* const* taps = t.taps + m;
+      __m512i sum = start;
+      for (size_t p = 0; p < t.pairs; ++p, taps += 2 * t.tap_stride) {
+        const __m128i even = _mm_maskz_loadu_epi8(mask, taps[0] + c);
+        const __m128i odd = _mm_maskz_loadu_epi8(mask, taps[t.tap_stride] + c);
+        const __m256i bytes = _mm256_inserti128_si256(
+            _mm256_castsi128_si256(_mm_unpacklo_epi8(even, odd)), _mm_unpackhi_epi8(even, odd), 1);
+        const __m512i x = kSigned ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes);
+        const __m512i w = _mm512_maskz_loadu_epi32(mask, t.weights + (p * t.weight_stride + c) * 2);
+        sum = _mm512_dpwssd_epi32(sum, x, w);
+      }
+      _mm512_mask_storeu_epi32(t.sums + m * t.sums_stride + c, mask, sum);
     }
-    _mm512_mask_storeu_epi32(t.sums + c, mask, sum);
   }
 }
 
@@ -196,39 +210,52 @@ void transpose_lanes(__m512i v[4]) {
   v[3] = _mm512_shuffle_i32x4(b, d, 0xdd);
 }
 
-void depthwise_quads(const QuadTask& t) {
+// One block of channels, at least one and at most kQuadBlock.
+void quad_block(const QuadTask& t, size_t c, const int8_t* weights) {
   const __m512i flips = _mm512_set1_epi8(static_cast<char>(t.flip));
-  const int8_t* weights = t.weights;
-  for (size_t c = 0; c < t.channels; c += kQuadBlock) {
-    const size_t left = t.channels - c;
-    const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
+  const size_t left = t.channels - c, tap_stride = t.tap_stride;
+  const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
+  __mmask16 parts[4];
+  __m512i start[4];
+#pragma GCC unroll 4
+  for (size_t j = 0; j < 4; ++j) {
+    parts[j] = 16 * j < left ? first(left - 16 * j) : static_cast<__mmask16>(0);
+    start[j] = _mm512_maskz_loadu_epi32(parts[j], t.start + c + 16 * j);
+  }
+  for (size_t m = 0; m < t.rows; ++m) {
+    const uint8_t* const* taps = t.taps + m;
+    const int8_t* w = weights;
     __m512i sum[4];
-    for (int j = 0; j < 4; ++j) sum[j] = _mm512_setzero_si512();
-    for (size_t q = 0; q < t.quads; ++q, weights += kQuadBlock * 4) {
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; ++j) sum[j] = _mm512_setzero_si512();
+    for (size_t q = 0; q < t.quads; ++q, w += kQuadBlock * 4) {
       __m512i x[4];
 #pragma GCC unroll 4
-      for (size_t i = 0; i < 4; ++i)
-        x[i] = _mm512_xor_si512(flips, _mm512_maskz_loadu_epi8(mask, t.taps[4 * q + i] + c));
-      const __m512i low01 = _mm512_unpacklo_epi8(x[0], x[1]),
-                    high01 = _mm512_unpackhi_epi8(x[0], x[1]);
-      const __m512i low23 = _mm512_unpacklo_epi8(x[2], x[3]),
-                    high23 = _mm512_unpackhi_epi8(x[2], x[3]);
-      sum[0] = _mm512_dpbusd_epi32(sum[0], _mm512_unpacklo_epi16(low01, low23),
-                                   _mm512_loadu_si512(weights));
+      for (size_t i = 0; i < 4; ++i, taps += tap_stride)
+        x[i] = _mm512_xor_si512(flips, _mm512_maskz_loadu_epi8(mask, *taps + c));
+      const __m512i low01 = _mm512_unpacklo_epi8(x[0], x[1]);
+      const __m512i high01 = _mm512_unpackhi_epi8(x[0], x[1]);
+      const __m512i low23 = _mm512_unpacklo_epi8(x[2], x[3]);
+      const __m512i high23 = _mm512_unpackhi_epi8(x[2], x[3]);
+      sum[0] =
+          _mm512_dpbusd_epi32(sum[0], _mm512_unpacklo_epi16(low01, low23), _mm512_loadu_si512(w));
       sum[1] = _mm512_dpbusd_epi32(sum[1], _mm512_unpackhi_epi16(low01, low23),
-                                   _mm512_loadu_si512(weights + 64));
+                                   _mm512_loadu_si512(w + 64));
       sum[2] = _mm512_dpbusd_epi32(sum[2], _mm512_unpacklo_epi16(high01, high23),
-                                   _mm512_loadu_si512(weights + 128));
+                                   _mm512_loadu_si512(w + 128));
       sum[3] = _mm512_dpbusd_epi32(sum[3], _mm512_unpackhi_epi16(high01, high23),
-                                   _mm512_loadu_si512(weights + 192));
+                                   _mm512_loadu_si512(w + 192));
     }
     transpose_lanes(sum);
-    for (size_t j = 0; j < 4 && 16 * j < left; ++j) {
-      const __mmask16 part = first(left - 16 * j);
-      const __m512i start = _mm512_maskz_loadu_epi32(part, t.start + c + 16 * j);
-      _mm512_mask_storeu_epi32(t.sums + c + 16 * j, part, _mm512_add_epi32(start, sum[j]));
-    }
+    int32_t* out = t.sums + m * t.sums_stride + c;
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; ++j)
+      _mm512_mask_storeu_epi32(out + 16 * j, parts[j], _mm512_add_epi32(start[j], sum[j]));
   }
+}
+
+void depthwise_quads(const QuadTask& t) {
+  for (size_t c = 0; c < t.channels; c += kQuadBlock) quad_block(t, c, t.weights + c * t.quads * 4);
 }
 
 __m512 clamp(__m512 v, __m512 low, __m512 high) {

@@ -17,7 +17,8 @@ void gemm(const GemmTask& t) {
       for (size_t p = 0; p < t.pieces; ++p) {
         const uint8_t* a = t.inputs[p * t.piece_stride + m] + t.offset;
         for (size_t g = 0; g < t.groups; ++g, a += kGemmDepth, b += t.columns * kGemmDepth)
-          for (size_t k = 0; k < kGemmDepth; ++k) sum += static_cast<uint32_t>(a[k] * b[k]);
+          for (size_t k = 0; k < kGemmDepth; ++k)
+            sum += static_cast<uint32_t>((a[k] ^ t.flip) * b[k]);
       }
       t.sums[m * t.sums_stride + n] = static_cast<int32_t>(sum);
     }
@@ -40,12 +41,14 @@ void pack(const PackTask& t) {
 }
 
 void depthwise(const DepthwiseTask& t) {
-  for (size_t c = 0; c < t.channels; ++c) {
-    auto sum = static_cast<uint32_t>(t.start[c]);
-    for (size_t tap = 0; tap < 2 * t.pairs; ++tap)
-      sum += static_cast<uint32_t>(value_of(t.taps[tap][c], t.is_signed) *
-                                   t.weights[(tap / 2 * t.weight_stride + c) * 2 + tap % 2]);
-    t.sums[c] = static_cast<int32_t>(sum);
+  for (size_t m = 0; m < t.rows; ++m) {
+    for (size_t c = 0; c < t.channels; ++c) {
+      auto sum = static_cast<uint32_t>(t.start[c]);
+      for (size_t tap = 0; tap < 2 * t.pairs; ++tap)
+        sum += static_cast<uint32_t>(value_of(t.taps[tap * t.tap_stride + m][c], t.is_signed) *
+                                     t.weights[(tap / 2 * t.weight_stride + c) * 2 + tap % 2]);
+      t.sums[m * t.sums_stride + c] = static_cast<int32_t>(sum);
+    }
   }
 }
 

@@ -140,6 +140,13 @@ const uint8_t* const* MacOp::find_residuals(const Pixel* pixels, unsigned count,
   return out;
 }
 
+void MacOp::set_input(const Pixel* pixels, unsigned count, const ChannelRange& range,
+                      uint64_t key) {
+  if (path_ == Path::kReference || (key != 0 && input_key_ == key)) return;
+  input_.set(shape_, *memory_, pixels, count, range.group);
+  input_key_ = key;
+}
+
 bool MacOp::plain_unit(uint64_t tile, const ChannelRange& range, Progress& progress) {
   const uint64_t first = tile * tile_;
   const uint64_t pixels = uint64_t{mac_.out_h} * mac_.out_w;
@@ -150,11 +157,7 @@ bool MacOp::plain_unit(uint64_t tile, const ChannelRange& range, Progress& progr
     list[i] = at;
     if (++at.x == mac_.out_w) at = {at.y + 1, 0};
   }
-  const uint64_t key = tile * shape_.groups + range.group + 1;
-  if (path_ == Path::kGemm && input_key_ != key) {
-    input_.set(shape_, *memory_, list, count, range.group);
-    input_key_ = key;
-  }
+  set_input(list, count, range, tile * shape_.groups + range.group + 1);
   if (!accumulate(list, count, range, progress)) return false;
   if ((mac_.accumulate & NPU_ACCUMULATE_KEEP) != 0) {
     for (unsigned i = 0; i < count; ++i)
@@ -199,11 +202,7 @@ bool MacOp::pool_unit(uint64_t tile, const ChannelRange& range, Progress& progre
       list[i] = {static_cast<uint32_t>(at / columns * ext_.pool_h + tap / ext_.pool_w),
                  static_cast<uint32_t>(at % columns * ext_.pool_w + tap % ext_.pool_w)};
     }
-    const uint64_t key = n == total ? tile * shape_.groups + range.group + 1 : 0;
-    if (path_ == Path::kGemm && (key == 0 || input_key_ != key)) {
-      input_.set(shape_, *memory_, list, n, range.group);
-      input_key_ = key;
-    }
+    set_input(list, n, range, n == total ? tile * shape_.groups + range.group + 1 : 0);
     if (!accumulate(list, n, range, progress)) return false;
     output_.values(sums(0), kSumsStride, n, range.first, range.count,
                    find_residuals(list, n, range, residuals), rows);

@@ -43,6 +43,8 @@ class MacOp {
 
   bool plain_unit(uint64_t tile, const ChannelRange& range, Progress& progress);
   bool pool_unit(uint64_t tile, const ChannelRange& range, Progress& progress);
+  // key: identifies pixels and group; 0: nothing does.
+  void set_input(const Pixel* pixels, unsigned count, const ChannelRange& range, uint64_t key);
   // Where the range lies in the residual of each pixel; null: there is none.
   const uint8_t* const* find_residuals(const Pixel* pixels, unsigned count,
                                        const ChannelRange& range, const uint8_t** out) const;
@@ -87,8 +89,6 @@ class MacOp {
   bool quads_ = false;
   std::vector<int16_t> pair_weights_;
   std::vector<int8_t> quad_weights_;
-  std::vector<const uint8_t*> tap_pointers_;
-  std::vector<uint8_t> padding_;
 };
 
 template <typename Move>

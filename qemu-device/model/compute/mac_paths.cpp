@@ -99,6 +99,7 @@ bool MacOp::accumulate_gemm(const Pixel*, unsigned count, const ChannelRange& ra
   const int8_t* panel = packed_->panel(range.group, range.column);
   const size_t piece_bytes = input_.piece_groups() * kGemmDepth;
   GemmTask task;
+  task.flip = shape_.input_signed ? 0x80 : 0;
   task.rows = count;
   task.piece_stride = input_.piece_stride();
   task.columns = std::min(kPanelColumns, padded_group - range.column);
@@ -162,51 +163,22 @@ void MacOp::prepare_depthwise() {
     start_[oc] = static_cast<int32_t>(static_cast<uint32_t>(bias_[oc]) -
                                       x_zero * static_cast<uint32_t>(total));
   }
-  padding_.assign(MacShape::kMaxRange, static_cast<uint8_t>(s.input_zero));
-  tap_pointers_.resize(steps * step);
+  input_.begin_taps(shape_, steps * step);
 }
 
-bool MacOp::accumulate_depthwise(const Pixel* pixels, unsigned count, const ChannelRange& range,
+bool MacOp::accumulate_depthwise(const Pixel*, unsigned count, const ChannelRange& range,
                                  Progress& progress) {
-  const MacShape& s = shape_;
-  const size_t taps = tap_pointers_.size();
-  const DepthwiseTask pairs = {tap_pointers_.data(),
-                               s.input_signed,
-                               taps / 2,
-                               pair_weights_.data() + size_t{range.first} * 2,
-                               mac_.out_c,
-                               range.count,
-                               start_.data() + range.first,
-                               nullptr};
-  const QuadTask quads = {tap_pointers_.data(),
-                          static_cast<uint8_t>(s.input_signed ? 0x80 : 0),
-                          taps / 4,
-                          quad_weights_.data() + size_t{range.first} * taps,
-                          range.count,
-                          start_.data() + range.first,
-                          nullptr};
-  for (unsigned i = 0; i < count; ++i) {
-    std::fill(tap_pointers_.begin(), tap_pointers_.end(), padding_.data());
-    const uint8_t** tap = tap_pointers_.data();
-    for (unsigned ky = 0; ky < s.kernel_h; ++ky) {
-      for (unsigned kx = 0; kx < s.kernel_w; ++kx, ++tap) {
-        uint64_t y, x;
-        if (s.tap(pixels[i], ky, kx, y, x))
-          *tap = sram_ + tensor_offset(mac_.input, y, x) + range.first;
-      }
-    }
-    if (quads_) {
-      QuadTask task = quads;
-      task.sums = sums(i);
-      kernels_->depthwise_quads(task);
-    } else {
-      DepthwiseTask task = pairs;
-      task.sums = sums(i);
-      kernels_->depthwise(task);
-    }
-    if (!progress.work(size_t{s.depth} * range.count / per_ns_ + 1)) return false;
-  }
-  return true;
+  const size_t taps = input_.pieces();
+  if (quads_)
+    kernels_->depthwise_quads({input_.pointers(), input_.piece_stride(),
+                               static_cast<uint8_t>(shape_.input_signed ? 0x80 : 0), taps / 4,
+                               count, quad_weights_.data() + size_t{range.first} * taps,
+                               range.count, start_.data() + range.first, sums(0), kSumsStride});
+  else
+    kernels_->depthwise({input_.pointers(), input_.piece_stride(), shape_.input_signed, taps / 2,
+                         count, pair_weights_.data() + size_t{range.first} * 2, mac_.out_c,
+                         range.count, start_.data() + range.first, sums(0), kSumsStride});
+  return progress.work(size_t{shape_.depth} * range.count * count / per_ns_ + 1);
 }
 
 }  // namespace npu::model
