@@ -125,6 +125,9 @@ struct npu_device {
 
 	/* The card left the bus, or no reset revived it: nothing will complete. */
 	bool lost;
+	/* Its function is being reset: registers tell nothing. Protected by watchdog.lock. */
+	bool offline;
+	unsigned long offline_since;
 
 	/* Counts since probe, and of what is alive: DEV_QUERY and debugfs. */
 	atomic64_t jobs;

@@ -19,6 +19,7 @@
 #include "npu_job.h"
 #include "npu_query.h"
 #include "npu_queue.h"
+#include "npu_reset.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
 
@@ -257,6 +258,8 @@ static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_kqueue;
 	npu_debugfs_init(npu);
+	/* What a reset of the slot has to bring back. */
+	pci_save_state(pdev);
 	return 0;
 
 err_kqueue:
@@ -322,6 +325,7 @@ static struct pci_driver npu_pci_driver = {
 	.probe = npu_probe,
 	.remove = npu_remove,
 	.shutdown = npu_shutdown,
+	.err_handler = &npu_error_handlers,
 };
 
 static int __init npu_init(void)

@@ -207,6 +207,22 @@ bool npu_hwq_process(struct npu_hwq *hwq)
 	return any;
 }
 
+/*
+ * For a queue that the card has stopped: pending packets end with @status, and
+ * the ring begins anew. Stays open: what is pushed meanwhile waits for the start.
+ */
+void npu_hwq_restart(struct npu_hwq *hwq, u32 status)
+{
+	unsigned long flags;
+
+	npu_hwq_give_up(hwq, status, 0);
+	spin_lock_irqsave(&hwq->lock, flags);
+	hwq->indices->consumer = hwq->consumer;
+	hwq->indices->producer = hwq->producer;
+	npu_hwq_start(hwq);
+	spin_unlock_irqrestore(&hwq->lock, flags);
+}
+
 /* Between these two the card is reset, and stops the queue. */
 void npu_hwq_begin_reset(struct npu_hwq *hwq)
 {

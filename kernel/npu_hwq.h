@@ -93,6 +93,7 @@ void npu_hwq_fini(struct npu_hwq *hwq);
 void npu_hwq_start(struct npu_hwq *hwq);
 int npu_hwq_push(struct npu_hwq *hwq, struct npu_hwq_entry *entry,
 		 const struct npu_packet *packets, u32 count);
+void npu_hwq_restart(struct npu_hwq *hwq, u32 status);
 bool npu_hwq_process(struct npu_hwq *hwq);
 void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error);
 void npu_hwq_begin_reset(struct npu_hwq *hwq);

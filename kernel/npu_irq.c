@@ -70,7 +70,7 @@ static void npu_event_work(struct work_struct *work)
 		return;
 	/* The watchdog's lock: a card reset starts the ring anew. */
 	mutex_lock(&npu->watchdog.lock);
-	while (!npu->lost) {
+	while (!npu->lost && !npu->offline) {
 		const struct npu_event *slot = &npu->events[npu->event_next % NPU_EVENT_RING_SIZE];
 		struct npu_event event;
 

@@ -22,6 +22,8 @@
 #include "npu_watchdog.h"
 
 #define NPU_WATCHDOG_PERIOD_MS	200
+/* Longer than any reset of a slot takes. */
+#define NPU_OFFLINE_LIMIT	(30 * HZ)
 /* How long each rung has to show an effect. */
 #define NPU_RUNG_MS		100
 
@@ -114,7 +116,8 @@ static void npu_card_reset(struct npu_device *npu)
 	unsigned int id;
 
 	lockdep_assert_held(&npu->watchdog.lock);
-	if (npu->lost)
+	/* Offline: the greater reset does this one's work. */
+	if (npu->lost || npu->offline)
 		return;
 	WRITE_ONCE(npu->watchdog.card_reset_wanted, false);
 
@@ -168,8 +171,6 @@ static void npu_recover(struct npu_hwq *hwq)
  */
 static void npu_recover_ring(struct npu_hwq *hwq)
 {
-	unsigned long flags;
-
 	drm_notice(&hwq->npu->drm, "queue %u: ring error, restarting it\n", hwq->id);
 	npu_hwq_command(hwq, NPU_QUEUE_CMD_STOP);
 	if (!npu_wait_disabled(hwq)) {
@@ -177,14 +178,7 @@ static void npu_recover_ring(struct npu_hwq *hwq)
 		return;
 	}
 	npu_hwq_process(hwq);
-	/* Stays open: what is pushed meanwhile waits for the start. */
-	npu_hwq_give_up(hwq, NPU_STATUS_DMA_ERROR, 0);
-
-	spin_lock_irqsave(&hwq->lock, flags);
-	hwq->indices->consumer = hwq->consumer;
-	hwq->indices->producer = hwq->producer;
-	npu_hwq_start(hwq);
-	spin_unlock_irqrestore(&hwq->lock, flags);
+	npu_hwq_restart(hwq, NPU_STATUS_DMA_ERROR);
 }
 
 /* One look at one queue. */
@@ -257,9 +251,14 @@ static void npu_watchdog_work(struct work_struct *work)
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return;
 	mutex_lock(&npu->watchdog.lock);
+	/* The PCI core does not say when it gives up a recovery. */
+	if (npu->offline && time_after(jiffies, npu->offline_since + NPU_OFFLINE_LIMIT)) {
+		npu->offline = false;
+		npu_watchdog_card_lost(npu);
+	}
 	if (READ_ONCE(npu->watchdog.card_reset_wanted))
 		npu_card_reset(npu);
-	for (id = 0; id < npu->hwqs && !npu->lost; id++)
+	for (id = 0; id < npu->hwqs && !npu->lost && !npu->offline; id++)
 		if (npu->slots[id])
 			npu_watch_queue(npu->slots[id]);
 	mutex_unlock(&npu->watchdog.lock);
@@ -310,7 +309,7 @@ void npu_watchdog_stop_queue(struct npu_hwq *hwq, u32 status, int error)
 	struct npu_device *npu = hwq->npu;
 
 	mutex_lock(&npu->watchdog.lock);
-	if (!npu->lost) {
+	if (!npu->lost && !npu->offline) {
 		npu_hwq_command(hwq, NPU_QUEUE_CMD_STOP);
 		if (!npu_wait_disabled(hwq)) {
 			npu_hw_reset_cores_of(npu, hwq->id);

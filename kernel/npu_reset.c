@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * Resets of the PCIe function and errors of its bus: by root through sysfs, or
+ * in the recovery that AER starts.
+ *
+ * A function reset wipes card memory: every queue reports that, its jobs end as
+ * VICTIM, and its owner loads anew on a new queue. Address spaces, page tables
+ * and buffers are there as before, the buffers' contents in card memory are
+ * zero. Between npu_function_stop() and npu_function_revive() nobody takes what
+ * registers return for an answer of the card.
+ */
+#include <linux/pci.h>
+#include <linux/string.h>
+
+#include "npu_device.h"
+#include "npu_hw.h"
+#include "npu_hwq.h"
+#include "npu_irq.h"
+#include "npu_queue.h"
+#include "npu_reset.h"
+#include "npu_watchdog.h"
+
+static void npu_function_stop(struct npu_device *npu)
+{
+	mutex_lock(&npu->watchdog.lock);
+	npu->offline = true;
+	npu->offline_since = jiffies;
+	npu_hw_stop(npu);
+	mutex_unlock(&npu->watchdog.lock);
+}
+
+/* Whatever was in flight is lost, and so is what lies in card memory. */
+static void npu_queue_memory_lost(struct npu_hwq *hwq)
+{
+	struct npu_queue *queue = container_of(hwq, struct npu_queue, hwq);
+	unsigned long flags;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	if (queue->health != DRM_NPU_QUEUE_BANNED)
+		queue->health = DRM_NPU_QUEUE_MEMORY_LOST;
+	spin_unlock_irqrestore(&queue->lock, flags);
+	npu_hwq_give_up(hwq, NPU_STATUS_VICTIM, -ECANCELED);
+}
+
+static int npu_function_revive(struct npu_device *npu)
+{
+	unsigned int id;
+	int ret = 0;
+
+	mutex_lock(&npu->watchdog.lock);
+	npu->offline = false;
+	if (npu->lost) {
+		ret = -ENODEV;
+		goto out;
+	}
+	/* Event numbers begin anew: what is there would look like the next ones. */
+	memset(npu->events, 0, sizeof(*npu->events) * NPU_EVENT_RING_SIZE);
+	ret = npu_hw_start(npu);
+	if (ret) {
+		npu_watchdog_card_lost(npu);
+		goto out;
+	}
+	drm_notice(&npu->drm, "the function was reset: card memory is lost\n");
+	for (id = 1; id < npu->hwqs; id++)
+		if (npu->slots[id])
+			npu_queue_memory_lost(npu->slots[id]);
+	/* The kernel's own packets are repeated by those who wait for them. */
+	npu_hwq_restart(&npu->kqueue.hwq, NPU_STATUS_VICTIM);
+	npu_kqueue_unpark(&npu->kqueue);
+out:
+	mutex_unlock(&npu->watchdog.lock);
+	return ret;
+}
+
+/* ---- What the PCI core calls; it holds the device's lock ---- */
+
+static void npu_reset_prepare(struct pci_dev *pdev)
+{
+	npu_function_stop(pci_get_drvdata(pdev));
+}
+
+static void npu_reset_done(struct pci_dev *pdev)
+{
+	npu_function_revive(pci_get_drvdata(pdev));
+}
+
+static pci_ers_result_t npu_error_detected(struct pci_dev *pdev, pci_channel_state_t state)
+{
+	struct npu_device *npu = pci_get_drvdata(pdev);
+
+	switch (state) {
+	case pci_channel_io_normal:
+		/* A transaction failed; the job it belonged to says so itself. */
+		return PCI_ERS_RESULT_CAN_RECOVER;
+	case pci_channel_io_frozen:
+		npu_function_stop(npu);
+		return PCI_ERS_RESULT_NEED_RESET;
+	default:
+		mutex_lock(&npu->watchdog.lock);
+		npu_watchdog_card_lost(npu);
+		mutex_unlock(&npu->watchdog.lock);
+		return PCI_ERS_RESULT_DISCONNECT;
+	}
+}
+
+static pci_ers_result_t npu_mmio_enabled(struct pci_dev *pdev)
+{
+	return npu_hw_gone(pci_get_drvdata(pdev)) ? PCI_ERS_RESULT_NEED_RESET :
+						    PCI_ERS_RESULT_RECOVERED;
+}
+
+static pci_ers_result_t npu_slot_reset(struct pci_dev *pdev)
+{
+	/* As probe() left it, with interrupts and bus mastering. */
+	pci_restore_state(pdev);
+	return npu_function_revive(pci_get_drvdata(pdev)) ? PCI_ERS_RESULT_DISCONNECT :
+							    PCI_ERS_RESULT_RECOVERED;
+}
+
+const struct pci_error_handlers npu_error_handlers = {
+	.error_detected = npu_error_detected,
+	.mmio_enabled = npu_mmio_enabled,
+	.slot_reset = npu_slot_reset,
+	.reset_prepare = npu_reset_prepare,
+	.reset_done = npu_reset_done,
+};
