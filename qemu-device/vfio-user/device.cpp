@@ -84,10 +84,15 @@ Device::Device(DeviceOptions options)
   };
   host.kick = [](void* self) { static_cast<Device*>(self)->kick(); };
   host.now_ns = [](void* self) { return static_cast<Device*>(self)->now_ns(); };
-  host.cancelled = [](void* self) { return static_cast<Device*>(self)->hold_.load(); };
+  host.cancelled = [](void* self) { return static_cast<Device*>(self)->paused(); };
   host.log = [](void* self, const char* line) {
     auto* d = static_cast<Device*>(self);
     d->log(line);
+  };
+  host.function_event = [](void* self, npu_model_function_event event, uint64_t argument) {
+    if (event != NPU_MODEL_FUNCTION_GONE) return false;
+    static_cast<Device*>(self)->gone_ = argument != 0;
+    return true;
   };
   npu_model_config config = {};
   config.struct_size = sizeof(config);
@@ -106,7 +111,7 @@ Device::Device(DeviceOptions options)
 }
 
 Device::~Device() {
-  hold_ = aborting_ = true;
+  aborting_ = true;
   {
     std::lock_guard lock(mutex_);
     quit_ = true;
@@ -145,11 +150,11 @@ void Device::work() {
   uint64_t deadline = 0;  // of the card, 0: none
   while (!quit_) {
     const bool due = deadline != 0 && now_ns() >= deadline;
-    if (hold_ || !(kicked_ || due)) {
+    if (paused() || !(kicked_ || due)) {
       working_ = false;
       idle_.notify_all();
       const uint64_t now = now_ns();
-      if (deadline > now && !options_.clock && !hold_)
+      if (deadline > now && !options_.clock && !paused())
         wake_.wait_for(lock, std::chrono::nanoseconds(deadline - now));
       else
         wake_.wait(lock);
@@ -167,21 +172,17 @@ void Device::work() {
 
 void Device::wait_idle() {
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return !working_ && (!kicked_ || hold_); });
-}
-
-bool Device::present() {
-  return npu_model_read(model_, NPU_REG_MAGIC, 4) == NPU_MAGIC;
+  idle_.wait(lock, [this] { return !working_ && (!kicked_ || paused()); });
 }
 
 void Device::reset(npu_model_reset_kind kind) {
-  hold_ = aborting_ = true;
+  aborting_ = true;
   wait_idle();
   npu_model_reset(model_, kind);
   config_.reset();
   std::fill(std::begin(msix_table_), std::end(msix_table_), uint8_t{0});
   config_changed();
-  hold_ = aborting_ = false;
+  aborting_ = false;
   kick();
 }
 
@@ -193,8 +194,11 @@ void Device::forget_client() {
 
 void Device::config_changed() {
   const bool before = bus_master_.exchange(config_.bus_master());
-  interrupts_.set_control(config_.msix_enabled(), config_.msix_masked());
-  if (!before && bus_master_) kick();
+  const bool slept = asleep_.exchange(config_.asleep());
+  // What is pending waits for D0.
+  interrupts_.set_control(config_.msix_enabled(), config_.msix_masked() || asleep_);
+  if (asleep_ && !slept) wait_idle();
+  if ((!before && bus_master_) || (slept && !asleep_)) kick();
 }
 
 uint64_t Device::region_bytes(uint32_t region) const {
@@ -212,15 +216,19 @@ uint64_t Device::region_bytes(uint32_t region) const {
   }
 }
 
+bool Device::answers(uint32_t region) const {
+  return !gone_ && (!asleep_ || region == VFIO_PCI_CONFIG_REGION_INDEX);
+}
+
 bool Device::read(uint32_t region, uint64_t offset, std::span<std::byte> data) {
+  if (!answers(region)) {
+    std::fill(data.begin(), data.end(), std::byte{0xff});
+    return true;
+  }
   if (region == VFIO_PCI_BAR0_REGION_INDEX) {
     if (data.size() > 8 || !std::has_single_bit(data.size())) return false;
     const uint64_t value = npu_model_read(model_, offset, static_cast<unsigned>(data.size()));
     std::memcpy(data.data(), &value, data.size());
-    return true;
-  }
-  if (!present()) {
-    std::fill(data.begin(), data.end(), std::byte{0xff});
     return true;
   }
   std::fill(data.begin(), data.end(), std::byte{0});
@@ -241,6 +249,7 @@ bool Device::read(uint32_t region, uint64_t offset, std::span<std::byte> data) {
 }
 
 bool Device::write(uint32_t region, uint64_t offset, std::span<const std::byte> data) {
+  if (!answers(region)) return true;
   if (region == VFIO_PCI_BAR0_REGION_INDEX) {
     if (data.size() > 8 || !std::has_single_bit(data.size())) return false;
     uint64_t value = 0;
@@ -248,7 +257,6 @@ bool Device::write(uint32_t region, uint64_t offset, std::span<const std::byte> 
     npu_model_write(model_, offset, value, static_cast<unsigned>(data.size()));
     return true;
   }
-  if (!present()) return true;
   if (region == VFIO_PCI_CONFIG_REGION_INDEX) {
     if (config_.write(static_cast<uint32_t>(offset), data))
       reset(NPU_MODEL_RESET_FLR);

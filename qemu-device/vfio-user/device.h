@@ -67,8 +67,9 @@ class Device {
  private:
   void reset(npu_model_reset_kind kind);
   void config_changed();
-  bool present();
-  bool cut_off() const { return aborting_ || !bus_master_; }
+  bool cut_off() const { return aborting_ || gone_ || !bus_master_; }
+  bool paused() const { return aborting_ || asleep_; }
+  bool answers(uint32_t region) const;
   npu_model_bus checked(npu_model_bus result);
   void log(const std::string& line) const;
   uint64_t now_ns() const;
@@ -87,8 +88,9 @@ class Device {
 
   // Seen by the model's host functions, in the worker.
   std::atomic<bool> bus_master_{false};
-  std::atomic<bool> aborting_{false};
-  std::atomic<bool> hold_{false};
+  std::atomic<bool> aborting_{false};  // in reset
+  std::atomic<bool> asleep_{false};    // in D3hot: keeps everything, does nothing
+  std::atomic<bool> gone_{false};      // has left the bus
 
   std::mutex mutex_;  // of what follows
   std::condition_variable wake_, idle_;

@@ -101,6 +101,10 @@ bool PciConfig::bus_master() const {
   return (get<uint16_t>(PCI_COMMAND) & PCI_COMMAND_MASTER) != 0;
 }
 
+bool PciConfig::asleep() const {
+  return (get<uint16_t>(kPm + PCI_PM_CTRL) & PCI_PM_CTRL_STATE_MASK) != 0;
+}
+
 bool PciConfig::msix_enabled() const {
   return (get<uint16_t>(kMsix + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_ENABLE) != 0;
 }

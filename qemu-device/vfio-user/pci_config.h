@@ -31,6 +31,7 @@ class PciConfig {
   bool write(uint32_t offset, std::span<const std::byte> data);
 
   bool bus_master() const;
+  bool asleep() const;  // in another power state than D0
   bool msix_enabled() const;
   bool msix_masked() const;
 
