@@ -9,6 +9,8 @@
 namespace npu::model {
 namespace {
 
+constexpr uint64_t kPage = 1ull << NPU_MMU_PAGE_SHIFT;
+constexpr uint32_t kPieceElements = 2048;
 constexpr uint64_t kVaLimit = 1ull << NPU_VA_BITS;
 
 // Fills `count` elements of `element` bytes, `stride` apart.
@@ -81,7 +83,12 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
     outer_[3 - dims.size() + i] = dims[i];
     data_units *= dims[i].size;
   }
-  units_ = fill_rows_ + data_units;
+  // An element may cost a page walk of bus accesses.
+  const bool scattered = opcode_ != NPU_OP_SRAM_COPY && inner_.external != run_bytes_;
+  piece_ = scattered ? std::min(inner_.size, kPieceElements) : inner_.size;
+  pieces_ = (inner_.size + piece_ - 1) / piece_;
+  element_ns_ = run_bytes_ / 8 + (scattered && inner_.external >= kPage ? 500 : 20);
+  units_ = fill_rows_ + data_units * pieces_;
 }
 
 void DmaOp::fill(uint64_t unit, uint64_t rows) {
@@ -100,13 +107,13 @@ void DmaOp::fill(uint64_t unit, uint64_t rows) {
     fill_elements(at + i * dma_.sram_stride[1], n0, dma_.sram_stride[0], element_, dma_.pad_value);
 }
 
-npu_status_code DmaOp::move(Mmu& mmu, uint64_t va, uint64_t sram) {
+npu_status_code DmaOp::move(Mmu& mmu, uint64_t va, uint64_t sram, uint32_t count) {
   if (opcode_ == NPU_OP_SRAM_COPY) {
-    for (uint32_t i = 0; i < inner_.size; ++i)
+    for (uint32_t i = 0; i < count; ++i)
       std::memmove(sram_ + sram + i * inner_.sram, sram_ + va + i * inner_.external, run_bytes_);
     return NPU_STATUS_OK;
   }
-  const Rows rows = {inner_.size, run_bytes_, inner_.external};
+  const Rows rows = {count, run_bytes_, inner_.external};
   const bool load = opcode_ == NPU_OP_LOAD;
   if (rows.count == 1)
     return load ? mmu.read(asid_, va, sram_ + sram, run_bytes_, NPU_ACCESS_READ)
@@ -132,8 +139,11 @@ bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
       continue;
     }
     uint64_t rest = cursor - fill_rows_;
-    uint64_t va = base_;
-    uint64_t sram = origin;
+    const uint64_t first = rest % pieces_ * piece_;
+    const auto count = static_cast<uint32_t>(std::min<uint64_t>(piece_, inner_.size - first));
+    rest /= pieces_;
+    uint64_t va = base_ + first * inner_.external;
+    uint64_t sram = origin + first * inner_.sram;
     bool ring = false;
     for (int i = 2; i >= 0; --i) {
       const Dimension& d = outer_[i];
@@ -148,14 +158,14 @@ bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
       }
     }
     if (!ring) sram += uint64_t{dma_.pad_before[2]} * dma_.sram_stride[2];
-    const npu_status_code status = move(mmu, va, sram);
+    const npu_status_code status = move(mmu, va, sram, count);
     if (status != NPU_STATUS_OK) {
       fault.status = status;
       fault.access = opcode_ == NPU_OP_STORE ? NPU_ACCESS_WRITE : NPU_ACCESS_READ;
       fault.address = mmu.fault_address();
       return true;
     }
-    progress.work(100 + uint64_t{inner_.size} * (run_bytes_ / 8 + 20));
+    progress.work(100 + count * element_ns_);
     ++cursor;
   }
   return true;

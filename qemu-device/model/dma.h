@@ -3,7 +3,8 @@
 // Executes LOAD, STORE, FILL and SRAM_COPY. The block is taken apart into
 // runs: dimensions that are contiguous on both sides are merged, and a run
 // along a dimension whose external stride is one element is moved at once,
-// whatever its stride in SRAM. A unit is one run.
+// whatever its stride in SRAM. A unit is one run, or a piece of a run whose
+// elements lie apart.
 #ifndef NPU_MODEL_DMA_H_
 #define NPU_MODEL_DMA_H_
 
@@ -35,7 +36,7 @@ class DmaOp {
 
   void fill(uint64_t row_begin, uint64_t rows);
   uint64_t sram_offset(uint64_t row, uint64_t rest) const;
-  npu_status_code move(Mmu& mmu, uint64_t va, uint64_t sram);
+  npu_status_code move(Mmu& mmu, uint64_t va, uint64_t sram, uint32_t count);
 
   npu_command_dma dma_;
   npu_opcode opcode_;
@@ -47,6 +48,9 @@ class DmaOp {
   Dimension inner_;         // the run
   Dimension outer_[3];      // slowest first
   uint64_t run_bytes_ = 0;  // per run element: element_, or merged bytes
+  uint32_t piece_ = 1;      // elements of a unit
+  uint64_t pieces_ = 1;     // units of a run
+  uint64_t element_ns_ = 0;
   uint64_t units_ = 0;
 };
 

@@ -3,6 +3,7 @@
 // LOAD, STORE, FILL and SRAM_COPY against their definition.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -38,6 +39,36 @@ TEST(Dma, StridesPaddingAndTransposition) {
         ASSERT_EQ(out[c * kPlane + y * 7 + x], inside ? d[((y - 1) * 5 + x - 1) * 4 + c] : 0xee)
             << c << " " << y << " " << x;
       }
+}
+
+// Every element lies in a page of its own, and few of them in the TLB: each costs
+// a walk on the bus. The card must be stoppable between any few of them.
+TEST(Dma, ScatteredTransferCanBeStopped) {
+  constexpr uint32_t kElements = 1 << 16;
+  constexpr uint64_t kStride = 2u << 20;
+  constexpr uint64_t kVa = 1ull << 40;
+  JobBench bench;
+  Harness& h = bench.h();
+  for (uint64_t i = 0; i < 512; ++i) h.map_block(kAsid, kVa + i * kStride, NPU_MEMORY_CARD, 0);
+  for (uint64_t i = 512; i < kElements; i += 512)  // one table serves all
+    h.store(h.pte_address(kAsid, kVa + i * kStride, 2),
+            h.load<uint64_t>(h.pte_address(kAsid, kVa, 2)));
+  npu_command_dma in = contiguous(NPU_OP_LOAD, kVa - JobBench::kDataVa, 0, kElements);
+  in.external_stride[0] = kStride;
+  StreamBuilder s;
+  s.append(in);
+  const uint64_t job = h.put(kQueue, bench.packet(s.bytes()));
+  h.ring(kQueue);
+  uint64_t longest = 0, last = h.bus_accesses;
+  h.cancelled = [&] {
+    longest = std::max(longest, h.bus_accesses - last);
+    last = h.bus_accesses;
+    return false;
+  };
+  h.run();
+  EXPECT_EQ(h.completion(kQueue, job).status, uint32_t{NPU_STATUS_OK}) << h.log;
+  EXPECT_GT(h.bus_accesses, kElements);
+  EXPECT_LT(longest, 20000u) << "bus accesses without asking whether to stop";
 }
 
 TEST(Dma, RandomTransfersAgainstDefinition) {
