@@ -131,31 +131,52 @@ void transpose(__m512i r[16]) {
   }
 }
 
+// 16 columns of 64 values; fewer where `mask` or `columns` say so, then of
+// `groups` groups. Adds what the columns sum up to.
+template <bool kWhole>
+void pack_block(const uint8_t* weights, size_t stride, size_t columns, __mmask64 mask,
+                __m512i flips, size_t groups, int8_t* out, size_t out_stride, __m512i* total) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  __m512i r[16];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < 16; ++i) {
+    if constexpr (kWhole) {
+      r[i] = _mm512_xor_si512(flips, _mm512_loadu_si512(weights + i * stride));
+    } else if (i < columns) {
+      r[i] = _mm512_maskz_mov_epi8(
+          mask, _mm512_xor_si512(flips, _mm512_maskz_loadu_epi8(mask, weights + i * stride)));
+    } else {
+      r[i] = _mm512_setzero_si512();
+    }
+  }
+  transpose(r);
+  __m512i sums[2] = {*total, _mm512_setzero_si512()};
+#pragma GCC unroll 16
+  for (size_t g = 0; g < 16; ++g) {
+    if (!kWhole && g >= groups) break;
+    sums[g % 2] = _mm512_dpbusd_epi32(sums[g % 2], ones, r[g]);
+    _mm512_storeu_si512(out + g * out_stride, r[g]);
+  }
+  *total = _mm512_add_epi32(sums[0], sums[1]);
+}
+
 void pack(const PackTask& t) {
   const __m512i flips = _mm512_set1_epi8(static_cast<char>(t.flip));
-  const __m512i ones = _mm512_set1_epi8(1);
   const size_t groups = (t.depth + kGemmDepth - 1) / kGemmDepth;
+  const size_t stride = t.padded * kGemmDepth;
   for (size_t column = 0; column < t.padded; column += 16) {
     __m512i total = _mm512_setzero_si512();
-    for (size_t k = 0; k < t.depth; k += 64) {
+    const uint8_t* weights = t.weights + column * t.stride;
+    const size_t columns = t.columns - column;
+    int8_t* out = t.panel + column * kGemmDepth;
+    size_t k = 0;
+    if (columns >= 16)
+      for (; k + 64 <= t.depth; k += 64, out += 16 * stride)
+        pack_block<true>(weights + k, t.stride, 16, ~0ull, flips, 16, out, stride, &total);
+    for (; k < t.depth; k += 64, out += 16 * stride) {
       const size_t left = t.depth - k;
-      const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
-      __m512i r[16];
-#pragma GCC unroll 16
-      for (size_t i = 0; i < 16; ++i)
-        r[i] = column + i < t.columns
-                   ? _mm512_maskz_mov_epi8(
-                         mask, _mm512_xor_si512(flips,
-                                                _mm512_maskz_loadu_epi8(
-                                                    mask, t.weights + (column + i) * t.stride + k)))
-                   : _mm512_setzero_si512();
-      transpose(r);
-      const size_t first = k / kGemmDepth;
-      const size_t n = groups - first < 16 ? groups - first : 16;
-      for (size_t g = 0; g < n; ++g) {
-        total = _mm512_dpbusd_epi32(total, ones, r[g]);
-        _mm512_storeu_si512(t.panel + ((first + g) * t.padded + column) * kGemmDepth, r[g]);
-      }
+      pack_block<false>(weights + k, t.stride, columns, left >= 64 ? ~0ull : (1ull << left) - 1,
+                        flips, groups - k / kGemmDepth, out, stride, &total);
     }
     _mm512_storeu_si512(t.totals + column, total);
   }
