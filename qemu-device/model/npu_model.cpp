@@ -37,7 +37,7 @@ const char* check(const npu_model_config* config, const npu_model_host* host) {
     return "host.struct_size is smaller than this library expects";
   if (host->read == nullptr || host->write == nullptr || host->raise_irq == nullptr ||
       host->kick == nullptr || host->now_ns == nullptr || host->cancelled == nullptr)
-    return "host: only log, function_event and trace may be NULL";
+    return "host: only log, function_event, trace and write_rows may be NULL";
   static thread_local std::string text;  // outlives the call
   text = npu::arch::validate_target(config->target);
   if (text.empty()) return nullptr;
