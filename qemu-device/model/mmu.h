@@ -3,6 +3,7 @@
 // Address translation: page walk and TLB. Only the TLB caches: an entry stays
 // in use until it is evicted or invalidated, whatever the tables say by then;
 // an entry that is not valid, or lacks the permission, is never taken from it.
+// (Within one transfer the tables above the last one are read once.)
 #ifndef NPU_MODEL_MMU_H_
 #define NPU_MODEL_MMU_H_
 
