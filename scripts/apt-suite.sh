@@ -73,8 +73,10 @@ fetch() { # DIR apt-get-words...
 	shift
 	mkdir -p "$dir"
 	cd "$dir"
-	run_quietly "$suite: $*" apt-get "${options[@]}" "$@" && return
-	update && run_quietly "$suite: $*" apt-get "${options[@]}" "$@"
+	local what="$suite: $1 $2"
+	[ $# -le 2 ] || what+=" and $(($# - 2)) more"
+	run_quietly "$what" apt-get "${options[@]}" "$@" && return
+	update && run_quietly "$what" apt-get "${options[@]}" "$@"
 }
 
 case $verb in

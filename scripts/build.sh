@@ -22,6 +22,7 @@ case " $* " in
 	target=all
 	# Its absence is seen by CMake, and its coming; the tests that need it say so as skips.
 	scripts/fetch-onnxruntime.sh || say "ONNX Runtime cannot be had here; tests that compare with it are skipped"
+	scripts/fetch-stock-qemu.sh || say "no QEMU with vfio-user can be had here; its VM test is skipped"
 	scripts/fetch-onnx-testdata.sh || say "ONNX's operator cases cannot be had here; their tests are skipped"
 	;;
 esac

@@ -166,8 +166,9 @@ def run_tap(tally, patterns):
 
 
 def vm_options(script, work):
-    """(options of vm-run, timeout, commands for the host) from the lines "# vm: ..." of a test."""
-    options, timeout, prepare = [], 120, []
+    """From the lines "# vm: ..." of a test: (options of vm-run, timeout, commands for the
+    host, why it cannot run here or None)."""
+    options, timeout, prepare, missing = [], 120, [], None
     with open(script) as lines:
         for line in lines:
             match = re.match(r"# vm: *([\w-]+)(?:=(.*\S))?\s*$", line)
@@ -178,6 +179,11 @@ def vm_options(script, work):
             if name == "prepare":
                 prepare.append(value)
                 continue
+            if name == "need":
+                path, _, why = value.partition(" ")
+                if not os.path.exists(os.path.join(ROOT, path)):
+                    missing = why
+                continue
             if name not in VM_OPTIONS:
                 sys.exit("%s: no option '%s' of vm-run" % (script, name))
             if name == "timeout":
@@ -185,7 +191,7 @@ def vm_options(script, work):
             if name == "file":
                 value = os.path.join(ROOT, value)
             options.append("--" + name if value is None else "--%s=%s" % (name, value))
-    return options, timeout, prepare
+    return options, timeout, prepare, missing
 
 
 def run_vm(tally, patterns):
@@ -200,8 +206,11 @@ def run_vm(tally, patterns):
         path = os.path.join(folder, script)
         work = os.path.join(RESULTS, "vm-" + script[:-3])
         os.makedirs(work, exist_ok=True)
-        options, timeout, prepare = vm_options(path, work)
+        options, timeout, prepare, missing = vm_options(path, work)
         say("-- %s" % name)
+        if missing:
+            judge_tap(tally, name, "ok 1 - all # SKIP %s\n" % missing, 0, 0.0)
+            continue
         if prepare:
             text, status, seconds = run_command(
                 name, ["sh", "-e", "-c", "\n".join(prepare)], 300, ROOT)

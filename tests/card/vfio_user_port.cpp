@@ -20,7 +20,7 @@
 #include "front_end.h"
 #include "npu/registers.h"
 #include "vfio-user/server.h"
-#include "vfio_user_client.h"
+#include "vfio-user/testing/client.h"
 
 namespace npu::card {
 namespace {
@@ -150,14 +150,14 @@ class VfioUserPort : public PciPort {
     return options;
   }
 
-  std::unique_ptr<VfioUserClient> connect_to_server() {
+  std::unique_ptr<vfio_user::Client> connect_to_server() {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
       throw std::runtime_error("no socket pair");
     server_ = std::thread([this, socket = ends[1]] {
       vfio_user::serve(UniqueFd(socket), device_, [] { return false; });
     });
-    return std::make_unique<VfioUserClient>(UniqueFd(ends[0]));
+    return std::make_unique<vfio_user::Client>(UniqueFd(ends[0]));
   }
 
   void set_up() {
@@ -171,7 +171,7 @@ class VfioUserPort : public PciPort {
   std::atomic<uint64_t> clock_ns_{1'000'000};
   vfio_user::Device device_;
   std::thread server_;
-  std::unique_ptr<VfioUserClient> client_;
+  std::unique_ptr<vfio_user::Client> client_;
   std::vector<UniqueFd> eventfds_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "vfio_user_client.h"
+#include "vfio-user/testing/client.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -9,10 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace npu::card {
-
-using namespace vfio_user;
-
+namespace npu::vfio_user {
 namespace {
 
 // Generous: only a server that hangs is waited for so long.
@@ -23,16 +20,15 @@ std::function<bool()> time_limit() {
 
 }  // namespace
 
-VfioUserClient::VfioUserClient(UniqueFd socket) : channel_(std::move(socket), time_limit()) {}
+Client::Client(UniqueFd socket) : channel_(std::move(socket), time_limit()) {}
 
-void VfioUserClient::send_raw(const Header& header, std::span<const std::byte> payload,
-                              std::span<const int> fds) {
+void Client::send_raw(const Header& header, std::span<const std::byte> payload,
+                      std::span<const int> fds) {
   channel_.send(header, payload, fds);
 }
 
-std::optional<VfioUserClient::Reply> VfioUserClient::request(uint16_t command,
-                                                             std::span<const std::byte> payload,
-                                                             std::span<const int> fds) {
+std::optional<Client::Reply> Client::request(uint16_t command, std::span<const std::byte> payload,
+                                             std::span<const int> fds) {
   Header header = {};
   header.id = next_id_++;
   header.command = command;
@@ -49,14 +45,14 @@ std::optional<VfioUserClient::Reply> VfioUserClient::request(uint16_t command,
                .fds = std::move(message->fds)};
 }
 
-VfioUserClient::Reply VfioUserClient::expect(std::optional<Reply> reply, const char* what) {
+Client::Reply Client::expect(std::optional<Reply> reply, const char* what) {
   if (!reply) throw std::runtime_error(std::string(what) + ": the server has gone");
   if (reply->error != 0)
     throw std::runtime_error(std::string(what) + ": " + std::strerror(reply->error));
   return std::move(*reply);
 }
 
-void VfioUserClient::negotiate() {
+void Client::negotiate() {
   const std::string json = R"({"capabilities":{"max_msg_fds":8,"max_data_xfer_size":1048576}})";
   std::vector<std::byte> payload(sizeof(VersionNumbers) + json.size() + 1);
   const VersionNumbers numbers = {kMajor, kMinor};
@@ -65,7 +61,7 @@ void VfioUserClient::negotiate() {
   expect(request(kVersion, std::span<const std::byte>(payload)), "VERSION");
 }
 
-void VfioUserClient::map(uint64_t address, uint64_t bytes, int fd, uint64_t offset, bool writable) {
+void Client::map(uint64_t address, uint64_t bytes, int fd, uint64_t offset, bool writable) {
   const DmaMap map = {.argsz = sizeof(map),
                       .flags = kDmaReadable | (writable ? uint32_t{kDmaWritable} : 0),
                       .offset = offset,
@@ -74,19 +70,19 @@ void VfioUserClient::map(uint64_t address, uint64_t bytes, int fd, uint64_t offs
   expect(request(kDmaMap, map, std::span(&fd, fd >= 0 ? 1 : 0)), "DMA_MAP");
 }
 
-void VfioUserClient::unmap(uint64_t address, uint64_t bytes) {
+void Client::unmap(uint64_t address, uint64_t bytes) {
   const DmaUnmap unmap = {.argsz = sizeof(unmap), .flags = 0, .address = address, .bytes = bytes};
   expect(request(kDmaUnmap, unmap), "DMA_UNMAP");
 }
 
-void VfioUserClient::read(uint32_t region, uint64_t offset, void* data, uint32_t bytes) {
+void Client::read(uint32_t region, uint64_t offset, void* data, uint32_t bytes) {
   const RegionAccess access = {offset, region, bytes};
   const Reply reply = expect(request(kRegionRead, access), "REGION_READ");
   if (reply.payload.size() != sizeof(access) + bytes) throw std::runtime_error("a short read");
   std::memcpy(data, reply.payload.data() + sizeof(access), bytes);
 }
 
-void VfioUserClient::write(uint32_t region, uint64_t offset, const void* data, uint32_t bytes) {
+void Client::write(uint32_t region, uint64_t offset, const void* data, uint32_t bytes) {
   const RegionAccess access = {offset, region, bytes};
   std::vector<std::byte> payload(sizeof(access) + bytes);
   std::memcpy(payload.data(), &access, sizeof(access));
@@ -94,8 +90,7 @@ void VfioUserClient::write(uint32_t region, uint64_t offset, const void* data, u
   expect(request(kRegionWrite, std::span<const std::byte>(payload)), "REGION_WRITE");
 }
 
-void VfioUserClient::set_irqs(uint32_t flags, uint32_t start, uint32_t count,
-                              std::span<const int> fds) {
+void Client::set_irqs(uint32_t flags, uint32_t start, uint32_t count, std::span<const int> fds) {
   const IrqSet set = {.argsz = sizeof(set),
                       .flags = flags,
                       .index = VFIO_PCI_MSIX_IRQ_INDEX,
@@ -104,17 +99,17 @@ void VfioUserClient::set_irqs(uint32_t flags, uint32_t start, uint32_t count,
   expect(request(kDeviceSetIrqs, set, fds), "SET_IRQS");
 }
 
-uint32_t VfioUserClient::config_read(uint32_t offset, uint32_t bytes) {
+uint32_t Client::config_read(uint32_t offset, uint32_t bytes) {
   uint32_t value = 0;
   read(VFIO_PCI_CONFIG_REGION_INDEX, offset, &value, bytes);
   return value;
 }
 
-void VfioUserClient::config_write(uint32_t offset, uint32_t value, uint32_t bytes) {
+void Client::config_write(uint32_t offset, uint32_t value, uint32_t bytes) {
   write(VFIO_PCI_CONFIG_REGION_INDEX, offset, &value, bytes);
 }
 
-uint32_t VfioUserClient::capability(uint8_t id) {
+uint32_t Client::capability(uint8_t id) {
   uint32_t at = config_read(PCI_CAPABILITY_LIST, 1);
   for (int i = 0; i < 48 && at != 0; ++i) {
     if (config_read(at, 1) == id) return at;
@@ -123,4 +118,4 @@ uint32_t VfioUserClient::capability(uint8_t id) {
   return 0;
 }
 
-}  // namespace npu::card
+}  // namespace npu::vfio_user

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The client's side of vfio-user, as a hypervisor has it: for tests.
-#ifndef NPU_TESTS_CARD_VFIO_USER_CLIENT_H_
-#define NPU_TESTS_CARD_VFIO_USER_CLIENT_H_
+#ifndef NPU_VFIO_USER_TESTING_CLIENT_H_
+#define NPU_VFIO_USER_TESTING_CLIENT_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -12,16 +12,16 @@
 
 #include "vfio-user/channel.h"
 
-namespace npu::card {
+namespace npu::vfio_user {
 
-class VfioUserClient {
+class Client {
  public:
-  explicit VfioUserClient(vfio_user::UniqueFd socket);
+  explicit Client(UniqueFd socket);
 
   struct Reply {
     int error = 0;
     std::vector<std::byte> payload;
-    std::vector<vfio_user::UniqueFd> fds;
+    std::vector<UniqueFd> fds;
   };
   // Nothing when the server has closed the connection.
   std::optional<Reply> request(uint16_t command, std::span<const std::byte> payload,
@@ -31,9 +31,9 @@ class VfioUserClient {
     return request(command, std::as_bytes(std::span(&payload, 1)), fds);
   }
   // A message as it is, whatever it says.
-  void send_raw(const vfio_user::Header& header, std::span<const std::byte> payload,
+  void send_raw(const Header& header, std::span<const std::byte> payload,
                 std::span<const int> fds = {});
-  std::optional<vfio_user::Message> receive() { return channel_.receive(); }
+  std::optional<Message> receive() { return channel_.receive(); }
 
   // These throw when the server refuses.
   void negotiate();
@@ -50,10 +50,10 @@ class VfioUserClient {
  private:
   Reply expect(std::optional<Reply> reply, const char* what);
 
-  vfio_user::Channel channel_;
+  Channel channel_;
   uint16_t next_id_ = 1;
 };
 
-}  // namespace npu::card
+}  // namespace npu::vfio_user
 
-#endif  // NPU_TESTS_CARD_VFIO_USER_CLIENT_H_
+#endif  // NPU_VFIO_USER_TESTING_CLIENT_H_
