@@ -31,14 +31,12 @@ TEST_F(Bus, CopiesAndFillsBothWays) {
   std::vector<uint8_t> data(300 * 1024);
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<uint8_t>(i ^ i >> 9);
   machine().write(from, data.data(), data.size());
-  EXPECT_EQ(
-      card().run(0, copy_packet(NPU_MEMORY_HOST, from, NPU_MEMORY_CARD, 64, data.size())).status,
-      0u);
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_HOST, from, NPU_MEMORY_CARD, 64, data.size())).status,
+            0u);
   EXPECT_EQ(bytes_at(card().window() + 64, data.size()), data);
-  EXPECT_EQ(
-      card().run(0, copy_packet(NPU_MEMORY_CARD, 64, NPU_MEMORY_HOST, to, data.size())).status, 0u);
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_CARD, 64, NPU_MEMORY_HOST, to, data.size())).status, 0u);
   EXPECT_EQ(bytes_at(to, data.size()), data);
-  EXPECT_EQ(card().run(0, fill_packet(NPU_MEMORY_HOST, to, 8, 0x04030201)).status, 0u);
+  EXPECT_EQ(card().run(0, fill(to, 8, 0x04030201, NPU_MEMORY_HOST)).status, 0u);
   EXPECT_EQ(bytes_at(to, 8), (std::vector<uint8_t>{1, 2, 3, 4, 1, 2, 3, 4}));
   EXPECT_EQ(machine().load<uint8_t>(to + 8), data[8]);
 }
@@ -47,29 +45,28 @@ TEST_F(Bus, AnAddressWithoutMemoryIsADmaError) {
   start();
   card().start(0, 0);
   const uint64_t nowhere = 0x9000'0000;
-  const npu_completion c =
-      card().run(0, copy_packet(NPU_MEMORY_HOST, nowhere, NPU_MEMORY_CARD, 0, 64, NPU_PACKET_IRQ));
+  const npu_completion c = card().run(
+      0, with_flags(copy(NPU_MEMORY_HOST, nowhere, NPU_MEMORY_CARD, 0, 64), NPU_PACKET_IRQ));
   EXPECT_EQ(c.status, uint32_t{NPU_STATUS_DMA_ERROR});
   EXPECT_EQ(c.address, nowhere);
   EXPECT_EQ(c.access, uint8_t{NPU_ACCESS_READ});
-  EXPECT_EQ(card().run(0, fill_packet(NPU_MEMORY_HOST, nowhere, 64, 1)).access,
-            uint8_t{NPU_ACCESS_WRITE});
+  EXPECT_EQ(card().run(0, fill(nowhere, 64, 1, NPU_MEMORY_HOST)).access, uint8_t{NPU_ACCESS_WRITE});
   // Registers are no memory: a card does not program its neighbours, nor itself.
   const uint64_t self = card().bar(NPU_BAR_REGISTERS);
-  EXPECT_EQ(card().run(0, copy_packet(NPU_MEMORY_HOST, self, NPU_MEMORY_CARD, 0, 64)).status,
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_HOST, self, NPU_MEMORY_CARD, 0, 64)).status,
             uint32_t{NPU_STATUS_DMA_ERROR});
   const auto events = card().events();
   ASSERT_EQ(events.size(), 3u);
   EXPECT_EQ(events[0].status, uint32_t{NPU_STATUS_DMA_ERROR});
   EXPECT_EQ(events[0].address, nowhere);
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u) << "the queue goes on";
+  EXPECT_EQ(card().run(0, nop()).status, 0u) << "the queue goes on";
 }
 
 TEST_F(Bus, RingsWrapAndDoorbellsDoNotOverrun) {
   start("sync=on");
   card().start(0, 0);
   for (uint64_t i = 0; i < 200; ++i)
-    ASSERT_EQ(card().wait(0, card().submit(0, nop_packet())).sequence, i + 1);
+    ASSERT_EQ(card().wait(0, card().send(0, nop())).sequence, i + 1);
   card().set_reg(NPU_QUEUE_PAGE(0) + NPU_QUEUE_DOORBELL, 200 + 65);
   EXPECT_EQ(card().state(0), NPU_QUEUE_ERROR);
   const auto events = card().events();
@@ -84,7 +81,7 @@ TEST_F(Bus, BusMasteringOffCutsDmaAndInterrupts) {
   const uint64_t to = card().allocate(4096);
   card().set_command(0, PCI_COMMAND_MASTER);
   const uint64_t packet =
-      card().submit(0, fill_packet(NPU_MEMORY_HOST, to, 4096, 0xffffffff, NPU_PACKET_IRQ));
+      card().send(0, with_flags(fill(to, 4096, 0xffffffff, NPU_MEMORY_HOST), NPU_PACKET_IRQ));
   EXPECT_EQ(card().state(0), NPU_QUEUE_ERROR) << "the ring cannot be read";
   EXPECT_EQ(bytes_at(to, 4096), std::vector<uint8_t>(4096));
   expect_silence(0, packet);
@@ -105,9 +102,9 @@ TEST_F(Bus, EachQueueHasItsVector) {
   EXPECT_EQ(card().vectors(), 9u);
   for (uint32_t queue : {0u, 1u, 5u, 9u}) {
     card().start(queue, 0);
-    card().run(queue, nop_packet());
+    card().run(queue, nop());
     for (unsigned v = 0; v < card().vectors(); ++v) EXPECT_FALSE(card().take_message(v));
-    card().run(queue, nop_packet(NPU_PACKET_IRQ));
+    card().run(queue, nop(NPU_PACKET_IRQ));
     EXPECT_TRUE(card().take_message(1 + queue % 8)) << "queue " << queue;
   }
 }
@@ -117,9 +114,9 @@ TEST_F(Bus, AMaskedVectorIsPendingUntilUnmasked) {
   card().start(0, 0);
   card().start(1, 0);
   card().mask_vector(1, true);
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
-  card().run(1, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
+  card().run(1, nop(NPU_PACKET_IRQ));
   EXPECT_FALSE(card().take_message(1));
   EXPECT_TRUE(card().pending(1));
   EXPECT_TRUE(card().take_message(2)) << "another vector is not masked";
@@ -137,8 +134,8 @@ TEST_F(Bus, AMaskedFunctionIsPendingOnEveryVector) {
   card().start(0, 0);
   card().start(1, 0);
   card().mask_function(true);
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
-  card().run(1, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
+  card().run(1, nop(NPU_PACKET_IRQ));
   for (unsigned v = 0; v < card().vectors(); ++v) {
     EXPECT_FALSE(card().take_message(v));
     EXPECT_EQ(card().pending(v), v == 1 || v == 2) << v;
@@ -157,11 +154,11 @@ TEST_F(Bus, CoalescedInterruptsComeByCountOrByTime) {
   context.coalesce_count = 4;
   context.coalesce_ns = 1'000'000;
   card().start(0, context);
-  for (int i = 0; i < 3; ++i) card().run(0, nop_packet(NPU_PACKET_IRQ));
+  for (int i = 0; i < 3; ++i) card().run(0, nop(NPU_PACKET_IRQ));
   EXPECT_FALSE(card().take_message(1));
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   EXPECT_TRUE(card().take_message(1)) << "the fourth";
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   machine().clock_step(999'999);
   EXPECT_FALSE(card().take_message(1));
   machine().clock_step(1);
@@ -175,7 +172,7 @@ TEST_F(Bus, ACardThatIsGoneIsGoneEverywhere) {
   start();
   card().start(1, 1);
   card().map(1, Card::kDataVa, NPU_MEMORY_CARD, 0, 4 << 20);
-  const uint64_t packet = card().submit(1, card().job(1, long_stream(4096, 3000), NPU_PACKET_IRQ));
+  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 3000), NPU_PACKET_IRQ));
   wait_until_running(1);
   machine().qmp("qom-set", inject("gone"));
   EXPECT_NE(machine()
@@ -209,7 +206,7 @@ TEST_F(Bus, ACardThatIsGoneIsThereAfterPowerOn) {
   card().bring_up();
   EXPECT_EQ(card().reg(NPU_REG_MAGIC), NPU_MAGIC);
   card().start(0, 0);
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u);
+  EXPECT_EQ(card().run(0, nop()).status, 0u);
 }
 
 // --- The aperture ---------------------------------------------------------------
@@ -221,16 +218,12 @@ TEST_F(Bus, AnApertureMayBeSmallerThanCardMemory) {
   machine().store<uint32_t>(card().window() + (4 << 20) - 4, 0x12345678);
   const uint64_t host = card().allocate(4096);
   // What lies behind the window is there for the card.
-  EXPECT_EQ(card()
-                .run(0, copy_packet(NPU_MEMORY_CARD, (4 << 20) - 4, NPU_MEMORY_CARD, 15 << 20, 4))
-                .status,
-            0u);
-  EXPECT_EQ(card().run(0, copy_packet(NPU_MEMORY_CARD, 15 << 20, NPU_MEMORY_HOST, host, 4)).status,
-            0u);
-  EXPECT_EQ(machine().load<uint32_t>(host), 0x12345678u);
   EXPECT_EQ(
-      card().run(0, copy_packet(NPU_MEMORY_CARD, (16 << 20) - 4, NPU_MEMORY_HOST, host, 8)).status,
-      uint32_t{NPU_STATUS_DMA_ERROR});
+      card().run(0, copy(NPU_MEMORY_CARD, (4 << 20) - 4, NPU_MEMORY_CARD, 15 << 20, 4)).status, 0u);
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_CARD, 15 << 20, NPU_MEMORY_HOST, host, 4)).status, 0u);
+  EXPECT_EQ(machine().load<uint32_t>(host), 0x12345678u);
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_CARD, (16 << 20) - 4, NPU_MEMORY_HOST, host, 8)).status,
+            uint32_t{NPU_STATUS_DMA_ERROR});
 }
 
 // --- An IOMMU -------------------------------------------------------------------
@@ -277,9 +270,8 @@ TEST_F(Iommu, TranslatedAccessesWork) {
   machine().store<uint64_t>(kLevel2 + 48 * 8, (uint64_t{49} << 21) | kReadWrite | kLargePage);
   machine().store<uint32_t>(uint64_t{49} << 21, 0xcafe);
   card().start(0, 0);
-  EXPECT_EQ(
-      card().run(0, copy_packet(NPU_MEMORY_HOST, uint64_t{48} << 21, NPU_MEMORY_CARD, 0, 4)).status,
-      0u);
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_HOST, uint64_t{48} << 21, NPU_MEMORY_CARD, 0, 4)).status,
+            0u);
   EXPECT_EQ(machine().load<uint32_t>(card().window()), 0xcafeu);
   EXPECT_FALSE(take_fault());
 }
@@ -291,17 +283,16 @@ TEST_F(Iommu, AFaultInTranslationIsAnArchitectedError) {
   card().start(0, 0);
   constexpr uint64_t kAbsent = uint64_t{50} << 21, kReadOnly = uint64_t{51} << 21;
   for (int i = 0; i < 3; ++i) {
-    npu_completion c =
-        card().run(0, copy_packet(NPU_MEMORY_HOST, kAbsent, NPU_MEMORY_CARD, 0, 4096));
+    npu_completion c = card().run(0, copy(NPU_MEMORY_HOST, kAbsent, NPU_MEMORY_CARD, 0, 4096));
     EXPECT_EQ(c.status, uint32_t{NPU_STATUS_DMA_ERROR});
     EXPECT_EQ(c.address, kAbsent);
     EXPECT_TRUE(take_fault());
-    c = card().run(0, fill_packet(NPU_MEMORY_HOST, kReadOnly, 64, 1));
+    c = card().run(0, fill(kReadOnly, 64, 1, NPU_MEMORY_HOST));
     EXPECT_EQ(c.status, uint32_t{NPU_STATUS_DMA_ERROR});
     EXPECT_EQ(c.access, uint8_t{NPU_ACCESS_WRITE});
     EXPECT_TRUE(take_fault());
   }
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u);
+  EXPECT_EQ(card().run(0, nop()).status, 0u);
 
   // A job whose pages the IOMMU does not know: its own status, the queue goes on.
   card().start(1, 1);
@@ -309,19 +300,19 @@ TEST_F(Iommu, AFaultInTranslationIsAnArchitectedError) {
   const npu_completion c = card().run(1, card().job(1, copy_stream(64)));
   EXPECT_EQ(c.status, uint32_t{NPU_STATUS_DMA_ERROR});
   EXPECT_EQ(c.engine, uint8_t{NPU_ENGINE_LOAD});
-  EXPECT_EQ(card().run(1, nop_packet()).status, 0u);
+  EXPECT_EQ(card().run(1, nop()).status, 0u);
 }
 
 // Everything faults: rings, completions, events. The card must stay quiet and alive.
 TEST_F(Iommu, NothingTranslatedStopsTheQueue) {
   ASSERT_NO_FATAL_FAILURE(start_translated());
   card().start(0, 0);
-  ASSERT_EQ(card().run(0, nop_packet()).status, 0u);
+  ASSERT_EQ(card().run(0, nop()).status, 0u);
   machine().store<uint64_t>(kLevel3, 0);
   machine().write_word(kRegisters + kGlobalCommand, 0, 4);  // off and on: caches are empty
   machine().write_word(kRegisters + kGlobalCommand, kSetRootTable, 4);
   machine().write_word(kRegisters + kGlobalCommand, kTranslate, 4);
-  card().submit(0, nop_packet(NPU_PACKET_IRQ));
+  card().send(0, nop(NPU_PACKET_IRQ));
   EXPECT_TRUE(eventually([&] { return card().state(0) == NPU_QUEUE_ERROR; }));
   EXPECT_TRUE(take_fault());
   EXPECT_GE(card().reg(NPU_REG_EVENT_LOST), 1u);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The card in a QtestMachine, and what a driver does with it: tables, queues,
-// packets, address spaces. Tables lie in the machine's memory.
+// The card in a QtestMachine, with a driver whose tables lie in the machine's
+// memory, and the fixture of the tests.
 #ifndef NPU_TESTS_QTEST_CARD_H_
 #define NPU_TESTS_QTEST_CARD_H_
 
@@ -14,109 +14,105 @@
 #include <vector>
 
 #include "machine.h"
-#include "npu/command.h"
-#include "npu/mmu.h"
-#include "npu/queue.h"
-#include "npu/registers.h"
-#include "npu/status.h"
 #include "pci.h"
+#include "testing/card_driver.h"
 
 namespace npu::qtest {
 
-class Card : public Endpoint {
+// The card as a port for CardDriver, and that driver with waiting on top.
+class Card : public Endpoint, public model::testing::CardPort, public model::testing::CardDriver {
  public:
+  // Places BARs from `first_bar` on. The 32 MiB of the machine's memory from
+  // `memory` on are the driver's, and zeroed.
   Card(QtestMachine& machine, unsigned bus, unsigned device, uint64_t memory = 1 << 20,
        uint64_t first_bar = kFirstBar);
   // The same card after it has moved to another machine.
-  Card(QtestMachine& machine, const Card& before) : Card(before) { machine_ = &machine; }
-
-  Card(const Card&) = default;
+  Card(QtestMachine& machine, const Card& before);
 
   // BARs, MSI-X, tables, ENABLE: what follows power-on or a reset. Queues have
   // to be started again; memory and its tables are the same.
   void bring_up();
 
-  uint32_t reg(uint32_t offset) {
-    return static_cast<uint32_t>(machine_->read_word(bar(NPU_BAR_REGISTERS) + offset, 4));
-  }
-  uint64_t reg64(uint32_t offset) {
-    return machine_->read_word(bar(NPU_BAR_REGISTERS) + offset, 8);
-  }
-  void set_reg(uint32_t offset, uint32_t value) {
-    machine_->write_word(bar(NPU_BAR_REGISTERS) + offset, value, 4);
-  }
-  void set_reg64(uint32_t offset, uint64_t value) {
-    machine_->write_word(bar(NPU_BAR_REGISTERS) + offset, value, 8);
-  }
+  uint32_t reg(uint32_t offset) { return CardDriver::read(offset); }
+  uint64_t reg64(uint32_t offset) { return read64(offset); }
+  void set_reg(uint32_t offset, uint32_t value) { CardDriver::write(offset, value); }
+  void set_reg64(uint32_t offset, uint64_t value) { write64(offset, value); }
   uint64_t window() const { return bar(NPU_BAR_APERTURE); }
 
-  // Zeroed memory of the machine that nothing else uses; never freed.
-  uint64_t allocate(uint64_t bytes, uint64_t alignment = 4096);
-
-  // Address spaces; page aligned.
-  void map(uint16_t asid, uint64_t va, npu_memory memory, uint64_t address, uint64_t bytes,
-           uint64_t rights = NPU_PTE_READ | NPU_PTE_WRITE);
-  void unmap(uint16_t asid, uint64_t va, uint64_t bytes);
-
-  npu_queue_context make_context(uint32_t queue, uint16_t asid);
-  // Writes the context, STARTs the queue and waits until it runs.
+  // STARTs the queue and waits until it runs.
   void start(uint32_t queue, const npu_queue_context& context);
   void start(uint32_t queue, uint16_t asid) { start(queue, make_context(queue, asid)); }
   npu_queue_state state(uint32_t queue) {
-    return static_cast<npu_queue_state>(reg(NPU_QUEUE_PAGE(queue) + NPU_QUEUE_STATE));
+    return static_cast<npu_queue_state>(queue_reg(queue, NPU_QUEUE_STATE));
   }
 
   // Writes a packet and rings the doorbell; returns its index.
   template <typename T>
-  uint64_t submit(uint32_t queue, const T& packet) {
-    static_assert(sizeof(T) == sizeof(npu_packet));
-    return submit_bytes(queue, &packet);
+  uint64_t send(uint32_t queue, const T& packet) {
+    const uint64_t index = put(queue, packet);
+    ring(queue);
+    return index;
   }
-  npu_completion completion(uint32_t queue, uint64_t index);
-  bool completed(uint32_t queue, uint64_t index) {
-    return completion(queue, index).sequence == index + 1;
-  }
-  // Waits; the test fails if it does not come.
+  // Waits for the completion; the test fails if it does not come.
   npu_completion wait(uint32_t queue, uint64_t index);
   template <typename T>
   npu_completion run(uint32_t queue, const T& packet) {
-    return wait(queue, submit(queue, packet));
+    return wait(queue, send(queue, packet));
   }
 
-  // Events since the last call.
-  std::vector<npu_event> events();
-
-  // A job in address space `asid` with one stream and one region. Each stream
-  // has addresses of its own: the TLB may hold those of earlier ones.
-  static constexpr uint64_t kStreamsVa = 0x10'0000'0000, kDataVa = 0x4000'0000;
+  // A job in address space `asid` with one stream and one region, at kDataVa. Each
+  // stream has addresses of its own: the TLB may hold those of earlier ones.
+  static constexpr uint64_t kDataVa = model::testing::JobSpace::kDataVa;
   npu_packet_job job(uint16_t asid, std::span<const std::byte> stream, uint8_t flags = 0);
 
+  // CardPort.
+  uint64_t bar_read(unsigned index, uint64_t offset, unsigned bytes) override {
+    return machine_->read_word(bar(index) + offset, bytes);
+  }
+  void bar_write(unsigned index, uint64_t offset, uint64_t value, unsigned bytes) override {
+    machine_->write_word(bar(index) + offset, value, bytes);
+  }
+  void read_card(uint64_t offset, void* data, size_t bytes) override {
+    machine_->read(window() + offset, data, bytes);
+  }
+  void write_card(uint64_t offset, const void* data, size_t bytes) override {
+    machine_->write(window() + offset, data, bytes);
+  }
+  void read_memory(uint64_t address, void* data, size_t bytes) override {
+    machine_->read(address, data, bytes);
+  }
+  void write_memory(uint64_t address, const void* data, size_t bytes) override {
+    machine_->write(address, data, bytes);
+  }
+  uint64_t memory_begin() override { return memory_ + 4096; }  // behind the messages
+  uint64_t memory_end() override { return memory_ + kMemoryBytes; }
+  unsigned take_messages(unsigned vector) override { return take_message(vector) ? 1 : 0; }
+  bool counts_messages() const override { return false; }  // they are words in memory
+  void mask_vector(unsigned vector, bool masked) override { Endpoint::mask_vector(vector, masked); }
+  bool run_until(const std::function<bool()>& done) override { return eventually(done); }
+  void settle() override {}  // with sync=on it always has
+  void advance(uint64_t ns) override { machine_->clock_step(ns); }
+  void reset(model::testing::ResetKind kind) override;
+  void set_bus_master(bool on) override;
+
  private:
-  struct Queue {
-    npu_queue_context context{};
-    uint64_t produced = 0;
-  };
-  static constexpr uint32_t kRingLog2 = 6;
-  static constexpr uint32_t kEventLog2 = 6;
+  static constexpr uint64_t kMemoryBytes = 32 << 20;
+  static constexpr uint64_t kStreamsVa = 0x10'0000'0000;
 
-  uint64_t submit_bytes(uint32_t queue, const void* packet);
-  uint64_t entry_address(uint16_t asid, uint64_t va);
-
-  uint64_t next_;
+  uint64_t memory_;
   uint64_t next_va_ = kStreamsVa;
-  uint64_t first_bar_;
-  uint64_t contexts_ = 0, queue_table_ = 0, events_ = 0, messages_ = 0;
-  std::vector<Queue> queues_;
-  uint32_t events_seen_ = 0;
 };
 
 // Packets.
-npu_packet_copy copy_packet(npu_memory from, uint64_t source, npu_memory to, uint64_t destination,
-                            uint64_t bytes, uint8_t flags = 0);
-npu_packet_fill fill_packet(npu_memory to, uint64_t destination, uint64_t bytes, uint32_t pattern,
-                            uint8_t flags = 0);
-npu_packet nop_packet(uint8_t flags = 0);
-npu_packet_tlb_invalidate invalidate_packet(uint16_t asid, uint64_t va, uint64_t bytes);
+using model::testing::copy;
+using model::testing::fill;
+using model::testing::invalidate;
+using model::testing::nop;
+template <typename T>
+T with_flags(T packet, uint8_t flags) {
+  packet.flags = flags;
+  return packet;
+}
 
 // LOADs `bytes` from the region, STOREs them at kCopyTo in it.
 inline constexpr uint64_t kCopyTo = 1 << 20;

@@ -60,7 +60,7 @@ INSTANTIATE_TEST_SUITE_P(Way, Inject, testing::Values("Property", "Registers"),
 TEST_P(Inject, Hang) {
   start_queues();
   arm({.kind = NPU_INJECT_HANG, .name = "hang", .argument = 1});
-  const uint64_t packet = card().submit(kQueue, card().job(kAsid, copy_stream(4096)));
+  const uint64_t packet = card().send(kQueue, card().job(kAsid, copy_stream(4096)));
   expect_silence(kQueue, packet);
   EXPECT_NE(card().reg(NPU_REG_STATUS) & NPU_DEVICE_HUNG, 0u);
   card().set_reg(NPU_QUEUE_PAGE(kQueue) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_ABORT_JOB);
@@ -75,20 +75,20 @@ TEST_P(Inject, Hang) {
 TEST_P(Inject, LostInterrupt) {
   start_queues();
   arm({.kind = NPU_INJECT_LOST_INTERRUPT, .name = "lost-interrupt", .queue = 0, .skip = 1});
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   EXPECT_TRUE(card().take_message(1)) << "passed over";
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   EXPECT_FALSE(card().take_message(1));
   machine().clock_step(1'000'000'000);
   EXPECT_FALSE(card().take_message(1));
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   EXPECT_TRUE(card().take_message(1)) << "only one was asked for";
 }
 
 TEST_P(Inject, LateInterrupt) {
   start_queues();
   arm({.kind = NPU_INJECT_LATE_INTERRUPT, .name = "late-interrupt", .argument = 5'000'000});
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   machine().clock_step(4'999'999);
   EXPECT_FALSE(card().take_message(1));
   machine().clock_step(1);
@@ -99,7 +99,7 @@ TEST_P(Inject, Ecc) {
   start_queues();
   arm({.kind = NPU_INJECT_ECC, .name = "ecc", .queue = kQueue});
   const uint64_t host = card().allocate(4096);
-  EXPECT_EQ(card().run(0, copy_packet(NPU_MEMORY_CARD, 0, NPU_MEMORY_HOST, host, 64)).status, 0u)
+  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_CARD, 0, NPU_MEMORY_HOST, host, 64)).status, 0u)
       << "another queue";
   const npu_completion c = run_job();
   EXPECT_EQ(c.status, uint32_t{NPU_STATUS_ECC});
@@ -112,8 +112,7 @@ TEST_P(Inject, DmaError) {
   const uint64_t host = card().allocate(4096);
   arm({.kind = NPU_INJECT_DMA_ERROR, .name = "dma-error", .count = 2});
   for (uint32_t status : {NPU_STATUS_DMA_ERROR, NPU_STATUS_DMA_ERROR, NPU_STATUS_OK}) {
-    const npu_completion c =
-        card().run(0, copy_packet(NPU_MEMORY_HOST, host, NPU_MEMORY_CARD, 0, 64));
+    const npu_completion c = card().run(0, copy(NPU_MEMORY_HOST, host, NPU_MEMORY_CARD, 0, 64));
     EXPECT_EQ(c.status, status);
     EXPECT_EQ(c.address, status == NPU_STATUS_OK ? 0 : host);
   }
@@ -127,9 +126,9 @@ TEST_P(Inject, DropTlbInvalidate) {
   card().unmap(kAsid, Card::kDataVa, 4096);
   EXPECT_EQ(card().run(kQueue, job).status, 0u) << "the stale entry is visible";
   arm({.kind = NPU_INJECT_DROP_TLB_INVALIDATE, .name = "drop-tlb-invalidate"});
-  EXPECT_EQ(card().run(0, invalidate_packet(kAsid, 0, 0)).status, 0u);
+  EXPECT_EQ(card().run(0, invalidate(kAsid, 0, 0)).status, 0u);
   EXPECT_EQ(card().run(kQueue, job).status, 0u) << "the invalidation was dropped";
-  EXPECT_EQ(card().run(0, invalidate_packet(kAsid, 0, 0)).status, 0u);
+  EXPECT_EQ(card().run(0, invalidate(kAsid, 0, 0)).status, 0u);
   EXPECT_EQ(card().run(kQueue, job).status, uint32_t{NPU_STATUS_MMU_FAULT}) << "gone with it";
 }
 
@@ -227,7 +226,7 @@ TEST_P(Aer, NonFatal) {
   EXPECT_NE(root & PCI_ERR_ROOT_NONFATAL_RCV, 0u);
   EXPECT_EQ(root & PCI_ERR_ROOT_FATAL_RCV, 0u);
   card().start(0, 0);
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u) << "reporting an error ends nothing";
+  EXPECT_EQ(card().run(0, nop()).status, 0u) << "reporting an error ends nothing";
 }
 
 TEST_P(Aer, Fatal) {
@@ -251,7 +250,7 @@ TEST_P(Aer, ReportingOffIsSilentUpstream) {
 TEST_P(Aer, SecondaryBusResetIsPowerOn) {
   ASSERT_NO_FATAL_FAILURE(start_behind_a_port());
   card().start(0, 0);
-  card().run(0, fill_packet(NPU_MEMORY_CARD, 0, 4096, 0x11111111));
+  card().run(0, fill(0, 4096, 0x11111111, NPU_MEMORY_CARD));
   report(4);
   port_->config_write(PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_SERR | PCI_BRIDGE_CTL_BUS_RESET, 2);
   port_->config_write(PCI_BRIDGE_CONTROL, PCI_BRIDGE_CTL_SERR, 2);
@@ -259,7 +258,7 @@ TEST_P(Aer, SecondaryBusResetIsPowerOn) {
   card().bring_up();
   EXPECT_EQ(machine().load<uint32_t>(card().window()), 0u);
   card().start(0, 0);
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u);
+  EXPECT_EQ(card().run(0, nop()).status, 0u);
 }
 
 // --- What is refused ------------------------------------------------------------
@@ -288,7 +287,7 @@ TEST_F(InjectProperty, UnknownKindsInTheRegisterDoNothing) {
   card().set_reg64(NPU_REG_INJECT_ARG, ~uint64_t{0});
   card().set_reg(NPU_REG_INJECT_KIND, NPU_INJECT_AER);
   EXPECT_EQ(card().reg(NPU_REG_INJECT_ARMED), 0u);
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u);
+  EXPECT_EQ(card().run(0, nop()).status, 0u);
 }
 
 }  // namespace

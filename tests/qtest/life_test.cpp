@@ -139,9 +139,9 @@ TEST_P(HotPlug, TenTimesUnderLoad) {
     EXPECT_EQ(machine().load<uint32_t>(card().window()), 0u) << "a new card's memory";
     ASSERT_EQ(card().run(1, card().job(1, copy_stream(4096), NPU_PACKET_IRQ)).status, 0u);
     machine().store<uint32_t>(card().window(), 0x12345678);
-    card().submit(1, card().job(1, long_stream(4096, 200), NPU_PACKET_IRQ));
+    card().send(1, card().job(1, long_stream(4096, 200), NPU_PACKET_IRQ));
     ASSERT_NO_FATAL_FAILURE(wait_until_running(1));
-    card().submit(0, fill_packet(NPU_MEMORY_CARD, 8 << 20, 8 << 20, 1, NPU_PACKET_IRQ));
+    card().send(0, with_flags(fill(8 << 20, 8 << 20, 1, NPU_MEMORY_CARD), NPU_PACKET_IRQ));
     unplug();
     EXPECT_EQ(machine().read_word(0xb0100000, 4), 0xffffffffu) << "nobody at 01:00.0";
   }
@@ -153,7 +153,7 @@ TEST_P(HotPlug, ASleepingAndAGoneCardCanBeUnplugged) {
   start_empty_slot();
   plug();
   card().start(0, 0);
-  card().submit(0, fill_packet(NPU_MEMORY_CARD, 0, 16 << 20, 1));
+  card().send(0, fill(0, 16 << 20, 1, NPU_MEMORY_CARD));
   card().set_power_state(3);
   unplug();
   plug();
@@ -161,7 +161,7 @@ TEST_P(HotPlug, ASleepingAndAGoneCardCanBeUnplugged) {
   unplug();
   plug(R"(,"sync":true)");
   card().start(0, 0);
-  EXPECT_EQ(card().run(0, nop_packet()).status, 0u);
+  EXPECT_EQ(card().run(0, nop()).status, 0u);
   unplug();
 }
 
@@ -181,15 +181,16 @@ TEST_F(TwoCards, AreIndependent) {
   EXPECT_EQ(second.reg64(NPU_REG_SERIAL), 2u);
   card().start(0, 0);
   second.start(0, 0);
-  EXPECT_EQ(card().run(0, fill_packet(NPU_MEMORY_CARD, 0, 4096, 0x11111111, NPU_PACKET_IRQ)).status,
-            0u);
+  EXPECT_EQ(
+      card().run(0, with_flags(fill(0, 4096, 0x11111111, NPU_MEMORY_CARD), NPU_PACKET_IRQ)).status,
+      0u);
   EXPECT_TRUE(eventually([&] { return card().take_message(1); }));
   EXPECT_FALSE(second.take_message(1));
   EXPECT_EQ(machine().load<uint32_t>(second.window()), 0u);
   EXPECT_EQ(second.reg(NPU_REG_COUNT_PACKET), 0u);
 
   // What happens to one is nothing to the other, in the midst of its work.
-  const uint64_t packet = second.submit(0, fill_packet(NPU_MEMORY_CARD, 0, 32 << 20, 0x22222222));
+  const uint64_t packet = second.send(0, fill(0, 32 << 20, 0x22222222, NPU_MEMORY_CARD));
   card().function_level_reset();
   card().set_command(PCI_COMMAND_MEMORY);
   machine().qmp("qom-set",
@@ -241,7 +242,7 @@ class Migration : public MachineTest {
 
 TEST_F(Migration, AJobInFlightArrives) {
   start_with_data();
-  const uint64_t packet = card().submit(1, card().job(1, long_stream(4096, 200), NPU_PACKET_IRQ));
+  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 200), NPU_PACKET_IRQ));
   wait_until_running(1);
   ASSERT_NO_FATAL_FAILURE(migrate());
   const npu_completion c = card().wait(1, packet);
@@ -254,8 +255,7 @@ TEST_F(Migration, AJobInFlightArrives) {
 
 TEST_F(Migration, ATransferInFlightArrives) {
   start_with_data();
-  const uint64_t packet =
-      card().submit(0, fill_packet(NPU_MEMORY_CARD, 2 << 20, 14 << 20, 0x5a5a5a5a));
+  const uint64_t packet = card().send(0, fill(2 << 20, 14 << 20, 0x5a5a5a5a, NPU_MEMORY_CARD));
   ASSERT_NO_FATAL_FAILURE(migrate());
   EXPECT_EQ(card().wait(0, packet).status, uint32_t{NPU_STATUS_OK});
   for (uint64_t at = 2 << 20; at < 16 << 20; at += 1 << 18)
@@ -265,12 +265,12 @@ TEST_F(Migration, ATransferInFlightArrives) {
 TEST_F(Migration, MasksPendingAndLateInterruptsArrive) {
   start_with_data();
   card().mask_vector(2, true);
-  card().run(1, nop_packet(NPU_PACKET_IRQ));
+  card().run(1, nop(NPU_PACKET_IRQ));
   ASSERT_TRUE(eventually([&] { return card().pending(2); }));
   machine().qmp(
       "qom-set",
       R"({"path":"/machine/peripheral/npu0","property":"inject","value":"late-interrupt,arg=50000000"})");
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   machine().qmp("qom-set",
                 R"({"path":"/machine/peripheral/npu0","property":"inject","value":"ecc,count=3"})");
   ASSERT_NO_FATAL_FAILURE(migrate());
@@ -285,7 +285,7 @@ TEST_F(Migration, MasksPendingAndLateInterruptsArrive) {
 
 TEST_F(Migration, ASleepingCardSleepsOn) {
   start_with_data();
-  const uint64_t packet = card().submit(1, card().job(1, long_stream(4096, 100), NPU_PACKET_IRQ));
+  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 100), NPU_PACKET_IRQ));
   wait_until_running(1);
   card().set_power_state(3);
   ASSERT_NO_FATAL_FAILURE(migrate());
@@ -326,7 +326,7 @@ TEST_F(Trace, ShowsWhatTheCardDoes) {
   card().start(1, 1);
   card().map(1, Card::kDataVa, NPU_MEMORY_CARD, 0, 4 << 20);
   card().run(1, card().job(1, copy_stream(64), NPU_PACKET_IRQ));
-  card().run(0, fill_packet(NPU_MEMORY_HOST, 0x90000000, 64, 1));
+  card().run(0, fill(0x90000000, 64, 1, NPU_MEMORY_HOST));
   card().function_level_reset();
   machine_.reset();
   const std::string text = log.text();

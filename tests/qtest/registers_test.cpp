@@ -68,7 +68,7 @@ TEST_F(Registers, OnlyAlignedWordsAndPairsAreAccesses) {
   EXPECT_EQ(machine().read_word(base + NPU_REG_MAGIC + 2, 4), 0u);
   EXPECT_EQ(machine().read_word(base + NPU_REG_FEATURES + 4, 8), 0u) << "not at a pair";
   EXPECT_EQ(machine().read_word(base + NPU_REG_CONTROL, 8), 0u) << "two registers at once";
-  EXPECT_EQ(c.reg(NPU_REG_CONTEXT_COUNT), 16u);
+  EXPECT_EQ(c.reg(NPU_REG_CONTEXT_COUNT), c.target().asids);
   c.set_reg64(NPU_REG_EVENT_RING, 0x123456789abcdef0u);
   EXPECT_EQ(c.reg(NPU_REG_EVENT_RING), 0x9abcdef0u);
   EXPECT_EQ(c.reg(NPU_REG_EVENT_RING + 4), 0x12345678u);

@@ -38,7 +38,7 @@ class Reset : public MachineTest {
   // Starts a job of some seconds, with an interrupt, and waits until it computes.
   uint64_t start_long_job() {
     const uint64_t packet =
-        card().submit(kQueue, card().job(kAsid, long_stream(4096, 3000), NPU_PACKET_IRQ));
+        card().send(kQueue, card().job(kAsid, long_stream(4096, 3000), NPU_PACKET_IRQ));
     wait_until_running(kQueue);
     return packet;
   }
@@ -99,7 +99,7 @@ TEST_F(Reset, FunctionLevelResetEndsAHungJob) {
   start_with_data();
   machine().qmp("qom-set",
                 R"({"path":"/machine/peripheral/npu0","property":"inject","value":"hang"})");
-  const uint64_t packet = card().submit(kQueue, card().job(kAsid, copy_stream(64), NPU_PACKET_IRQ));
+  const uint64_t packet = card().send(kQueue, card().job(kAsid, copy_stream(64), NPU_PACKET_IRQ));
   ASSERT_TRUE(eventually([&] { return (card().reg(NPU_REG_STATUS) & NPU_DEVICE_HUNG) != 0; }));
   card().function_level_reset();
   card().enable();
@@ -114,7 +114,7 @@ TEST_F(Reset, FunctionLevelResetForgetsLateInterrupts) {
   machine().qmp(
       "qom-set",
       R"({"path":"/machine/peripheral/npu0","property":"inject","value":"late-interrupt,arg=50000000"})");
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   card().function_level_reset();
   card().bring_up();
   machine().clock_step(100'000'000);
@@ -125,8 +125,8 @@ TEST_F(Reset, FunctionLevelResetForgetsLateInterrupts) {
 TEST_F(Reset, TenResetsInARowUnderLoad) {
   start_with_data();
   for (int i = 0; i < 10; ++i) {
-    card().submit(kQueue, card().job(kAsid, long_stream(4096, 500), NPU_PACKET_IRQ));
-    card().submit(0, fill_packet(NPU_MEMORY_CARD, 0, 8 << 20, 0x5a5a5a5a));
+    card().send(kQueue, card().job(kAsid, long_stream(4096, 500), NPU_PACKET_IRQ));
+    card().send(0, fill(0, 8 << 20, 0x5a5a5a5a, NPU_MEMORY_CARD));
     card().function_level_reset();
     card().bring_up();
     prepare();
@@ -186,7 +186,7 @@ TEST_F(Reset, D3hotSuspendsAJobAndD0ContinuesIt) {
   ASSERT_TRUE(eventually([&] { return card().take_message(2); }));
   machine().store<uint64_t>(card().window() + kCopyTo, 0);
 
-  const uint64_t packet = card().submit(kQueue, job);
+  const uint64_t packet = card().send(kQueue, job);
   wait_until_running(kQueue);
   card().set_power_state(3);
   std::this_thread::sleep_for(2 * duration);  // awake it would be done by now
@@ -205,8 +205,8 @@ TEST_F(Reset, D3hotSuspendsATransfer) {
   const std::vector<uint8_t> pattern(4096, 0x77);
   machine().write(card().window() + kBytes - 4096, pattern.data(), pattern.size());
   for (int i = 0; i < 8; ++i) {
-    const uint64_t packet = card().submit(
-        0, copy_packet(NPU_MEMORY_CARD, 0, NPU_MEMORY_HOST, target, kBytes, NPU_PACKET_IRQ));
+    const uint64_t packet = card().send(
+        0, with_flags(copy(NPU_MEMORY_CARD, 0, NPU_MEMORY_HOST, target, kBytes), NPU_PACKET_IRQ));
     card().set_power_state(3);
     const bool done = card().completed(0, packet);
     std::vector<uint8_t> before(1 << 16), after(1 << 16);
@@ -229,7 +229,7 @@ TEST_F(Reset, NoInterruptLeavesInD3hot) {
   machine().qmp(
       "qom-set",
       R"({"path":"/machine/peripheral/npu0","property":"inject","value":"late-interrupt,arg=1000000"})");
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   card().set_power_state(3);
   machine().clock_step(10'000'000);
   EXPECT_FALSE(card().take_message(1)) << "it fell due while the card slept";
@@ -237,7 +237,7 @@ TEST_F(Reset, NoInterruptLeavesInD3hot) {
   EXPECT_TRUE(eventually([&] { return card().take_message(1); }));
 
   card().mask_function(true);
-  card().run(0, nop_packet(NPU_PACKET_IRQ));
+  card().run(0, nop(NPU_PACKET_IRQ));
   ASSERT_TRUE(eventually([&] { return card().pending(1); }));
   card().set_power_state(3);
   card().mask_function(false);

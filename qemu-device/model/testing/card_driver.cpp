@@ -25,11 +25,11 @@ npu_target read_target(CardPort& port) {
 }
 
 CardDriver::CardDriver(CardPort& port, const npu_target& target)
-    : port_(port), target_(target), queues_(target.queues) {}
+    : port_(&port), target_(target), queues_(target.queues) {}
 
 void CardDriver::program() {
   if (context_table_ == 0) {
-    memory_next_ = port_.memory_begin();
+    memory_next_ = port_->memory_begin();
     context_table_ = allocate(uint64_t{target_.asids} * sizeof(npu_context));
     queue_table_ = allocate(uint64_t{target_.queues} * sizeof(npu_queue_context));
     event_ring_ = allocate(sizeof(npu_event) << kEventLog2);
@@ -47,7 +47,7 @@ void CardDriver::program() {
 uint64_t CardDriver::allocate(uint64_t bytes, uint64_t alignment) {
   const uint64_t at = (memory_next_ + alignment - 1) & ~(alignment - 1);
   memory_next_ = at + bytes;
-  if (memory_next_ > port_.memory_end()) die("out of bus memory");
+  if (memory_next_ > port_->memory_end()) die("out of bus memory");
   return at;
 }
 
@@ -113,7 +113,7 @@ npu_queue_context CardDriver::make_context(uint32_t queue, uint16_t asid) {
 
 void CardDriver::start(uint32_t queue, const npu_queue_context& context) {
   queues_[queue].context = context;
-  if (context.indices < port_.memory_end())  // a test may want it to be bad
+  if (context.indices < port_->memory_end())  // a test may want it to be bad
     queues_[queue].produced = load<npu_queue_indices>(context.indices).producer;
   store(queue_table_ + uint64_t{queue} * sizeof(context), context);
   command(queue, NPU_QUEUE_CMD_START);
@@ -122,7 +122,7 @@ void CardDriver::start(uint32_t queue, const npu_queue_context& context) {
 uint64_t CardDriver::put_bytes(uint32_t queue, const void* packet) {
   QueueState& q = queues_[queue];
   const uint64_t slot = q.produced & ((1u << q.context.ring_log2) - 1);
-  port_.write_memory(q.context.ring + slot * sizeof(npu_packet), packet, sizeof(npu_packet));
+  port_->write_memory(q.context.ring + slot * sizeof(npu_packet), packet, sizeof(npu_packet));
   return q.produced++;
 }
 

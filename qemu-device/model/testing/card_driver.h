@@ -27,19 +27,21 @@ class CardDriver {
  public:
   // Does not touch the card: program() is the first to do so.
   CardDriver(CardPort& port, const npu_target& target);
+  // The same driver after its card has moved, with its memory, to another machine.
+  CardDriver(CardPort& port, const CardDriver& before) : CardDriver(before) { port_ = &port; }
 
-  CardPort& port() { return port_; }
+  CardPort& port() { return *port_; }
   const npu_target& target() const { return target_; }
 
   uint32_t read(uint32_t offset) {
-    return static_cast<uint32_t>(port_.bar_read(NPU_BAR_REGISTERS, offset, 4));
+    return static_cast<uint32_t>(port_->bar_read(NPU_BAR_REGISTERS, offset, 4));
   }
-  uint64_t read64(uint32_t offset) { return port_.bar_read(NPU_BAR_REGISTERS, offset, 8); }
+  uint64_t read64(uint32_t offset) { return port_->bar_read(NPU_BAR_REGISTERS, offset, 8); }
   void write(uint32_t offset, uint32_t value) {
-    port_.bar_write(NPU_BAR_REGISTERS, offset, value, 4);
+    port_->bar_write(NPU_BAR_REGISTERS, offset, value, 4);
   }
   void write64(uint32_t offset, uint64_t value) {
-    port_.bar_write(NPU_BAR_REGISTERS, offset, value, 8);
+    port_->bar_write(NPU_BAR_REGISTERS, offset, value, 8);
   }
   uint32_t queue_reg(uint32_t queue, uint32_t reg) { return read(NPU_QUEUE_PAGE(queue) + reg); }
   void command(uint32_t queue, uint32_t command) {
@@ -50,12 +52,12 @@ class CardDriver {
   template <typename T>
   T load(uint64_t address) {
     T value;
-    port_.read_memory(address, &value, sizeof(value));
+    port_->read_memory(address, &value, sizeof(value));
     return value;
   }
   template <typename T>
   void store(uint64_t address, const T& value) {
-    port_.write_memory(address, &value, sizeof(value));
+    port_->write_memory(address, &value, sizeof(value));
   }
 
   // Never freed. alignment is a power of two.
@@ -94,7 +96,7 @@ class CardDriver {
   npu_completion submit(uint32_t queue, const T& packet) {
     const uint64_t index = put(queue, packet);
     ring(queue);
-    port_.settle();
+    port_->settle();
     return completion(queue, index);
   }
   npu_completion completion(uint32_t queue, uint64_t index);
@@ -117,7 +119,7 @@ class CardDriver {
 
   uint64_t put_bytes(uint32_t queue, const void* packet);
 
-  CardPort& port_;
+  CardPort* port_;
   npu_target target_;
   uint64_t memory_next_ = 0;
   uint64_t card_next_ = 4096;
