@@ -35,6 +35,7 @@ void fill(const Buffer& buffer, size_t index) {
 TEST(Aperture, EveryBufferIsReached) {
   Device device;
   std::vector<std::unique_ptr<Buffer>> buffers;
+  buffers.reserve(12);
   for (int i = 0; i < 12; ++i)
     buffers.push_back(std::make_unique<Buffer>(device, 4 * kMiB, DRM_NPU_PLACEMENT_CARD));
   for (size_t i = 0; i < buffers.size(); ++i) fill(*buffers[i], i);
@@ -45,9 +46,11 @@ TEST(Aperture, EveryBufferIsReached) {
 TEST(Aperture, JobsAndTheCpuTakeTurns) {
   Device device;
   std::vector<std::unique_ptr<LookupJob>> lookups;
+  lookups.reserve(4);
   for (uint8_t i = 0; i < 4; ++i)
     lookups.push_back(std::make_unique<LookupJob>(device, 50000, i, DRM_NPU_PLACEMENT_CARD));
   std::vector<std::unique_ptr<Buffer>> others;
+  others.reserve(10);
   for (int i = 0; i < 10; ++i)
     others.push_back(std::make_unique<Buffer>(device, 4 * kMiB, DRM_NPU_PLACEMENT_CARD));
   for (uint8_t round = 0; round < 5; ++round) {
