@@ -150,12 +150,12 @@ void MacOp::prepare_depthwise() {
   for (unsigned oc = 0; oc < mac_.out_c; ++oc) {
     const int32_t zero = weight_zero(oc);
     int32_t total = 0;
-    int8_t* quads = quad_weights_.data() +
-                    (oc / kQuadBlock * steps * kQuadBlock + quad_position(oc % kQuadBlock)) * 4;
+    const size_t quads =
+        (oc / kQuadBlock * steps * kQuadBlock + quad_position(oc % kQuadBlock)) * 4;
     for (unsigned k = 0; k < s.depth; ++k) {
       const int32_t w = value_of(weight_byte(oc, k), s.weight_signed) - zero;
       if (quads_)
-        quads[k / 4 * kQuadBlock * 4 + k % 4] = static_cast<int8_t>(w);
+        quad_weights_[quads + k / 4 * kQuadBlock * 4 + k % 4] = static_cast<int8_t>(w);
       else
         pair_weights_[(size_t{k} / 2 * mac_.out_c + oc) * 2 + k % 2] = static_cast<int16_t>(w);
       total += w;
