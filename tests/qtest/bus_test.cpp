@@ -11,10 +11,6 @@
 namespace npu::qtest {
 namespace {
 
-std::string inject(const std::string& value) {
-  return R"({"path":"/machine/peripheral/npu0","property":"inject","value":")" + value + "\"}";
-}
-
 class Bus : public MachineTest {
  protected:
   std::vector<uint8_t> bytes_at(uint64_t address, size_t bytes) {
@@ -174,7 +170,7 @@ TEST_F(Bus, ACardThatIsGoneIsGoneEverywhere) {
   card().map(1, Card::kDataVa, NPU_MEMORY_CARD, 0, 4 << 20);
   const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 3000), NPU_PACKET_IRQ));
   wait_until_running(1);
-  machine().qmp("qom-set", inject("gone"));
+  inject("gone");
   EXPECT_NE(machine()
                 .qmp("qom-get", R"({"path":"/machine/peripheral/npu0","property":"gone"})")
                 .find("true"),
@@ -189,7 +185,7 @@ TEST_F(Bus, ACardThatIsGoneIsGoneEverywhere) {
   card().config_write(PCI_COMMAND, 0, 2);
   expect_silence(1, packet);
 
-  machine().qmp("qom-set", inject("clear"));
+  inject("clear");
   EXPECT_EQ(card().config_read(PCI_VENDOR_ID, 2), uint32_t{NPU_PCI_VENDOR_ID});
   EXPECT_EQ(card().config_read(PCI_COMMAND, 2) & PCI_COMMAND_MASTER, unsigned{PCI_COMMAND_MASTER})
       << "what was written meanwhile went nowhere";

@@ -112,6 +112,11 @@ std::vector<std::byte> copy_stream(uint32_t bytes) {
 
 // --- The fixture --------------------------------------------------------------
 
+void MachineTest::inject(const std::string& fault) {
+  machine().qmp("qom-set", R"({"path":"/machine/peripheral/npu0","property":"inject","value":")" +
+                               fault + "\"}");
+}
+
 void MachineTest::wait_until_running(uint32_t queue) {
   const uint32_t heartbeat = NPU_QUEUE_PAGE(queue) + NPU_QUEUE_HEARTBEAT;
   ASSERT_TRUE(eventually([&] { return card().state(queue) == NPU_QUEUE_RUNNING; }));

@@ -126,6 +126,8 @@ class MachineTest : public testing::Test {
  protected:
   void SetUp() override;
 
+  // Sets the property of npu0, e.g. "hang,count=1".
+  void inject(const std::string& fault);
   // The card runs a job of the queue, and has begun to execute it.
   void wait_until_running(uint32_t queue);
   // The queue has made no progress, and no message has come, for a while.

@@ -38,11 +38,9 @@ class Inject : public MachineTest, public testing::WithParamInterface<const char
       card().set_reg(NPU_REG_INJECT_KIND, fault.kind);
       return;
     }
-    machine().qmp("qom-set", R"({"path":"/machine/peripheral/npu0","property":"inject","value":")" +
-                                 std::string(fault.name) + ",queue=" + std::to_string(fault.queue) +
-                                 ",skip=" + std::to_string(fault.skip) +
-                                 ",count=" + std::to_string(fault.count) +
-                                 ",arg=" + std::to_string(fault.argument) + "\"}");
+    inject(std::string(fault.name) + ",queue=" + std::to_string(fault.queue) +
+           ",skip=" + std::to_string(fault.skip) + ",count=" + std::to_string(fault.count) +
+           ",arg=" + std::to_string(fault.argument));
   }
   // Runs everything inside the register write that starts it.
   void start_queues() {

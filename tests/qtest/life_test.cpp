@@ -193,8 +193,7 @@ TEST_F(TwoCards, AreIndependent) {
   const uint64_t packet = second.send(0, fill(0, 32 << 20, 0x22222222, NPU_MEMORY_CARD));
   card().function_level_reset();
   card().set_command(PCI_COMMAND_MEMORY);
-  machine().qmp("qom-set",
-                R"({"path":"/machine/peripheral/npu0","property":"inject","value":"gone"})");
+  inject("gone");
   EXPECT_EQ(second.wait(0, packet).status, 0u);
   EXPECT_EQ(machine().load<uint32_t>(second.window() + (32 << 20) - 4), 0x22222222u);
   EXPECT_EQ(second.reg(NPU_REG_MAGIC), NPU_MAGIC);
@@ -267,12 +266,9 @@ TEST_F(Migration, MasksPendingAndLateInterruptsArrive) {
   card().mask_vector(2, true);
   card().run(1, nop(NPU_PACKET_IRQ));
   ASSERT_TRUE(eventually([&] { return card().pending(2); }));
-  machine().qmp(
-      "qom-set",
-      R"({"path":"/machine/peripheral/npu0","property":"inject","value":"late-interrupt,arg=50000000"})");
+  inject("late-interrupt,arg=50000000");
   card().run(0, nop(NPU_PACKET_IRQ));
-  machine().qmp("qom-set",
-                R"({"path":"/machine/peripheral/npu0","property":"inject","value":"ecc,count=3"})");
+  inject("ecc,count=3");
   ASSERT_NO_FATAL_FAILURE(migrate());
   EXPECT_EQ(card().reg(NPU_REG_INJECT_ARMED), 3u);
   EXPECT_FALSE(card().take_message(2));
@@ -298,8 +294,7 @@ TEST_F(Migration, ASleepingCardSleepsOn) {
 
 TEST_F(Migration, AGoneCardIsGoneThere) {
   start_with_data();
-  machine().qmp("qom-set",
-                R"({"path":"/machine/peripheral/npu0","property":"inject","value":"gone"})");
+  inject("gone");
   ASSERT_NO_FATAL_FAILURE(migrate());
   EXPECT_EQ(machine().load<uint32_t>(card().window()), 0xffffffffu);
   EXPECT_EQ(card().config_read(0), 0xffffffffu);

@@ -97,8 +97,7 @@ TEST_F(Reset, FunctionLevelResetEndsAJobInFlightWithoutATrace) {
 
 TEST_F(Reset, FunctionLevelResetEndsAHungJob) {
   start_with_data();
-  machine().qmp("qom-set",
-                R"({"path":"/machine/peripheral/npu0","property":"inject","value":"hang"})");
+  inject("hang");
   const uint64_t packet = card().send(kQueue, card().job(kAsid, copy_stream(64), NPU_PACKET_IRQ));
   ASSERT_TRUE(eventually([&] { return (card().reg(NPU_REG_STATUS) & NPU_DEVICE_HUNG) != 0; }));
   card().function_level_reset();
@@ -111,9 +110,7 @@ TEST_F(Reset, FunctionLevelResetEndsAHungJob) {
 // An interrupt that is held back must not come after the reset.
 TEST_F(Reset, FunctionLevelResetForgetsLateInterrupts) {
   start_with_data();
-  machine().qmp(
-      "qom-set",
-      R"({"path":"/machine/peripheral/npu0","property":"inject","value":"late-interrupt,arg=50000000"})");
+  inject("late-interrupt,arg=50000000");
   card().run(0, nop(NPU_PACKET_IRQ));
   card().function_level_reset();
   card().bring_up();
@@ -226,9 +223,7 @@ TEST_F(Reset, D3hotSuspendsATransfer) {
 
 TEST_F(Reset, NoInterruptLeavesInD3hot) {
   start_with_data();
-  machine().qmp(
-      "qom-set",
-      R"({"path":"/machine/peripheral/npu0","property":"inject","value":"late-interrupt,arg=1000000"})");
+  inject("late-interrupt,arg=1000000");
   card().run(0, nop(NPU_PACKET_IRQ));
   card().set_power_state(3);
   machine().clock_step(10'000'000);
