@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PROGRAMS = ("npu-run", "npu-smi", "npu-bench", "npu-objdump", "npu-compile")
+PROGRAMS = ("npu-run", "npu-smi", "npu-bench", "npu-objdump", "npu-compile", "npu-vfio-user")
 TIMEOUT_SECONDS = 120
 
 
@@ -79,6 +79,10 @@ def main():
         status(2, "npu-bench: no such target is status 2", "npu-bench", "latency", "--target", "nothing")
         status(3, "npu-bench: a comparison that is not there is status 3", "npu-bench", "conv", "--device",
                "sim", "--vs", "onnxruntime")
+        status(1, "npu-vfio-user: a socket that cannot be is status 1", "npu-vfio-user",
+               os.path.join(folder, "missing", "socket"))
+        status(2, "npu-vfio-user: an aperture that cannot be is status 2", "npu-vfio-user", "--aperture-mib",
+               "3", os.path.join(folder, "socket"))
         for name, text in {"syntax": "{", "unknown": '{"nonsense": 1}', "type": '{"cores": "two"}',
                            "range": '{"cores": 99}', "array": "[]"}.items():
             path = os.path.join(folder, name + ".json")
@@ -118,6 +122,15 @@ def main():
                 process.send_signal(signal.SIGINT)
             process.wait(TIMEOUT_SECONDS)
             tap.result(process.returncode == 130, "Ctrl-C ends a benchmark with status 130", process.returncode)
+
+        path = os.path.join(folder, "card.socket")
+        with subprocess.Popen([os.path.join(bin_folder, "npu-vfio-user"), path], stderr=subprocess.PIPE) as process:
+            process.stderr.readline()       # it is waiting
+            listening = os.path.exists(path)
+            process.send_signal(signal.SIGTERM)
+            process.wait(TIMEOUT_SECONDS)
+            tap.result(listening and process.returncode == 0 and not os.path.exists(path),
+                       "SIGTERM ends npu-vfio-user with status 0, and its socket goes", process.returncode)
 
     print(f"1..{tap.count}")
     return 1 if tap.failed else 0
