@@ -62,6 +62,8 @@ bool visit_fixed_fields(npu_command_dma& dma, Visit&& visit) {
 
 template <typename Visit>
 bool visit_fixed_fields(npu_command_mac& mac, npu_mac_extension& extension, Visit&& visit) {
+  if (extension.batch_count == 1 && !visit("", "batch_count", extension.batch_count, uint16_t{0}))
+    return false;
   const bool matmul = mac.header.opcode == NPU_OP_MATMUL;
   if (matmul) {
     // It has no window; one of size 1 says the same.
@@ -106,6 +108,10 @@ bool visit_fixed_fields(npu_command_mac& mac, npu_mac_extension& extension, Visi
 
 template <typename Visit>
 bool visit_fixed_fields(npu_command_vec& vec, Visit&& visit) {
+  if (vec.function == NPU_VEC_REDUCE && vec.channels == 1) {
+    const auto others = static_cast<uint8_t>(vec.flags & ~NPU_VEC_REDUCE_CHANNELS);
+    if (!visit("", "flags", vec.flags, others)) return false;
+  }
   const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
   if (window && vec.out_h == 1 && !visit("", "stride_y", vec.stride_y, uint8_t{1})) return false;
   if (window && vec.out_w == 1 && !visit("", "stride_x", vec.stride_x, uint8_t{1})) return false;

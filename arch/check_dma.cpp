@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Fields of LOAD, STORE, FILL and SRAM_COPY.
+// Fields of LOAD, STORE, FILL, SRAM_COPY and PEER_LOAD.
 #include "arch/command_check.h"
 #include "arch/mac_shape.h"
 #include "arch/sram_access.h"
@@ -46,6 +46,8 @@ bool check_block(const npu_command_dma& dma, const npu_target& target, bool sram
       access.count[i] = dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0);
       access.stride[i] = dma.sram_stride[i];
     }
+    // The rows may be any of the ring.
+    if (dma.ring_rows != 0) access.count[2] = dma.ring_rows;
     if (!access.disjoint()) return v.fail("sram_stride: the block overlaps itself in SRAM");
   }
   return true;
@@ -88,22 +90,38 @@ bool no_padding(const npu_command_dma& dma, Violation& v) {
   return v.reserved("pad_before", dma.pad_before) && v.reserved("pad_after", dma.pad_after);
 }
 
+// The other cores that a command names.
+bool check_peers(const npu_command_dma& dma, unsigned core, unsigned gang, Violation& v) {
+  const unsigned opcode = dma.header.opcode;
+  if (opcode == NPU_OP_PEER_LOAD) {
+    if (dma.peer_core >= gang)
+      return v.fail("peer_core is %u, outside the gang of %u", dma.peer_core, gang);
+    if (dma.peer_core == core)
+      return v.fail("peer_core is %u, the own core: that is SRAM_COPY", dma.peer_core);
+  } else if (!v.zero("peer_core", dma.peer_core)) {
+    return false;
+  }
+  if (opcode != NPU_OP_LOAD) return v.zero("multicast", dma.multicast);
+  if (dma.multicast >> gang != 0)
+    return v.fail("multicast is %#x, names cores outside the gang of %u", dma.multicast, gang);
+  return (dma.multicast >> core & 1) == 0 ||
+         v.fail("multicast is %#x, names the own core, %u, which is written anyway", dma.multicast,
+                core);
+}
+
 }  // namespace
 
-bool check_dma(const npu_command_dma& dma, const npu_target& target, Violation& v) {
+bool check_dma(const npu_command_dma& dma, const npu_target& target, unsigned core, unsigned gang,
+               Violation& v) {
   const unsigned opcode = dma.header.opcode;
-  if (opcode == NPU_OP_PEER_LOAD) return v.not_implemented("PEER_LOAD");
   if (!v.zero("reserved0", dma.reserved0) || !v.zero("reserved1", dma.reserved1) ||
-      !v.reserved("reserved2", dma.reserved2) || !v.zero("peer_core", dma.peer_core))
+      !v.reserved("reserved2", dma.reserved2) || !check_peers(dma, core, gang, v))
     return false;
-  if (dma.multicast != 0) {
-    if (opcode == NPU_OP_LOAD) return v.not_implemented("multicast");
-    return v.zero("multicast", dma.multicast);
-  }
   // Padding first: check_block computes with it.
   if (opcode != NPU_OP_LOAD && !no_padding(dma, v)) return false;
   if (!check_block(dma, target, opcode != NPU_OP_STORE, v)) return false;
-  if (opcode != NPU_OP_SRAM_COPY && !v.zero("source_address", dma.source_address)) return false;
+  const bool copies = opcode == NPU_OP_SRAM_COPY || opcode == NPU_OP_PEER_LOAD;
+  if (!copies && !v.zero("source_address", dma.source_address)) return false;
   const bool pads = opcode == NPU_OP_FILL || has_padding(dma);
   if (!pads && !v.zero("pad_value", dma.pad_value)) return false;
   switch (opcode) {

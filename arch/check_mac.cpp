@@ -113,7 +113,8 @@ bool check_residual(const npu_command_mac& mac, const npu_mac_extension& extensi
          v.finite("rb_f32", extension.rb_f32) && v.finite("fix_f32", extension.fix_f32) &&
          v.clamp("residual_low", extension.residual_low, "residual_high", extension.residual_high,
                  NPU_TYPE_AT(mac.types, kOutput)) &&
-         v.tensor("residual", extension.residual, mac.out_h, mac.out_w, mac.out_c, type, false);
+         v.tensor("residual", extension.residual, mac.out_h, mac.out_w, mac.out_c, type, false,
+                  mac_batch(extension), extension.batch_residual);
 }
 
 bool check_pool(const npu_command_mac& mac, const npu_mac_extension& extension, Violation& v) {
@@ -137,6 +138,20 @@ bool check_pool(const npu_command_mac& mac, const npu_mac_extension& extension, 
          v.zero_point("pool_out_zero", extension.pool_out_zero, output);
 }
 
+bool check_batch(const npu_command_mac& mac, const npu_mac_extension& extension, Violation& v) {
+  const bool repeats = extension.batch_count > 1;
+  if (!repeats && (!v.zero("batch_input", extension.batch_input) ||
+                   !v.zero("batch_weights", extension.batch_weights) ||
+                   !v.zero("batch_output", extension.batch_output)))
+    return false;
+  if ((!repeats || !(extension.flags & NPU_EXT_RESIDUAL)) &&
+      !v.zero("batch_residual", extension.batch_residual))
+    return false;
+  return !repeats || mac.accumulate == 0 ||
+         v.fail("batch_count is %u: KEEP and ADD are for a command that runs once",
+                extension.batch_count);
+}
+
 bool check_extension(const npu_command_mac& mac, const npu_mac_extension& extension, Violation& v) {
   constexpr unsigned kChain =
       NPU_EXT_LUT1 | NPU_EXT_RESIDUAL | NPU_EXT_RESIDUAL_FIRST | NPU_EXT_LUT2;
@@ -144,12 +159,7 @@ bool check_extension(const npu_command_mac& mac, const npu_mac_extension& extens
       !v.zero("extension reserved0", extension.reserved0) ||
       !v.reserved("extension reserved", extension.reserved))
     return false;
-  if (extension.batch_count > 1) return v.not_implemented("batch_count greater than 1");
-  if (!v.zero("batch_input", extension.batch_input) ||
-      !v.zero("batch_weights", extension.batch_weights) ||
-      !v.zero("batch_output", extension.batch_output) ||
-      !v.zero("batch_residual", extension.batch_residual))
-    return false;
+  if (!check_batch(mac, extension, v)) return false;
   if (((extension.flags & kChain) || extension.pool_kind != NPU_POOL_NONE) &&
       !is8(NPU_TYPE_AT(mac.types, kOutput)))
     return v.fail("extension: the output chain needs an 8-bit output, not %s",
@@ -175,7 +185,8 @@ bool check_output(const npu_command_mac& mac, const npu_mac_extension& extension
   const bool pooled = extension.pool_kind != NPU_POOL_NONE;
   return v.tensor("output", mac.output, pooled ? mac.out_h / extension.pool_h : mac.out_h,
                   pooled ? mac.out_w / extension.pool_w : mac.out_w, mac.out_c,
-                  NPU_TYPE_AT(mac.types, kOutput), true);
+                  NPU_TYPE_AT(mac.types, kOutput), true, mac_batch(extension),
+                  extension.batch_output);
 }
 
 }  // namespace
@@ -185,12 +196,17 @@ bool check_mac(const npu_command_mac& mac, const npu_mac_extension& extension,
   constexpr unsigned kFlags =
       NPU_MAC_SCALE_PER_CHANNEL | NPU_MAC_BIAS | NPU_MAC_WEIGHTS_KN | NPU_MAC_ACTIVATION_STATIONARY;
   if (!v.flags("flags", mac.flags, kFlags) || !v.reserved("reserved", mac.reserved)) return false;
-  if (mac.flags & NPU_MAC_ACTIVATION_STATIONARY)
-    return v.not_implemented("flags: ACTIVATION_STATIONARY");
+  if (mac.flags & NPU_MAC_ACTIVATION_STATIONARY) {
+    if (mac.header.opcode == NPU_OP_DEPTHWISE)
+      return v.fail("flags: ACTIVATION_STATIONARY is not for DEPTHWISE");
+    if (mac.accumulate != 0)
+      return v.fail("flags: ACTIVATION_STATIONARY with accumulate %u; it has no KEEP and ADD",
+                    mac.accumulate);
+  }
   if ((mac.flags & NPU_MAC_WEIGHTS_KN) && mac.header.opcode != NPU_OP_MATMUL)
     return v.fail("flags: WEIGHTS_KN is for MATMUL only");
   if (!check_types(mac, v) || !check_geometry(mac, v)) return false;
-  const uint64_t macs = mac_shape(mac).macs();
+  const uint64_t macs = saturating_product({mac_shape(mac).macs(), mac_batch(extension)});
   if (macs > NPU_COMMAND_MAX_MACS)
     return v.fail("the command has %llu multiply-accumulates, more than 2^36",
                   static_cast<unsigned long long>(macs));

@@ -65,7 +65,8 @@ bool Violation::not_implemented(const char* what) {
 }
 
 bool Violation::tensor(const char* field, const npu_sram_tensor& tensor, uint32_t rows,
-                       uint32_t columns, uint32_t channels, unsigned type, bool write) {
+                       uint32_t columns, uint32_t channels, unsigned type, bool write,
+                       uint32_t batch, uint32_t batch_stride) {
   const uint32_t element = data_type_bits(type) / 8;
   if (tensor.ring_rows == 0) {
     if (tensor.ring_first != 0)
@@ -77,22 +78,25 @@ bool Violation::tensor(const char* field, const npu_sram_tensor& tensor, uint32_
     if (rows > tensor.ring_rows)
       return fail("%s has %u rows, more than its ring_rows, %u", field, rows, tensor.ring_rows);
   }
-  if (element == 4 &&
-      (tensor.address % 4 != 0 || tensor.row_stride % 4 != 0 || tensor.pixel_stride % 4 != 0))
+  if (element == 4 && (tensor.address % 4 != 0 || tensor.row_stride % 4 != 0 ||
+                       tensor.pixel_stride % 4 != 0 || batch_stride % 4 != 0))
     return fail("%s of %s: address and strides must be multiples of 4", field,
                 data_type_name(type));
   SramAccess access;
   access.bytes = uint64_t{channels} * element;
   access.count[0] = columns;
   access.stride[0] = tensor.pixel_stride;
-  access.count[1] = rows;
+  // The rows may be any of the ring.
+  access.count[1] = tensor.ring_rows != 0 ? tensor.ring_rows : rows;
   access.stride[1] = tensor.row_stride;
+  access.count[2] = batch;
+  access.stride[2] = batch_stride;
   if (write && !access.disjoint())
     return fail(
-        "%s overlaps itself: %u rows of %u pixels of %llu bytes, row_stride %u, "
-        "pixel_stride %u",
-        field, rows, columns, static_cast<unsigned long long>(access.bytes), tensor.row_stride,
-        tensor.pixel_stride);
+        "%s overlaps itself: %u times %u rows of %u pixels of %llu bytes, row_stride %u, "
+        "pixel_stride %u, batch stride %u",
+        field, batch, access.count[1], columns, static_cast<unsigned long long>(access.bytes),
+        tensor.row_stride, tensor.pixel_stride, batch_stride);
   return true;
 }
 

@@ -34,10 +34,11 @@ struct Violation {
     return true;
   }
 
-  // A tensor operand of `rows` x `columns` pixels of `channels` elements. One
-  // that is written must not overlap itself.
+  // A tensor operand of `rows` x `columns` pixels of `channels` elements, or
+  // `batch` of them `batch_stride` apart. What is written must not overlap itself.
   bool tensor(const char* field, const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns,
-              uint32_t channels, unsigned type, bool write);
+              uint32_t channels, unsigned type, bool write, uint32_t batch = 1,
+              uint32_t batch_stride = 0);
   // `type` is one of int8 and uint8; the message tells types that the encoding
   // has and this card has not.
   bool type8(const char* field, unsigned type);
@@ -47,7 +48,9 @@ struct Violation {
   bool zero_point(const char* field, int value, unsigned type);
 };
 
-bool check_dma(const npu_command_dma& dma, const npu_target& target, Violation& violation);
+// Of position `core` in a gang of `gang`.
+bool check_dma(const npu_command_dma& dma, const npu_target& target, unsigned core, unsigned gang,
+               Violation& violation);
 bool check_mac(const npu_command_mac& mac, const npu_mac_extension& extension,
                const npu_target& target, Violation& violation);
 bool check_vec(const npu_command_vec& vec, Violation& violation);

@@ -15,7 +15,8 @@ struct CommandCost {
   uint64_t stage_cycles = 0;  // of the array or the vector unit; 0 for DMA
   uint64_t busy_cycles = 0;   // stage, or longer where one SRAM stream is the limit
   uint64_t drain_cycles = 0;  // of the last accumulator bank, behind busy_cycles
-  uint64_t sram_bytes = 0;    // through all ports
+  uint64_t sram_bytes = 0;    // through all ports of the own core
+  uint32_t peers = 0;         // cores, one bit each, through whose ports sram_bytes go as well
   uint64_t external_bytes = 0;
 };
 

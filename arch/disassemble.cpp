@@ -2,6 +2,7 @@
 #include "arch/numerics.h"
 #include "arch/stream.h"
 #include "arch/text.h"
+#include "arch/vec_shape.h"
 
 namespace npu::arch {
 namespace {
@@ -57,7 +58,13 @@ void append_extension(std::string& line, const npu_command_mac& mac,
   if (extension.pool_kind != NPU_POOL_NONE)
     line += format_text(" %spool=%ux%u", extension.pool_kind == NPU_POOL_MAX ? "max" : "average",
                         extension.pool_h, extension.pool_w);
-  if (extension.batch_count > 1) line += format_text(" batch=%u", extension.batch_count);
+  if (extension.pool_kind == NPU_POOL_AVERAGE)
+    line += format_text("*%.9g/%.9g zero=%d,%d", f32_from_bits(extension.pool_in_scale_f32),
+                        f32_from_bits(extension.pool_out_scale_f32), extension.pool_in_zero,
+                        extension.pool_out_zero);
+  if (extension.batch_count > 1)
+    line += format_text(" batch=%u(%u,%u,%u,%u)", extension.batch_count, extension.batch_input,
+                        extension.batch_weights, extension.batch_output, extension.batch_residual);
 }
 
 void append_mac(std::string& line, const Command& command) {
@@ -78,6 +85,7 @@ void append_mac(std::string& line, const Command& command) {
   line += format_text(" w=%s@%#x+%u%s", data_type_name(NPU_TYPE_AT(mac.types, 1)), mac.weights,
                       mac.weight_stride, mac.flags & NPU_MAC_WEIGHTS_KN ? "(kn)" : "");
   append_zero(line, mac.weight_zero);
+  if (mac.flags & NPU_MAC_ACTIVATION_STATIONARY) line += " held=in";
   if (mac.flags & NPU_MAC_BIAS) line += format_text(" bias@%#x", mac.bias);
   if (mac.accumulate != 0)
     line += format_text(" acc%s%s@%u", mac.accumulate & NPU_ACCUMULATE_ADD ? "+add" : "",
@@ -96,9 +104,24 @@ void append_mac(std::string& line, const Command& command) {
   append_extension(line, mac, command.extension());
 }
 
+// What a flag makes of a VEC function, as a suffix of its name.
+void append_vec_flags(std::string& line, unsigned flags) {
+  static constexpr struct {
+    unsigned flag;
+    const char* name;
+  } kNames[] = {{NPU_VEC_COUNT_PAD, ".count_pad"},      {NPU_VEC_BROADCAST_B, ".broadcast"},
+                {NPU_VEC_SOFTMAX_FP32, ".fp32"},        {NPU_VEC_REDUCE_MAX, ".max"},
+                {NPU_VEC_REDUCE_CHANNELS, ".channels"}, {NPU_VEC_RESIZE_LINEAR, ".linear"},
+                {NPU_VEC_RESIZE_TRUNCATE, ".truncate"}};
+  for (const auto& known : kNames)
+    if (flags & known.flag) line += known.name;
+}
+
 void append_vec(std::string& line, const npu_command_vec& vec) {
-  line += format_text(".%s %ux%ux%u->%ux%u", vec_function_name(vec.function), vec.in_h, vec.in_w,
-                      vec.channels, vec.out_h, vec.out_w);
+  line += format_text(".%s", vec_function_name(vec.function));
+  append_vec_flags(line, vec.flags);
+  line += format_text(" %ux%ux%u->%ux%ux%u", vec.in_h, vec.in_w, vec.channels, vec.out_h, vec.out_w,
+                      vec_out_channels(vec));
   if (vec.kernel_h != 0)
     line += format_text(" k%ux%u s%u,%u p%u,%u", vec.kernel_h, vec.kernel_w, vec.stride_y,
                         vec.stride_x, vec.pad_top, vec.pad_left);
@@ -107,10 +130,11 @@ void append_vec(std::string& line, const npu_command_vec& vec) {
     append_tensor(line, vec.flags & NPU_VEC_BROADCAST_B ? "b(pixel)" : "b", vec.b,
                   NPU_TYPE_AT(vec.types, 1));
   append_tensor(line, "out", vec.out, NPU_TYPE_AT(vec.types, 2));
-  if (vec.table != 0) line += format_text(" table@%#x", vec.table);
+  if (vec_table_bytes(vec) != 0) line += format_text(" table@%#x", vec.table);
   const uint32_t parameters[] = {vec.p0_f32, vec.p1_f32, vec.p2_f32};
   for (int i = 0; i < 3; ++i)
     if (parameters[i] != 0) line += format_text(" p%d=%.9g", i, f32_from_bits(parameters[i]));
+  if (vec.epsilon_f32 != 0) line += format_text(" epsilon=%.9g", f32_from_bits(vec.epsilon_f32));
   if (vec.low != 0 || vec.high != 0)
     line += format_text(" zero=%d,%d,%d clamp=%d..%d", vec.a_zero, vec.b_zero, vec.out_zero,
                         vec.low, vec.high);

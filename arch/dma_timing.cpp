@@ -20,6 +20,8 @@ CommandCost dma_cost(const Command& command, const npu_target& target) {
   CommandCost cost;
   cost.busy_cycles = ceil_div(bytes, target.sram_word_bytes);
   cost.sram_bytes = command.opcode() == NPU_OP_SRAM_COPY ? 2 * bytes : bytes;
+  if (command.opcode() == NPU_OP_PEER_LOAD) cost.peers = 1u << dma.peer_core;
+  if (command.opcode() == NPU_OP_LOAD) cost.peers = dma.multicast;
   cost.external_bytes = external_bytes(command, target);
   return cost;
 }

@@ -232,6 +232,68 @@ TEST(Hazards, CoresHaveTheirOwnSram) {
   EXPECT_TRUE(check_hazards(decode_all(builders), card(), error)) << error.text;
 }
 
+npu_command_dma peer_load(unsigned from, uint32_t source, uint32_t address, uint32_t bytes) {
+  npu_command_dma dma = transfer(NPU_OP_PEER_LOAD, address, bytes);
+  dma.peer_core = static_cast<uint8_t>(from);
+  dma.source_address = source;
+  dma.external_stride[0] = 1;
+  return dma;
+}
+
+TEST(Hazards, PeerLoadAndWhatThePeerDoes) {
+  StreamError error;
+  // Core 1 reads what core 0 has loaded: only behind a wait for it.
+  for (const bool waits : {false, true}) {
+    std::vector<StreamBuilder> builders(2);
+    builders[0].append(transfer(NPU_OP_LOAD, 4096, 256));
+    const npu_command_dma peer = peer_load(0, 4096 + 128, 0, 64);
+    builders[1].append(waits ? waiting(peer, NPU_ENGINE_LOAD, 1, 0) : peer);
+    EXPECT_EQ(check_hazards(decode_all(builders), card(), error), waits) << error.text;
+  }
+  EXPECT_EQ(error.status, NPU_STATUS_HAZARD);
+  EXPECT_EQ(error.core, 1u);
+  EXPECT_EQ(error.address, 4096u + 128);
+  EXPECT_NE(error.text.find("LOAD on core 0"), std::string::npos) << error.text;
+
+  // Core 0 overwrites it: only behind a wait for core 1's command.
+  for (const bool waits : {false, true}) {
+    std::vector<StreamBuilder> builders(2);
+    builders[0].append(transfer(NPU_OP_LOAD, 4096, 256));
+    builders[1].append(waiting(peer_load(0, 4096, 0, 64), NPU_ENGINE_LOAD, 1, 0));
+    const npu_command_dma fill = transfer(NPU_OP_FILL, 4096 + 48, 16);
+    builders[0].append(waits ? waiting(fill, NPU_ENGINE_LOAD, 1, 1) : fill);
+    EXPECT_EQ(check_hazards(decode_all(builders), card(), error), waits) << error.text;
+  }
+}
+
+TEST(Hazards, MulticastWritesEverySramItNames) {
+  StreamError error;
+  const auto load = [] {
+    npu_command_dma dma = transfer(NPU_OP_LOAD, 0, 256);
+    dma.multicast = 4;
+    return dma;
+  };
+  for (unsigned reader = 1; reader < 3; ++reader) {
+    for (const bool waits : {false, true}) {
+      std::vector<StreamBuilder> builders(3);
+      builders[0].append(load());
+      const npu_command_dma store = transfer(NPU_OP_STORE, 240, 16);
+      builders[reader].append(waits ? waiting(store, NPU_ENGINE_LOAD, 1, 0) : store);
+      // Core 1 is not named.
+      EXPECT_EQ(check_hazards(decode_all(builders), card(), error), waits || reader == 1)
+          << error.text;
+    }
+  }
+  // Two cores multicast into each other at once.
+  std::vector<StreamBuilder> builders(2);
+  for (unsigned core = 0; core < 2; ++core) {
+    npu_command_dma dma = transfer(NPU_OP_LOAD, 1024, 64);
+    dma.multicast = core == 0 ? 2 : 1;
+    builders[core].append(dma);
+  }
+  EXPECT_FALSE(check_hazards(decode_all(builders), card(), error));
+}
+
 TEST(Hazards, WaitsAcrossCoresOrder) {
   // core 0: LOAD, STORE after core 1's first LOAD, which comes after LOAD.
   std::vector<StreamBuilder> builders(2);
@@ -298,8 +360,8 @@ class Oracle {
   struct Node {
     unsigned core, engine;
     uint32_t count;
-    std::set<size_t> before;  // all of them, transitively
-    std::set<uint64_t> reads, writes;
+    std::set<size_t> before;           // all of them, transitively
+    std::set<uint64_t> reads, writes;  // granules, of which each core has its range
   };
 
   void add(const Command& command, unsigned core) {
@@ -321,13 +383,14 @@ class Oracle {
             other.count <= (wait & 0xfffff))
           after(i);
     }
-    if (node.engine != NPU_ENGINE_DISPATCH) touch(command, node);
+    if (node.engine != NPU_ENGINE_DISPATCH) touch(command, core, node);
     nodes_.push_back(std::move(node));
   }
 
-  static void touch(const Command& command, Node& node) {
+  static void touch(const Command& command, unsigned core, Node& node) {
     const npu_command_dma& dma = command.dma();
-    const auto walk = [&](uint64_t address, const uint32_t* strides, std::set<uint64_t>& out) {
+    const auto walk = [&](unsigned sram, uint64_t address, const uint32_t* strides,
+                          std::set<uint64_t>& out) {
       for (uint64_t d = 0; d < dma.size[3]; ++d)
         for (uint64_t c = 0; c < dma.size[2]; ++c)
           for (uint64_t b = 0; b < dma.size[1]; ++b)
@@ -337,13 +400,17 @@ class Oracle {
               const uint64_t first =
                   address + a * strides[0] + b * strides[1] + row * strides[2] + d * strides[3];
               for (uint64_t byte = 0; byte < 1u << dma.element_log2; ++byte)
-                out.insert((first + byte) / kHazardGranule);
+                out.insert((uint64_t{sram} << 32 | (first + byte)) / kHazardGranule);
             }
     };
     const bool store = command.opcode() == NPU_OP_STORE;
-    walk(dma.sram_address, dma.sram_stride, store ? node.reads : node.writes);
+    walk(core, dma.sram_address, dma.sram_stride, store ? node.reads : node.writes);
+    for (unsigned peer = 0; peer < NPU_MAX_CORES; ++peer)
+      if (dma.multicast >> peer & 1) walk(peer, dma.sram_address, dma.sram_stride, node.writes);
     if (command.opcode() == NPU_OP_SRAM_COPY)
-      walk(dma.source_address, dma.external_stride, node.reads);
+      walk(core, dma.source_address, dma.external_stride, node.reads);
+    if (command.opcode() == NPU_OP_PEER_LOAD)
+      walk(dma.peer_core, dma.source_address, dma.external_stride, node.reads);
   }
 
   static bool intersects(const std::set<uint64_t>& a, const std::set<uint64_t>& b) {
@@ -352,7 +419,6 @@ class Oracle {
 
   bool conflict(size_t earlier, size_t later) const {
     const Node &a = nodes_[earlier], &b = nodes_[later];
-    if (a.core != b.core) return false;
     if (earlier == later) return intersects(a.reads, a.writes);
     if (b.before.count(earlier) != 0) return false;
     return intersects(a.writes, b.writes) || intersects(a.writes, b.reads) ||
@@ -363,10 +429,10 @@ class Oracle {
 };
 
 // Small blocks in a small part of SRAM, so that they meet often.
-npu_command_dma random_transfer(std::mt19937& random) {
+npu_command_dma random_transfer(std::mt19937& random, unsigned core, unsigned gang) {
   static constexpr npu_opcode kOpcodes[] = {NPU_OP_LOAD, NPU_OP_STORE, NPU_OP_FILL,
-                                            NPU_OP_SRAM_COPY};
-  const npu_opcode opcode = kOpcodes[random() % 4];
+                                            NPU_OP_SRAM_COPY, NPU_OP_PEER_LOAD};
+  const npu_opcode opcode = kOpcodes[random() % (gang > 1 ? 5 : 4)];
   npu_command_dma dma = transfer(opcode, random() % 6000, 1 + random() % 40);
   if (random() % 8 == 0) dma.size[0] = 1500;  // covers blocks of granules as a whole
   dma.element_log2 = random() % 3;
@@ -384,7 +450,11 @@ npu_command_dma random_transfer(std::mt19937& random) {
     }
   }
   if (opcode == NPU_OP_STORE) std::copy(dma.sram_stride, dma.sram_stride + 4, dma.external_stride);
-  if (opcode == NPU_OP_SRAM_COPY) {
+  if (opcode == NPU_OP_LOAD && random() % 3 == 0)
+    dma.multicast = static_cast<uint16_t>(random() & ((1u << gang) - 1) & ~(1u << core));
+  if (opcode == NPU_OP_PEER_LOAD)
+    dma.peer_core = static_cast<uint8_t>((core + 1 + random() % (gang - 1)) % gang);
+  if (opcode == NPU_OP_SRAM_COPY || opcode == NPU_OP_PEER_LOAD) {
     dma.source_address = random() % 6000;
     // Dense or nested; interleaved reads count as their whole range.
     dma.external_stride[0] = dma.sram_stride[0];
@@ -403,7 +473,7 @@ TEST(Hazards, EqualsTheOracleOnRandomStreams) {
     const unsigned commands = 2 + random() % 6;
     for (unsigned i = 0; i < commands; ++i) {
       const unsigned core = random() % gang;
-      npu_command_dma dma = random_transfer(random);
+      npu_command_dma dma = random_transfer(random, core, gang);
       npu_command_header sequencer = {};
       const unsigned kind = random() % 12;
       npu_command_header& header = kind == 0 ? sequencer : dma.header;

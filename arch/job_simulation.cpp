@@ -2,6 +2,7 @@
 #include "arch/job_simulation.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "arch/command_cost.h"
@@ -196,12 +197,17 @@ void JobSimulation::start_dma(Engine& engine, const Command& command, uint64_t r
                               uint64_t previous) {
   const npu_command_dma& dma = command.dma();
   const CommandCost cost = dma_cost(command, target_);
-  timing_.sram_bytes += cost.sram_bytes;
-  if (cost.external_bytes == 0) {  // SRAM_COPY, FILL
+  timing_.sram_bytes += cost.sram_bytes * (1 + static_cast<uint64_t>(std::popcount(cost.peers)));
+  engine.work.peers = cost.peers;
+  if (cost.external_bytes == 0) {  // SRAM_COPY, FILL, PEER_LOAD
     engine.work.via = Via::kNone;
     engine.work.cap = kOne;
     engine.work.sram_per_unit = (cost.sram_bytes << kFraction) / cost.busy_cycles;
     engine.ideal_cycles = cost.busy_cycles;
+    if (command.opcode() == NPU_OP_PEER_LOAD) {
+      engine.until += target_.wait_cycles_core;
+      engine.ideal_cycles += target_.wait_cycles_core;
+    }
     engine.memory = Via::kNone;
     engine.work.begin(cost.busy_cycles);
     return;
@@ -419,12 +425,17 @@ void JobSimulation::set_rates() {
         if (work->active && work->via == via) active[count++] = work;
     share_channel({active, count}, bandwidth(via));
   }
-  for (Core& core : cores_) {
+  for (Core& core : cores_)
+    for (Engine& engine : core.engines)
+      if (engine.work.active && engine.work.via == Via::kNone) engine.work.rate = engine.work.cap;
+  for (size_t c = 0; c < cores_.size(); ++c) {
     size_t count = 0;
-    for (Engine& engine : core.engines) {
-      if (!engine.work.active) continue;
-      if (engine.work.via == Via::kNone) engine.work.rate = engine.work.cap;
-      active[count++] = &engine.work;
+    for (Engine& engine : cores_[c].engines)
+      if (engine.work.active) active[count++] = &engine.work;
+    // What other cores' LOAD engines do in this SRAM.
+    for (size_t other = 0; other < cores_.size() && cores_.size() > 1; ++other) {
+      Work& work = cores_[other].engines[NPU_ENGINE_LOAD].work;
+      if (work.active && (work.peers >> c & 1) != 0) active[count++] = &work;
     }
     limit_sram({active, count}, uint64_t{4} * target_.sram_word_bytes);
   }

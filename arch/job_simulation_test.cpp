@@ -296,5 +296,46 @@ TEST(JobSimulation, CountersAddUpAndRepeat) {
   EXPECT_EQ(first.timing.energy_pj, femtojoules / 1000);
 }
 
+// ---- Between cores ------------------------------------------------------------
+
+TEST(JobSimulation, PeerLoadTakesAPortOfBothCores) {
+  std::vector<StreamBuilder> builders(2);
+  npu_command_dma peer = transfer(NPU_OP_PEER_LOAD, 0, 65536);
+  peer.peer_core = 1;
+  peer.external_stride[0] = 1;
+  builders[0].append(peer);
+  const Simulated alone = simulate(builders);
+  EXPECT_EQ(alone.trace.at(0).execute_cycles, 32u + 1024);
+  EXPECT_EQ(alone.timing.sram_bytes, 2u * 65536);
+
+  // The peer's own five streams want more than its ports have left.
+  npu_command_dma copy = transfer(NPU_OP_SRAM_COPY, 256 * 1024, 65536);
+  copy.source_address = 128 * 1024;
+  copy.external_stride[0] = 1;
+  npu_command_vec add = elementwise(NPU_VEC_ADD, 32, 32, 64);
+  for (npu_sram_tensor* t : {&add.a, &add.b, &add.out}) t->address += 512 * 1024;
+  builders[1].append(copy);
+  builders[1].append(add);
+  const Simulated busy = simulate(builders);
+  // Five ports of 64 bytes where there are four, as long as the addition runs.
+  EXPECT_GT(busy.trace.at(0).execute_cycles, alone.trace.at(0).execute_cycles + 200);
+  EXPECT_LT(busy.trace.at(0).execute_cycles, alone.trace.at(0).execute_cycles * 3 / 2);
+  EXPECT_GT(busy.trace.at(0).stall_cycles, 200u);
+}
+
+TEST(JobSimulation, MulticastReadsMemoryOnce) {
+  std::vector<StreamBuilder> builders(2);
+  npu_command_dma load = transfer(NPU_OP_LOAD, 0, 65536);
+  builders[0].append(load);
+  const Simulated one = simulate(builders);
+  builders[0] = {};
+  load.multicast = 2;
+  builders[0].append(load);
+  const Simulated both = simulate(builders);
+  EXPECT_EQ(both.timing.cycles, one.timing.cycles);
+  EXPECT_EQ(both.timing.card_bytes, one.timing.card_bytes);
+  EXPECT_EQ(both.timing.sram_bytes, 2 * one.timing.sram_bytes);
+}
+
 }  // namespace
 }  // namespace npu::arch

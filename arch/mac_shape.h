@@ -43,6 +43,11 @@ struct MacShape {
   }
 };
 
+// Times a MAC command repeats itself.
+inline uint32_t mac_batch(const npu_mac_extension& extension) {
+  return extension.batch_count > 1 ? extension.batch_count : 1;
+}
+
 inline MacShape mac_shape(const npu_command_mac& mac) {
   MacShape shape = {};
   shape.pixels = uint64_t{mac.out_h} * mac.out_w;

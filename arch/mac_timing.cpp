@@ -66,41 +66,117 @@ uint64_t dense_cycles(const npu_command_mac& mac, const MacShape& shape, const n
                                              (tiles.tiles - tiles.longer) * tile(tiles.pixels));
 }
 
+// With the left operand held: a pass holds up to mac_outputs pixels, and the
+// output channels of a group go by one a cycle.
+struct HeldPasses {
+  uint64_t full, last_pixels;  // passes of mac_outputs pixels, and what remains (0: nothing)
+  SubTiles channels;
+
+  HeldPasses(const MacShape& shape, const npu_target& target)
+      : full(shape.pixels / target.mac_outputs),
+        last_pixels(shape.pixels % target.mac_outputs),
+        channels(sub_tiles(shape.group_outputs, target.accumulator_rows)) {}
+  uint64_t passes() const { return full + (last_pixels != 0); }
+};
+
+// A bank of `channels` sums of each of `pixels` pixels drains pixel by pixel.
+uint64_t held_drain(uint64_t pixels, uint64_t channels, const npu_target& target) {
+  return pixels * ceil_div(channels, target.mac_outputs);
+}
+
+uint64_t held_cycles(const npu_command_mac& mac, const MacShape& shape, const npu_target& target) {
+  const uint64_t steps_per_channel = steps(mac, shape, target);
+  const uint64_t load = weight_load_cycles(target);
+  const HeldPasses held(shape, target);
+  const auto pass = [&](uint64_t pixels) {
+    const auto tile = [&](uint64_t channels) {
+      return std::max(steps_per_channel * std::max(channels, load),
+                      held_drain(pixels, channels, target));
+    };
+    return held.channels.longer * tile(held.channels.pixels + 1) +
+           (held.channels.tiles - held.channels.longer) * tile(held.channels.pixels);
+  };
+  return shape.groups * (held.full * pass(target.mac_outputs) +
+                         (held.last_pixels != 0 ? pass(held.last_pixels) : 0));
+}
+
+// What one run of a command moves and leaves to drain.
+struct Traffic {
+  uint64_t activations, weights;  // bytes
+  uint64_t table_reads;           // of the channel tables, per channel
+  uint64_t banks;                 // accumulator banks filled
+  uint64_t drain_rows;            // of the last one
+};
+
+Traffic dense_traffic(const npu_command_mac& mac, const MacShape& shape, const npu_target& target) {
+  const SubTiles tiles = sub_tiles(shape.pixels, target.accumulator_rows);
+  const uint64_t passes = shape.passes(target.mac_outputs);
+  Traffic traffic;
+  traffic.table_reads = tiles.tiles;
+  traffic.banks = tiles.tiles * passes;
+  // What a bank holds: one pass of a sub-tile, or all sums of a split command.
+  traffic.drain_rows =
+      mac.accumulate != 0 ? shape.pixels * passes : tiles.pixels + (tiles.longer != 0);
+  if (shape.depthwise) {
+    const DepthwisePass pass = depthwise_pass(mac, target);
+    traffic.activations = passes * (shape.pixels * pass.pixel_bytes + mac.out_h * pass.row_bytes);
+    traffic.weights = shape.outputs() * shape.taps();
+  } else {
+    traffic.activations = passes * shape.pixels * shape.taps() * shape.group_inputs;
+    traffic.weights = tiles.tiles * shape.outputs() * shape.taps() * shape.group_inputs;
+  }
+  return traffic;
+}
+
+Traffic held_traffic(const MacShape& shape, const npu_target& target) {
+  const HeldPasses held(shape, target);
+  const uint64_t products = shape.taps() * shape.group_inputs;
+  const uint64_t last = held.last_pixels != 0 ? held.last_pixels : target.mac_outputs;
+  const uint64_t channels = held.channels.pixels + (held.channels.longer != 0);
+  Traffic traffic;
+  traffic.activations = held.channels.tiles * shape.groups * shape.pixels * products;
+  traffic.weights = held.passes() * shape.outputs() * products;
+  traffic.table_reads = held.passes();
+  traffic.banks = held.channels.tiles * shape.groups * held.passes();
+  traffic.drain_rows = held_drain(last, channels, target);
+  return traffic;
+}
+
+bool activations_held(const npu_command_mac& mac) {
+  return (mac.flags & NPU_MAC_ACTIVATION_STATIONARY) != 0;
+}
+
 }  // namespace
 
 uint64_t mac_stage_cycles(const Command& command, const npu_target& target) {
   const npu_command_mac& mac = command.mac();
   const MacShape shape = mac_shape(mac);
-  return shape.depthwise ? depthwise_cycles(mac, shape, target) : dense_cycles(mac, shape, target);
+  const uint64_t once = shape.depthwise         ? depthwise_cycles(mac, shape, target)
+                        : activations_held(mac) ? held_cycles(mac, shape, target)
+                                                : dense_cycles(mac, shape, target);
+  return mac_batch(command.extension()) * once;
 }
 
 uint64_t mac_count(const Command& command) {
-  return mac_shape(command.mac()).macs();
+  return mac_batch(command.extension()) * mac_shape(command.mac()).macs();
 }
 
 CommandCost mac_cost(const Command& command, const npu_target& target) {
   const npu_command_mac& mac = command.mac();
   const npu_mac_extension& extension = command.extension();
   const MacShape shape = mac_shape(mac);
-  const SubTiles tiles = sub_tiles(shape.pixels, target.accumulator_rows);
+  const uint64_t batch = mac_batch(extension);
+  const Traffic traffic =
+      activations_held(mac) ? held_traffic(shape, target) : dense_traffic(mac, shape, target);
 
   // Bytes through each port.
-  uint64_t activations, weights;
-  if (shape.depthwise) {
-    const DepthwisePass pass = depthwise_pass(mac, target);
-    activations = shape.passes(target.mac_outputs) *
-                  (shape.pixels * pass.pixel_bytes + mac.out_h * pass.row_bytes);
-    weights = shape.outputs() * shape.taps();
-  } else {
-    activations =
-        shape.passes(target.mac_outputs) * shape.pixels * shape.taps() * shape.group_inputs;
-    weights = tiles.tiles * shape.outputs() * shape.taps() * shape.group_inputs;
-  }
+  const uint64_t activations = batch * traffic.activations;
   uint64_t channel_tables = 0;
   if (mac.flags & NPU_MAC_BIAS) channel_tables += 4;
   if (mac.flags & NPU_MAC_SCALE_PER_CHANNEL) channel_tables += 4;
   if (extension.flags & NPU_EXT_WEIGHT_ZEROS) channel_tables += 1;
-  weights += tiles.tiles * shape.outputs() * channel_tables;
+  uint64_t weights =
+      batch * (traffic.weights + traffic.table_reads * shape.outputs() * channel_tables);
   if (extension.flags & NPU_EXT_LUT1) weights += 256;
   if (extension.flags & NPU_EXT_LUT2) weights += 256;
 
@@ -108,17 +184,14 @@ CommandCost mac_cost(const Command& command, const npu_target& target) {
   CommandCost cost;
   if (!(mac.accumulate & NPU_ACCUMULATE_KEEP)) {
     const uint64_t element = data_type_bits(NPU_TYPE_AT(mac.types, 2)) / 8;
-    output = shape.pixels * shape.outputs() * element;
+    uint64_t pixels = shape.pixels;
     if (extension.pool_kind != NPU_POOL_NONE)
-      output = uint64_t{mac.out_h} / extension.pool_h * (mac.out_w / extension.pool_w) *
-               shape.outputs() * element;
-    if (extension.flags & NPU_EXT_RESIDUAL) residual = shape.pixels * shape.outputs();
-    // What a bank holds: one pass of a sub-tile, or all sums of a split command.
-    const uint64_t rows = mac.accumulate != 0 ? shape.pixels * shape.passes(target.mac_outputs)
-                                              : tiles.pixels + (tiles.longer != 0);
-    cost.drain_cycles =
-        rows * ceil_div(target.mac_outputs * element,
-                        std::max<uint64_t>(target.sram_word_bytes, target.mac_outputs));
+      pixels = uint64_t{mac.out_h} / extension.pool_h * (mac.out_w / extension.pool_w);
+    output = batch * pixels * shape.outputs() * element;
+    if (extension.flags & NPU_EXT_RESIDUAL) residual = batch * shape.pixels * shape.outputs();
+    cost.drain_cycles = traffic.drain_rows *
+                        ceil_div(target.mac_outputs * element,
+                                 std::max<uint64_t>(target.sram_word_bytes, target.mac_outputs));
   }
   cost.stage_cycles = mac_stage_cycles(command, target);
   const uint64_t busiest = std::max({activations, weights, residual, output});
@@ -126,8 +199,7 @@ CommandCost mac_cost(const Command& command, const npu_target& target) {
   // Where the output is the limit it never rests but while the first bank fills.
   if (busiest == output && cost.busy_cycles > cost.stage_cycles)
     cost.drain_cycles =
-        std::min(cost.drain_cycles,
-                 ceil_div(cost.stage_cycles, tiles.tiles * shape.passes(target.mac_outputs)));
+        std::min(cost.drain_cycles, ceil_div(cost.stage_cycles, batch * traffic.banks));
   cost.sram_bytes = activations + weights + residual + output;
   return cost;
 }

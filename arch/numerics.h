@@ -12,6 +12,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace npu::arch {
 
@@ -83,6 +84,93 @@ inline int32_t global_average(int32_t sum, int32_t n, int32_t zero, float scale,
   const float value =
       std::nearbyintf(static_cast<float>(sum - n * zero) * scale) + static_cast<float>(out_zero);
   return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
+}
+
+// ---- Softmax ---------------------------------------------------------------
+
+// Entry of the table for a value a: `largest` is the largest of its row.
+inline uint32_t softmax_index(int32_t a, int32_t largest) {
+  return static_cast<uint32_t>(255 - (largest - a));
+}
+
+// Integer form. `multiplier` is floor(1/sy), at most 2^24; the sum is one of at
+// most 65535 entries.
+inline int32_t softmax_integer(uint32_t entry, uint64_t sum, uint32_t multiplier, int32_t out_zero,
+                               int32_t low, int32_t high) {
+  const uint64_t scaled = sum == 0 ? 0 : (uint64_t{entry} * multiplier + (sum >> 1)) / sum;
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(static_cast<int64_t>(scaled) + out_zero, low, high));
+}
+
+// binary32 form: the sum is that of the entries, one after the other.
+inline int32_t softmax_f32(float entry, float sum, float multiplier, int32_t out_zero, int32_t low,
+                           int32_t high) {
+  const float value = std::nearbyintf(entry * multiplier / sum) + static_cast<float>(out_zero);
+  return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
+}
+
+// The tables, for rows of n values with scale sx. Integer: sums of n entries
+// stay in 32 bits.
+inline uint32_t softmax_integer_entry(int32_t index, uint32_t n, float sx) {
+  const double largest = std::min(4294967295.0 / n, 8388607.0);
+  return static_cast<uint32_t>(largest * std::exp((index - 255) * static_cast<double>(sx)));
+}
+
+// binary32, as ONNX Runtime 1.30 builds it: the largest entry is as large as
+// sums allow, with e^5 to spare.
+inline float softmax_f32_entry(int32_t index, uint32_t n, float sx) {
+  const float room = std::log(std::numeric_limits<float>::max() / static_cast<float>(n));
+  const double shift = std::max(0.0, room - 5.0) / sx;
+  return static_cast<float>(std::exp((index - 255 + shift) * static_cast<double>(sx)));
+}
+
+// ---- Layer normalization -----------------------------------------------------
+
+struct LayerNormRow {
+  float factor, shift;
+};
+
+// From the exact sums over n values and over their squares; zero points cancel.
+inline LayerNormRow layer_norm_row(int64_t sum, int64_t sum_of_squares, uint32_t n, float sx,
+                                   float epsilon) {
+  const double count = n;
+  const double scale = sx;
+  const double variance = static_cast<double>(n * sum_of_squares - sum * sum) / (count * count);
+  const double factor = scale / std::sqrt(variance * scale * scale + static_cast<double>(epsilon));
+  const double shift = static_cast<double>(sum) / count * factor;
+  return {static_cast<float>(factor), -static_cast<float>(shift)};
+}
+
+inline int32_t layer_norm(int32_t a, LayerNormRow row, float gamma, float beta, float sy,
+                          int32_t out_zero, int32_t low, int32_t high) {
+  const float normal = std::fma(static_cast<float>(a), row.factor, row.shift);
+  const float value =
+      std::nearbyintf(std::fma(normal, gamma, beta) / sy) + static_cast<float>(out_zero);
+  return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
+}
+
+// ---- Resize --------------------------------------------------------------------
+
+// Between four neighbours, of which the first index is the row; the weights are
+// those of the second row and column.
+inline float interpolate(const int32_t (&a)[2][2], float row_weight, float column_weight) {
+  const float r1 = row_weight, c1 = column_weight;
+  const float r0 = 1.0f - r1, c0 = 1.0f - c1;
+  return c0 * r0 * static_cast<float>(a[0][0]) + c1 * r0 * static_cast<float>(a[0][1]) +
+         c0 * r1 * static_cast<float>(a[1][0]) + c1 * r1 * static_cast<float>(a[1][1]);
+}
+
+// Of dequantized values, without their scale: scale = f32(sx/sy).
+inline int32_t resize_linear(float interpolated, float scale, int32_t out_zero, int32_t low,
+                             int32_t high) {
+  const float value = std::nearbyintf(interpolated * scale) + static_cast<float>(out_zero);
+  return static_cast<int32_t>(clamp_f32(value, static_cast<float>(low), static_cast<float>(high)));
+}
+
+// Of stored values, as ONNX Runtime's kernel on bytes has it.
+inline int32_t resize_truncated(float interpolated, int32_t low, int32_t high) {
+  return static_cast<int32_t>(
+      clamp_f32(interpolated, static_cast<float>(low), static_cast<float>(high)));
 }
 
 }  // namespace npu::arch

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "arch/mac_shape.h"
+#include "arch/vec_shape.h"
 
 namespace npu::arch {
 
@@ -106,8 +107,10 @@ class Appender {
   }
 
   void tensor(const npu_sram_tensor& tensor, uint32_t rows, uint32_t columns, uint64_t pixel_bytes,
-              bool write, bool in_place = false) {
+              bool write, bool in_place = false, uint32_t batch = 1, uint32_t batch_stride = 0) {
     SramAccess access;
+    access.count[2] = batch;
+    access.stride[2] = batch_stride;
     access.address = tensor.address;
     access.bytes = pixel_bytes;
     access.count[0] = columns;
@@ -130,7 +133,7 @@ bool same_tensor(const npu_sram_tensor& a, const npu_sram_tensor& b) {
          a.ring_first == b.ring_first;
 }
 
-void append_dma(const npu_command_dma& dma, Appender& out) {
+void append_dma(const npu_command_dma& dma, unsigned core, std::vector<SramAccess>& out) {
   SramAccess access;
   access.address = dma.sram_address;
   access.bytes = uint64_t{1} << dma.element_log2;
@@ -139,18 +142,23 @@ void append_dma(const npu_command_dma& dma, Appender& out) {
     access.stride[i] = dma.sram_stride[i];
   }
   access.write = dma.header.opcode != NPU_OP_STORE;
-  out.block(access, 2, dma.ring_rows, dma.ring_first);
-  if (dma.header.opcode == NPU_OP_SRAM_COPY) {
+  Appender(core, out).block(access, 2, dma.ring_rows, dma.ring_first);
+  for (unsigned peer = 0; dma.multicast >> peer != 0; ++peer)
+    if (dma.multicast >> peer & 1)
+      Appender(peer, out).block(access, 2, dma.ring_rows, dma.ring_first);
+  const bool peer_load = dma.header.opcode == NPU_OP_PEER_LOAD;
+  if (peer_load || dma.header.opcode == NPU_OP_SRAM_COPY) {
     access.address = dma.source_address;
     for (int i = 0; i < 4; ++i) access.stride[i] = dma.external_stride[i];
     access.write = false;
-    out.block(access, 2, 0, 0);
+    Appender(peer_load ? dma.peer_core : core, out).block(access, 2, 0, 0);
   }
 }
 
 void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, Appender& out) {
   const bool pooled = extension.pool_kind != NPU_POOL_NONE;
-  out.tensor(mac.input, mac.in_h, mac.in_w, mac.in_c, false);
+  const uint32_t batch = mac_batch(extension);
+  out.tensor(mac.input, mac.in_h, mac.in_w, mac.in_c, false, false, batch, extension.batch_input);
 
   const MacShape shape = mac_shape(mac);
   SramAccess weights;
@@ -160,6 +168,8 @@ void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, 
   if (mac.flags & NPU_MAC_WEIGHTS_KN) std::swap(rows, weights.bytes);
   weights.count[0] = static_cast<uint32_t>(rows);
   weights.stride[0] = mac.weight_stride;
+  weights.count[1] = batch;
+  weights.stride[1] = extension.batch_weights;
   out.block(weights, 4, 0, 0);
 
   if (mac.flags & NPU_MAC_BIAS) out.bytes(mac.bias, uint64_t{4} * mac.out_c, false);
@@ -169,28 +179,30 @@ void append_mac(const npu_command_mac& mac, const npu_mac_extension& extension, 
   if (extension.flags & NPU_EXT_LUT2) out.bytes(extension.lut2, 256, false);
   if (extension.flags & NPU_EXT_RESIDUAL)
     out.tensor(extension.residual, mac.out_h, mac.out_w, mac.out_c, false,
-               !pooled && same_tensor(extension.residual, mac.output));
+               !pooled && same_tensor(extension.residual, mac.output) &&
+                   extension.batch_residual == extension.batch_output,
+               batch, extension.batch_residual);
   if (mac.accumulate & NPU_ACCUMULATE_KEEP) return;
   out.tensor(mac.output, pooled ? mac.out_h / extension.pool_h : mac.out_h,
              pooled ? mac.out_w / extension.pool_w : mac.out_w,
-             uint64_t{mac.out_c} * (data_type_bits(NPU_TYPE_AT(mac.types, 2)) / 8), true);
+             uint64_t{mac.out_c} * (data_type_bits(NPU_TYPE_AT(mac.types, 2)) / 8), true, false,
+             batch, extension.batch_output);
 }
 
 void append_vec(const npu_command_vec& vec, Appender& out) {
   const auto pixel_bytes = [&](unsigned operand) {
     return uint64_t{vec.channels} * (data_type_bits(NPU_TYPE_AT(vec.types, operand)) / 8);
   };
-  const bool elementwise =
-      vec.function == NPU_VEC_ADD || vec.function == NPU_VEC_MUL || vec.function == NPU_VEC_LUT;
   out.tensor(vec.a, vec.in_h, vec.in_w, pixel_bytes(0), false,
-             elementwise && same_tensor(vec.a, vec.out));
+             vec_in_place(vec) && same_tensor(vec.a, vec.out));
   if (NPU_TYPE_AT(vec.types, 1) != NPU_TYPE_NONE) {
     const bool broadcast = vec.flags & NPU_VEC_BROADCAST_B;
     out.tensor(vec.b, broadcast ? 1 : vec.in_h, broadcast ? 1 : vec.in_w, pixel_bytes(1), false,
                !broadcast && same_tensor(vec.b, vec.out));
   }
-  if (vec.function == NPU_VEC_LUT) out.bytes(vec.table, 256, false);
-  out.tensor(vec.out, vec.out_h, vec.out_w, pixel_bytes(2), true);
+  if (const uint64_t bytes = vec_table_bytes(vec)) out.bytes(vec.table, bytes, false);
+  out.tensor(vec.out, vec.out_h, vec.out_w, pixel_bytes(2) / vec.channels * vec_out_channels(vec),
+             true);
 }
 
 }  // namespace
@@ -200,7 +212,7 @@ void append_sram_accesses(const Command& command, unsigned core, std::vector<Sra
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
     case NPU_ENGINE_STORE:
-      append_dma(command.dma(), appender);
+      append_dma(command.dma(), core, out);
       break;
     case NPU_ENGINE_MAC:
       append_mac(command.mac(), command.extension(), appender);

@@ -118,7 +118,7 @@ bool StreamDecoder::check_operands(const Command& command) {
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
     case NPU_ENGINE_STORE:
-      return check_dma(command.dma(), target_, violation_);
+      return check_dma(command.dma(), target_, core_, gang_, violation_);
     case NPU_ENGINE_MAC:
       return check_mac(command.mac(), command.extension(), target_, violation_);
     case NPU_ENGINE_VEC:

@@ -78,6 +78,10 @@ TEST(StreamDecode, ValidCommandsPass) {
     const Decoded r = decode_one(elementwise(f, 4, 4, 8));
     EXPECT_TRUE(r.ok) << r.error.text;
   }
+  for (auto f : {NPU_VEC_REDUCE, NPU_VEC_SOFTMAX, NPU_VEC_LAYER_NORM, NPU_VEC_RESIZE}) {
+    const Decoded r = decode_one(row_function(f, 4, 4, 8));
+    EXPECT_TRUE(r.ok) << r.error.text;
+  }
   for (auto f : {NPU_VEC_POOL_MAX, NPU_VEC_POOL_AVERAGE}) {
     const Decoded r = decode_one(pool(f, 8, 4, 8, 2, 2));
     EXPECT_TRUE(r.ok) << r.error.text;
@@ -206,8 +210,6 @@ TEST(StreamDecode, BadDma) {
     return spoiled(dma, spoil);
   };
   expect_refused({
-      {"PEER_LOAD is not implemented", spoiled(transfer(NPU_OP_PEER_LOAD, 0, 64), [](auto&) {})},
-      {"multicast is not implemented", load([](auto& d) { d.multicast = 2; })},
       {"multicast", store([](auto& d) { d.multicast = 2; })},
       {"peer_core", load([](auto& d) { d.peer_core = 1; })},
       {"reserved0", load([](auto& d) { d.reserved0 = 1; })},
@@ -253,6 +255,63 @@ TEST(StreamDecode, BadDma) {
   });
 }
 
+npu_command_mac partial(uint8_t accumulate, uint16_t base, uint16_t out_c = 32) {
+  npu_command_mac mac = convolution({8, 8, 16, 8, 8, out_c});
+  mac.accumulate = accumulate;
+  mac.accumulator_base = base;
+  if (accumulate & NPU_ACCUMULATE_KEEP) {
+    mac.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, 0, 0);
+    mac.output = {};
+    mac.clamp_low = mac.clamp_high = 0;
+    mac.scale_f32 = 0;
+  }
+  return mac;
+}
+
+constexpr uint8_t kKeep = NPU_ACCUMULATE_KEEP, kAdd = NPU_ACCUMULATE_ADD;
+
+// In the middle of a gang of three.
+TEST(StreamDecode, PeersOfAGang) {
+  const auto decoded = [](const Bytes& bytes, Decoded& result) {
+    result.ok = decode_stream(bytes, card(), 1, 3, result.stream, result.error);
+    return result.ok;
+  };
+  const auto peer = [](auto spoil) {
+    npu_command_dma dma = transfer(NPU_OP_PEER_LOAD, 0, 64);
+    dma.external_stride[0] = 1;
+    return spoiled(dma, spoil);
+  };
+  const auto load = [](auto spoil) { return spoiled(transfer(NPU_OP_LOAD, 0, 64), spoil); };
+  for (const Bytes& good : {peer([](auto& d) { d.peer_core = 0; }),
+                            peer([](auto& d) { d.peer_core = 2, d.source_address = 1 << 20; }),
+                            load([](auto& d) { d.multicast = 5; })}) {
+    Decoded result;
+    EXPECT_TRUE(decoded(good, result)) << result.error.text;
+  }
+  const std::vector<BadCase> cases = {
+      {"peer_core is 1, the own core", peer([](auto& d) { d.peer_core = 1; })},
+      {"peer_core is 3, outside the gang of 3", peer([](auto& d) { d.peer_core = 3; })},
+      {"multicast", peer([](auto& d) { d.multicast = 1; })},
+      {"region", peer([](auto& d) { d.region = 1; })},
+      {"external_offset", peer([](auto& d) { d.external_offset = 1; })},
+      {"pad_before", peer([](auto& d) { d.pad_before[0] = 1; })},
+      {"overlaps itself", peer([](auto& d) { d.sram_stride[0] = 0; })},
+      {"multicast is 0x7, names the own core, 1", load([](auto& d) { d.multicast = 7; })},
+      {"multicast is 0x8, names cores outside", load([](auto& d) { d.multicast = 8; })},
+      {"multicast is 0x8001", load([](auto& d) { d.multicast = 0x8001; })},
+      {"read operand", peer([](auto& d) { d.source_address = (2u << 20) - 63; }),
+       NPU_STATUS_SRAM_RANGE},
+      {"written operand", load([](auto& d) { d.multicast = 1, d.sram_address = (2u << 20) - 63; }),
+       NPU_STATUS_SRAM_RANGE},
+  };
+  for (const BadCase& bad : cases) {
+    Decoded result;
+    EXPECT_FALSE(decoded(bad.stream, result)) << bad.text;
+    EXPECT_EQ(result.error.status, bad.status) << bad.text;
+    EXPECT_NE(result.error.text.find(bad.text), std::string::npos) << result.error.text;
+  }
+}
+
 TEST(StreamDecode, BadMac) {
   const auto conv = [](auto spoil) {
     return spoiled(convolution({8, 8, 16, 8, 8, 32, 3, 3, 1, 1}), spoil);
@@ -267,8 +326,10 @@ TEST(StreamDecode, BadMac) {
   constexpr unsigned kS8 = NPU_TYPE_INT8, kU8 = NPU_TYPE_UINT8;
   expect_refused({
       {"flags", conv([](auto& m) { m.flags = 0x10; })},
-      {"ACTIVATION_STATIONARY is not implemented",
-       conv([](auto& m) { m.flags = NPU_MAC_ACTIVATION_STATIONARY; })},
+      {"ACTIVATION_STATIONARY with accumulate",
+       spoiled(partial(kKeep, 0), [](auto& m) { m.flags = NPU_MAC_ACTIVATION_STATIONARY; })},
+      {"ACTIVATION_STATIONARY is not for DEPTHWISE",
+       depthwise([](auto& m) { m.flags = NPU_MAC_ACTIVATION_STATIONARY; })},
       {"WEIGHTS_KN", conv([](auto& m) { m.flags = NPU_MAC_WEIGHTS_KN; })},
       {"reserved", conv([](auto& m) { m.reserved[1] = 1; })},
       {"input int16 is not implemented", conv(types(NPU_TYPE_INT16, kS8, kS8, 0))},
@@ -388,7 +449,45 @@ TEST(StreamDecode, BadExtensions) {
       {"extension flags", plain([](auto& e) { e.flags = 0x20; })},
       {"extension reserved0", plain([](auto& e) { e.reserved0 = 1; })},
       {"extension reserved", plain([](auto& e) { e.reserved[11] = 1; })},
-      {"batch_count", plain([](auto& e) { e.batch_count = 2; })},
+      {"output overlaps itself: 2 times", plain([](auto& e) { e.batch_count = 2; })},
+      {"output overlaps itself", plain([](auto& e) { e.batch_count = 3, e.batch_output = 2047; })},
+      {"batch_residual",
+       plain([](auto& e) { e.batch_count = 2, e.batch_output = 2048, e.batch_residual = 4; })},
+      {"batch_residual", adding([](auto& e) { e.batch_count = 1, e.batch_residual = 4; })},
+      {"batch_count is 2: KEEP and ADD",
+       spoiled_extension([](auto&, auto& e) { e.batch_count = 2; }, partial(kKeep, 0), {})},
+      {"more than 2^36", spoiled_extension(
+                             [](auto& m, auto& e) {
+                               m.in_c = m.out_c = 4096, m.weight_stride = 4096, m.out_w = 1024;
+                               m.in_w = 1024, m.weight_bytes = 4096u * 4096, e.batch_count = 60000;
+                             },
+                             matmul(8, 64, 32), {})},
+      {"multiples of 4", spoiled_extension(
+                             [](auto& m, auto& e) {
+                               m.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, NPU_TYPE_INT32, 0);
+                               m.scale_f32 = 0, m.clamp_low = m.clamp_high = 0;
+                               m.output = dense(65536, 8, 128);
+                               e.batch_count = 2, e.batch_output = 8194;
+                             },
+                             mac, {})},
+      {"read operand",
+       plain([](auto& e) { e.batch_count = 2, e.batch_output = 2048, e.batch_input = 0xffffffff; }),
+       NPU_STATUS_SRAM_RANGE},
+      {"read operand",
+       plain([](auto& e) { e.batch_count = 2, e.batch_output = 2048, e.batch_weights = 2u << 20; }),
+       NPU_STATUS_SRAM_RANGE},
+      {"written operand", plain([](auto& e) { e.batch_count = 1025, e.batch_output = 2048; }),
+       NPU_STATUS_SRAM_RANGE},
+      {"output overlaps itself", spoiled_extension(
+                                     [](auto& m, auto& e) {
+                                       // Rows 3 and 0 of a ring of 4; the next repetition
+                                       // begins where row 3 lies.
+                                       m = matmul(1, 16, 16), m.header.opcode = NPU_OP_CONV;
+                                       m.in_h = m.out_h = 2, m.output.ring_rows = 4;
+                                       m.output.ring_first = 3, m.output.row_stride = 16;
+                                       e.batch_count = 2, e.batch_output = 48;
+                                     },
+                                     mac, {})},
       {"batch_input", plain([](auto& e) { e.batch_input = 2; })},
       {"batch_weights", plain([](auto& e) { e.batch_weights = 2; })},
       {"batch_output", plain([](auto& e) { e.batch_output = 2; })},
@@ -456,10 +555,6 @@ TEST(StreamDecode, BadVec) {
   constexpr unsigned kS8 = NPU_TYPE_INT8, kU8 = NPU_TYPE_UINT8;
   expect_refused({
       {"function", vec(NPU_VEC_ADD, [](auto& v) { v.function = 11; })},
-      {"SOFTMAX is not implemented", vec(NPU_VEC_ADD, [](auto& v) { v.function = 7; })},
-      {"REDUCE is not implemented", vec(NPU_VEC_ADD, [](auto& v) { v.function = 6; })},
-      {"LAYER_NORM is not implemented", vec(NPU_VEC_ADD, [](auto& v) { v.function = 8; })},
-      {"RESIZE is not implemented", vec(NPU_VEC_ADD, [](auto& v) { v.function = 9; })},
       {"reserved0", vec(NPU_VEC_ADD, [](auto& v) { v.reserved0 = 1; })},
       {"reserved1", vec(NPU_VEC_ADD, [](auto& v) { v.reserved1 = 1; })},
       {"reserved2", vec(NPU_VEC_ADD, [](auto& v) { v.reserved2 = 1; })},
@@ -478,7 +573,7 @@ TEST(StreamDecode, BadVec) {
       {"channels", vec(NPU_VEC_ADD, [](auto& v) { v.channels = 0; })},
       {"out_h", vec(NPU_VEC_ADD, [](auto& v) { v.out_h = 5; })},
       {"out_w", vec(NPU_VEC_POOL_GLOBAL, [](auto& v) { v.out_w = 4; })},
-      {"in_h * in_w", vec(NPU_VEC_POOL_GLOBAL, [](auto& v) { v.in_h = v.in_w = 65535; })},
+      {"elements make one", vec(NPU_VEC_POOL_GLOBAL, [](auto& v) { v.in_h = v.in_w = 65535; })},
       {"kernel_h", vec(NPU_VEC_ADD, [](auto& v) { v.kernel_h = 1; })},
       {"stride_x", vec(NPU_VEC_ADD, [](auto& v) { v.stride_x = 1; })},
       {"pad_top", vec(NPU_VEC_ADD, [](auto& v) { v.pad_top = 1; })},
@@ -520,22 +615,77 @@ TEST(StreamDecode, BadVec) {
   });
 }
 
-// ---- Accumulators -----------------------------------------------------------
-
-npu_command_mac partial(uint8_t accumulate, uint16_t base, uint16_t out_c = 32) {
-  npu_command_mac mac = convolution({8, 8, 16, 8, 8, out_c});
-  mac.accumulate = accumulate;
-  mac.accumulator_base = base;
-  if (accumulate & NPU_ACCUMULATE_KEEP) {
-    mac.types = NPU_TYPES(NPU_TYPE_INT8, NPU_TYPE_INT8, 0, 0);
-    mac.output = {};
-    mac.clamp_low = mac.clamp_high = 0;
-    mac.scale_f32 = 0;
-  }
-  return mac;
+TEST(StreamDecode, BadRowFunctions) {
+  const auto vec = [](npu_vec_function function, auto spoil) {
+    return spoiled(row_function(function, 4, 6, 8), spoil);
+  };
+  const auto maximum = [](auto spoil) {
+    npu_command_vec v = row_function(NPU_VEC_REDUCE, 4, 6, 8);
+    v.flags = NPU_VEC_REDUCE_MAX;
+    v.p0_f32 = 0, v.low = v.high = 0;
+    return spoiled(v, spoil);
+  };
+  const Decoded good = decode(maximum([](auto&) {}));
+  EXPECT_TRUE(good.ok) << good.error.text;
+  constexpr npu_vec_function kSoftmax = NPU_VEC_SOFTMAX, kNorm = NPU_VEC_LAYER_NORM,
+                             kResize = NPU_VEC_RESIZE, kReduce = NPU_VEC_REDUCE;
+  const auto out_uint8 = [](auto& v) { v.types = NPU_TYPES(NPU_TYPE_INT8, 0, NPU_TYPE_UINT8, 0); };
+  expect_refused({
+      {"flags", vec(kSoftmax, [](auto& v) { v.flags = NPU_VEC_REDUCE_MAX; })},
+      {"p0_f32", vec(kSoftmax, [](auto& v) { v.p0_f32 = f32_bits(255.5f); })},
+      {"p0_f32", vec(kSoftmax, [](auto& v) { v.p0_f32 = f32_bits(0.5f); })},
+      {"p0_f32", vec(kSoftmax, [](auto& v) { v.p0_f32 = f32_bits(16777218.0f); })},
+      {"p0_f32", vec(kSoftmax, [](auto& v) { v.flags = NPU_VEC_SOFTMAX_FP32, v.p0_f32 = 0; })},
+      {"p1_f32", vec(kSoftmax, [](auto& v) { v.p1_f32 = 1; })},
+      {"a_zero", vec(kSoftmax, [](auto& v) { v.a_zero = 1; })},
+      {"out_w", vec(kSoftmax, [](auto& v) { v.out_w = 1; })},
+      {"table is", vec(kSoftmax, [](auto& v) { v.table += 2; })},
+      {"a int16",
+       vec(kSoftmax, [](auto& v) { v.types = NPU_TYPES(NPU_TYPE_INT16, 0, NPU_TYPE_INT8, 0); })},
+      {"b is not used", vec(kSoftmax, [](auto& v) { v.b.pixel_stride = 1; })},
+      {"epsilon_f32", vec(kSoftmax, [](auto& v) { v.epsilon_f32 = 1; })},
+      {"epsilon_f32", vec(kNorm, [](auto& v) { v.epsilon_f32 = 0; })},
+      {"epsilon_f32", vec(kNorm, [](auto& v) { v.epsilon_f32 = 0x7f800000; })},
+      {"p0_f32", vec(kNorm, [](auto& v) { v.p0_f32 = f32_bits(-1); })},
+      {"p1_f32", vec(kNorm, [](auto& v) { v.p1_f32 = 0; })},
+      {"a_zero", vec(kNorm, [](auto& v) { v.a_zero = 1; })},
+      {"out_zero", vec(kNorm, [](auto& v) { v.out_zero = 128; })},
+      {"table is", vec(kNorm, [](auto& v) { v.table += 1; })},
+      {"flags", vec(kResize, [](auto& v) { v.flags = NPU_VEC_COUNT_PAD; })},
+      {"table is", vec(kResize, [](auto& v) { v.table += 2; })},
+      {"out is uint8", vec(kResize, out_uint8)},
+      {"out_h", vec(kResize, [](auto& v) { v.out_h = 0; })},
+      {"low", vec(kResize, [](auto& v) { v.low = 1; })},
+      {"p0_f32", vec(kResize, [](auto& v) { v.p0_f32 = 1; })},
+      {"flags", vec(kResize, [](auto& v) { v.flags = NPU_VEC_RESIZE_TRUNCATE; })},
+      {"p0_f32", vec(kResize, [](auto& v) { v.flags = NPU_VEC_RESIZE_LINEAR, v.high = 127; })},
+      {"a_zero", vec(kResize,
+                     [](auto& v) {
+                       v.flags = NPU_VEC_RESIZE_LINEAR | NPU_VEC_RESIZE_TRUNCATE, v.a_zero = 1;
+                     })},
+      {"kernel_h", vec(kResize, [](auto& v) { v.kernel_h = 1; })},
+      {"out_h is 2, must be 4 or 1", vec(kReduce, [](auto& v) { v.out_h = 2; })},
+      {"out_w is 4, must be 6 or 1", vec(kReduce, [](auto& v) { v.out_w = 4; })},
+      {"elements make one", vec(kReduce,
+                                [](auto& v) {
+                                  v.flags = NPU_VEC_REDUCE_CHANNELS, v.in_h = v.in_w = 2000,
+                                  v.channels = 1000;
+                                })},
+      {"table", vec(kReduce, [](auto& v) { v.table = 4; })},
+      {"out is uint8", maximum(out_uint8)},
+      {"p0_f32", maximum([](auto& v) { v.p0_f32 = f32_bits(1); })},
+      {"a_zero", maximum([](auto& v) { v.a_zero = 1; })},
+      {"high", maximum([](auto& v) { v.high = 1; })},
+      {"read operand", vec(kSoftmax, [](auto& v) { v.table = (2u << 20) - 1020; }),
+       NPU_STATUS_SRAM_RANGE},
+      {"read operand", vec(kNorm, [](auto& v) { v.table = (2u << 20) - 60; }),
+       NPU_STATUS_SRAM_RANGE},
+      {"read operand", vec(kResize, [](auto& v) { v.table = (2u << 20) - 76; }),
+       NPU_STATUS_SRAM_RANGE},
+  });
 }
 
-constexpr uint8_t kKeep = NPU_ACCUMULATE_KEEP, kAdd = NPU_ACCUMULATE_ADD;
+// ---- Accumulators -----------------------------------------------------------
 
 TEST(StreamDecode, SplitSumsInBothBanks) {
   StreamBuilder builder;

@@ -98,6 +98,22 @@ inline npu_command_vec elementwise(npu_vec_function function, uint16_t h, uint16
   return vec;
 }
 
+// SOFTMAX (integer), LAYER_NORM, REDUCE (sum over rows and columns) or RESIZE
+// (to the same size); the table behind the operands.
+inline npu_command_vec row_function(npu_vec_function function, uint16_t h, uint16_t w,
+                                    uint16_t channels) {
+  npu_command_vec vec = elementwise(NPU_VEC_POOL_GLOBAL, h, w, channels);
+  vec.function = static_cast<uint8_t>(function);
+  if (function == NPU_VEC_REDUCE) return vec;
+  vec.out_h = h, vec.out_w = w;
+  vec.table = (6 * uint32_t{h} * w * channels + 15) / 16 * 16;
+  if (function == NPU_VEC_SOFTMAX) vec.p0_f32 = f32_bits(256);
+  if (function == NPU_VEC_LAYER_NORM)
+    vec.p1_f32 = f32_bits(0.25f), vec.epsilon_f32 = f32_bits(1e-5f);
+  if (function == NPU_VEC_RESIZE) vec.p0_f32 = 0, vec.low = vec.high = 0;
+  return vec;
+}
+
 inline npu_command_vec pool(npu_vec_function function, uint16_t in, uint16_t out, uint16_t channels,
                             uint8_t kernel, uint8_t stride, uint8_t pad = 0) {
   npu_command_vec vec = elementwise(NPU_VEC_LUT, in, in, channels);

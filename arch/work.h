@@ -24,6 +24,7 @@ struct Work {
   uint64_t rate = 0;           // per cycle
   uint64_t cap = kOne;         // rate with nothing else active
   uint64_t sram_per_unit = 0;  // bytes through SRAM ports per unit of work
+  uint32_t peers = 0;          // the same through those of these cores, one bit each
 
   void begin(uint64_t units) {
     active = true;

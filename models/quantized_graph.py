@@ -89,6 +89,7 @@ class GraphBuilder:
             raise ValueError(form)
         self.name = name
         self.form = form
+        self.opset = OPSET  # raised by operators that came later
         self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
         self._count = 0
 
@@ -276,6 +277,30 @@ class GraphBuilder:
     def sigmoid(self, x, quant):
         return self._unary(x, self._unique("sigmoid"), x.shape, quant, "Sigmoid", "QLinearSigmoid")
 
+    def softmax(self, x, quant):
+        """Over the last axis."""
+        return self._unary(x, self._unique("softmax"), x.shape, quant, "Softmax", "QLinearSoftmax",
+                           qoperator_attributes=dict(opset=self.opset), axis=-1)
+
+    def layer_norm(self, x, gamma, beta, epsilon, quant):
+        """Over the last axis. There is no QOperator form."""
+        if not self.qdq:
+            raise ValueError("LayerNormalization has no QOperator form")
+        self.opset = max(self.opset, 17)
+        stem = self._unique("layernorm")
+        inputs = [self._dequantize(x), self._const(stem + "_gamma", gamma), self._const(stem + "_beta", beta)]
+        real = self._node("LayerNormalization", inputs, stem, axis=-1, epsilon=epsilon)
+        return self._quantize(real, stem + "_q", x.shape, quant)
+
+    def resize(self, x, size=None, scales=None, **attributes):
+        """Rows and columns to `size`, or by `scales`; keeps the quantization."""
+        if size is not None:
+            extra = ["", "", self._const("sizes", np.asarray(x.shape[:2] + tuple(size), np.int64))]
+        else:
+            extra = ["", self._const("scales", np.asarray((1, 1) + tuple(scales), np.float32))]
+            size = [int(np.float32(n) * np.float32(s)) for n, s in zip(x.shape[2:], scales)]
+        return self._copy(x, x.shape[:2] + tuple(size), "Resize", extra, **attributes)
+
     def clip(self, x, activation, quant):
         """Relu or Clip as an operator between two quantizations."""
         stem = self._unique("clip")
@@ -335,7 +360,7 @@ class GraphBuilder:
 
     def model(self):
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", self.opset)]
         if not self.qdq:
             opsets.append(helper.make_opsetid("com.microsoft", 1))
         return helper.make_model(graph, producer_name="npu-models", opset_imports=opsets, ir_version=IR_VERSION)

@@ -86,8 +86,8 @@ struct npu_command_header {
  * have address and strides that are multiples of 4. A tensor that is written
  * does not overlap itself. A command's output may lie on an operand of it only
  * as the very same tensor (address, strides, ring, element size): a or b of ADD
- * and MUL, a of LUT, the residual of a MAC command without a pool; any other
- * overlap within a command is HAZARD.
+ * and MUL, a of LUT, SOFTMAX and LAYER_NORM, the residual of a MAC command
+ * without a pool; any other overlap within a command is HAZARD.
  */
 struct npu_sram_tensor {
 	uint32_t address;		/* bytes */
@@ -130,8 +130,12 @@ struct npu_command_yield {
  *
  *   LOAD       external -> sram                  FILL      pad_value -> sram
  *   STORE      sram -> external                  SRAM_COPY source_address -> sram
- *   PEER_LOAD  source_address of peer_core -> sram
+ *   PEER_LOAD  source_address of peer_core, another core of the gang -> sram
  * SRAM_COPY and PEER_LOAD use external_stride for the source's strides.
+ * A LOAD with `multicast` reads once and writes the same addresses, padding
+ * included, of its own core and of every core named (bit i: position i of the
+ * gang, not the own). Either accesses another core's SRAM, which waits on
+ * that core's engines must order like any other two accesses.
  */
 struct npu_command_dma {
 	struct npu_command_header header;
@@ -150,7 +154,7 @@ struct npu_command_dma {
 	uint16_t pad_before[3];
 	uint16_t pad_after[3];
 	uint32_t source_address;	/* SRAM_COPY, PEER_LOAD */
-	uint16_t multicast;		/* LOAD: also into the same SRAM addresses of these gang cores */
+	uint16_t multicast;		/* LOAD: mask of gang cores that are written too */
 	uint16_t reserved1;
 	uint32_t reserved2[3];
 };
@@ -168,7 +172,8 @@ enum npu_weight_format {
 #define NPU_MAC_BIAS		(1u << 1)	/* int32 bias table at `bias` */
 #define NPU_MAC_WEIGHTS_KN	(1u << 2)	/* MATMUL: B is [K][N] with weight_stride between k, else
 						 * [N][K] with weight_stride between n */
-#define NPU_MAC_ACTIVATION_STATIONARY (1u << 3)	/* the left operand is held in the array; timing only */
+#define NPU_MAC_ACTIVATION_STATIONARY (1u << 3)	/* the left operand is held in the array; changes
+						 * time alone. Not DEPTHWISE, no KEEP, no ADD */
 
 /*
  * Padding: a tap outside the input counts as the input's zero point. Only the
@@ -243,7 +248,9 @@ enum npu_pool_kind {
  * With a pool, `output` describes the pooled tensor (floor(out_h / pool_h) rows
  * and so on) while out_h and out_w stay those of the convolution. Bytes keep
  * the output's type through the chain, which only an 8-bit output has.
- * Batch: the command repeats batch_count times, adding the strides each time.
+ * Batch: the command runs batch_count times, without KEEP and ADD; each time the
+ * strides are added to the addresses of input, weights, output and residual. No
+ * repetition may write what another reads or writes, but as an operand in place.
  */
 struct npu_mac_extension {
 	struct npu_sram_tensor residual;
@@ -256,13 +263,17 @@ struct npu_mac_extension {
 	uint8_t pool_h, pool_w;
 	uint32_t pool_in_scale_f32, pool_out_scale_f32;	/* average: as NPU_VEC_POOL_AVERAGE */
 	int16_t pool_in_zero, pool_out_zero;
-	uint16_t batch_count;		/* 0 and 1: once */
+	uint16_t batch_count;		/* 0: once; else 2 or more */
 	uint16_t reserved0;
 	uint32_t batch_input, batch_weights, batch_output, batch_residual; /* bytes */
 	uint32_t reserved[12];
 };
 
 /* ---- VEC --------------------------------------------------------------- */
+/*
+ * "Clamped" is to low..high, values of out's type; rint rounds half to even;
+ * arithmetic is binary32, one rounding for each operation written.
+ */
 enum npu_vec_function {
 	NPU_VEC_ADD = 0,		/* a, b -> out: clamp(rint(fma(a, p0, fma(b, p1, p2))), low, high) */
 	NPU_VEC_MUL = 1,		/* rint(f32((a - a_zero) * (b - b_zero)) * p0 + out_zero), clamped */
@@ -270,16 +281,58 @@ enum npu_vec_function {
 	NPU_VEC_POOL_MAX = 3,		/* taps outside the input are skipped */
 	NPU_VEC_POOL_AVERAGE = 4,	/* rint(f32_sum((a - a_zero) * p0) / count / p1 + out_zero), clamped */
 	NPU_VEC_POOL_GLOBAL = 5,	/* rint(f32(sum - n * a_zero) * p0) + out_zero, clamped; out 1 x 1 */
-	NPU_VEC_REDUCE = 6,
-	NPU_VEC_SOFTMAX = 7,
-	NPU_VEC_LAYER_NORM = 8,
-	NPU_VEC_RESIZE = 9,
+	NPU_VEC_REDUCE = 6,		/* sum as POOL_GLOBAL, or maximum, over chosen axes; see below */
+	NPU_VEC_SOFTMAX = 7,		/* over the channels of each pixel; see below */
+	NPU_VEC_LAYER_NORM = 8,		/* over the channels of each pixel; see below */
+	NPU_VEC_RESIZE = 9,		/* nearest or bilinear; see below */
 	NPU_VEC_CAST = 10,		/* int32 or fp32 a -> 8 bit: rint(f32(a) * p0) + out_zero, clamped */
 };
 
+/*
+ * REDUCE: of in_h and in_w those are reduced that are 1 in the output (out_h is
+ * in_h or 1, out_w likewise); with NPU_VEC_REDUCE_CHANNELS the channels too, and
+ * out then has one. n elements make one: a sum (a mean is a sum with 1/n in p0),
+ * or with NPU_VEC_REDUCE_MAX the largest, which keeps type and quantization.
+ *
+ * SOFTMAX: `table` has 256 entries E of 4 bytes (aligned), E[i] being e^((i - 255) * sx)
+ * times any constant; m is the pixel's largest a, e(a) = E[255 - (m - a)].
+ *   integer: E uint32, p0 a whole number of 1 to 2^24; S = sum of e, 64 bits:
+ *            (e * p0 + (S >> 1)) / S + out_zero, clamped; a pixel with S = 0: 0 + out_zero
+ *   NPU_VEC_SOFTMAX_FP32: E binary32; S = sum of e, binary32, channel by channel from 0:
+ *            rint(e * p0 / S) + out_zero, clamped
+ *
+ * LAYER_NORM: p0 is the scale of a, p1 that of out, epsilon > 0. `table` has gamma, then
+ * beta, binary32[channels] each (aligned to 4). With exact sums over the n channels, then
+ * binary64 up to the two binary32 of a pixel:
+ *   variance = (n * sum(a^2) - sum(a)^2) / n^2
+ *   factor = f32(p0 / sqrt(variance * p0 * p0 + epsilon))    before f32(): factor64
+ *   shift = f32(-(sum(a) / n * factor64))
+ *   rint(fma(fma(a, factor, shift), gamma, beta) / p1) + out_zero, clamped
+ *
+ * RESIZE: `table` (aligned to 4) has a struct npu_resize_entry for each output row, then
+ * for each output column, which name the rows and columns of the input that it is made of.
+ * An index beyond the input counts as the last. Nearest: the element at (row.first,
+ * column.first), with type and quantization. With NPU_VEC_RESIZE_LINEAR, r1 and c1 the
+ * entries' weights, r0 = 1 - r1, c0 = 1 - c1, and x = a - a_zero:
+ *   sum = c0 * r0 * x[first][first] + c1 * r0 * x[first][second] + c0 * r1 * x[second][first]
+ *         + c1 * r1 * x[second][second]           left to right
+ *   rint(sum * p0) + out_zero, clamped
+ * or with NPU_VEC_RESIZE_TRUNCATE too the sum of a itself, cut to an integer of a's type.
+ */
 #define NPU_VEC_COUNT_PAD	(1u << 0)	/* POOL_AVERAGE: count = kernel_h * kernel_w, always */
 #define NPU_VEC_BROADCAST_B	(1u << 1)	/* ADD, MUL: b is one pixel of `channels`, repeated */
-#define NPU_VEC_SOFTMAX_FP32	(1u << 2)	/* SOFTMAX mode 1 */
+#define NPU_VEC_SOFTMAX_FP32	(1u << 2)	/* SOFTMAX in binary32 */
+#define NPU_VEC_REDUCE_MAX	(1u << 3)	/* REDUCE: maximum, not sum */
+#define NPU_VEC_REDUCE_CHANNELS	(1u << 4)	/* REDUCE: over the channels too */
+#define NPU_VEC_RESIZE_LINEAR	(1u << 5)	/* RESIZE: bilinear, not nearest */
+#define NPU_VEC_RESIZE_TRUNCATE	(1u << 6)	/* RESIZE_LINEAR of stored values, cut */
+
+#define NPU_SOFTMAX_ENTRIES	256
+
+struct npu_resize_entry {
+	uint16_t first, second;		/* rows or columns of the input */
+	uint32_t weight_f32;		/* of second; 0 to 1 */
+};
 
 struct npu_command_vec {
 	struct npu_command_header header;
@@ -291,7 +344,7 @@ struct npu_command_vec {
 	struct npu_sram_tensor out;
 	uint16_t in_h, in_w;		/* of a (and b) */
 	uint16_t channels;
-	uint16_t out_h, out_w;		/* equal to in_h, in_w unless pooling or resizing */
+	uint16_t out_h, out_w;		/* equal to in_h, in_w unless pooling, reducing or resizing */
 	uint16_t reserved0;
 	uint8_t kernel_h, kernel_w;	/* pools */
 	uint8_t stride_y, stride_x;
@@ -317,6 +370,7 @@ NPU_ASSERT_SIZE(struct npu_command_dma, NPU_RECORD_BYTES);
 NPU_ASSERT_SIZE(struct npu_command_mac, NPU_RECORD_BYTES);
 NPU_ASSERT_SIZE(struct npu_mac_extension, NPU_RECORD_BYTES);
 NPU_ASSERT_SIZE(struct npu_command_vec, NPU_RECORD_BYTES);
+NPU_ASSERT_SIZE(struct npu_resize_entry, 8);
 #undef NPU_ASSERT_SIZE
 #endif
 

@@ -36,7 +36,8 @@
 
 #define NPU_MAGIC		0x3155504e	/* "NPU1" read as bytes */
 #define NPU_VERSION_MAJOR	1
-#define NPU_VERSION_MINOR	0
+#define NPU_VERSION_MINOR	1	/* 1: REDUCE, SOFTMAX, LAYER_NORM, RESIZE, PEER_LOAD, multicast,
+					 * batches, ACTIVATION_STATIONARY */
 
 #define NPU_FEATURE_TIMING	(1u << 0)	/* cycles are modelled; without it they are not valid */
 #define NPU_FEATURE_HAZARDS	(1u << 1)	/* SRAM hazards are detected */

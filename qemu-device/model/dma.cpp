@@ -25,13 +25,16 @@ void fill_elements(uint8_t* at, uint64_t count, uint64_t stride, uint32_t elemen
 }  // namespace
 
 void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t asid,
-                  CoreMemory& memory) {
+                  std::span<CoreMemory* const> gang, unsigned core) {
   dma_ = command.dma();
   opcode_ = command.opcode();
-  sram_ = memory.sram();
+  sram_ = gang[core]->sram();
+  const bool from_peer = opcode_ == NPU_OP_PEER_LOAD;
+  const bool from_sram = from_peer || opcode_ == NPU_OP_SRAM_COPY;
+  source_ = from_peer ? gang[dma_.peer_core]->sram() : sram_;
   asid_ = asid;
   element_ = 1u << dma_.element_log2;
-  base_ = opcode_ == NPU_OP_SRAM_COPY ? dma_.source_address : region_base + dma_.external_offset;
+  base_ = from_sram ? dma_.source_address : region_base + dma_.external_offset;
   if (region_base >= kVaLimit) base_ = kVaLimit;  // beyond every mapping: faults
 
   uint64_t padded[4];
@@ -43,12 +46,17 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
   }
   fill_rows_ =
       opcode_ == NPU_OP_FILL || (opcode_ == NPU_OP_LOAD && padding) ? padded[2] * padded[3] : 0;
+  copies_.clear();
   if (opcode_ != NPU_OP_STORE) {
     const uint64_t rows = dma_.ring_rows != 0 ? dma_.ring_rows : padded[2];
-    memory.note_sram(dma_.sram_address, dma_.sram_address + (padded[0] - 1) * dma_.sram_stride[0] +
-                                            (padded[1] - 1) * dma_.sram_stride[1] +
-                                            (rows - 1) * dma_.sram_stride[2] +
-                                            (padded[3] - 1) * dma_.sram_stride[3] + element_);
+    const uint64_t end = dma_.sram_address + (padded[0] - 1) * dma_.sram_stride[0] +
+                         (padded[1] - 1) * dma_.sram_stride[1] + (rows - 1) * dma_.sram_stride[2] +
+                         (padded[3] - 1) * dma_.sram_stride[3] + element_;
+    for (unsigned position = 0; position < gang.size(); ++position) {
+      const bool copied = (dma_.multicast >> position & 1) != 0;
+      if (copied) copies_.push_back(gang[position]->sram());
+      if (copied || position == core) gang[position]->note_sram(dma_.sram_address, end);
+    }
   }
 
   units_ = fill_rows_;
@@ -84,21 +92,21 @@ void DmaOp::begin(const arch::Command& command, uint64_t region_base, uint16_t a
     data_units *= dims[i].size;
   }
   // An element may cost a page walk of bus accesses.
-  const bool scattered = opcode_ != NPU_OP_SRAM_COPY && inner_.external != run_bytes_;
+  const bool scattered = !from_sram && inner_.external != run_bytes_;
   piece_ = scattered ? std::min(inner_.size, kPieceElements) : inner_.size;
   pieces_ = (inner_.size + piece_ - 1) / piece_;
   element_ns_ = run_bytes_ / 8 + (scattered && inner_.external >= kPage ? 500 : 20);
   units_ = fill_rows_ + data_units * pieces_;
 }
 
-void DmaOp::fill(uint64_t unit, uint64_t rows) {
+void DmaOp::fill(uint8_t* sram, uint64_t unit, uint64_t rows) const {
   const uint64_t row = unit % rows;
   const uint64_t plane = unit / rows;
   const uint64_t n0 = uint64_t{dma_.size[0]} + dma_.pad_before[0] + dma_.pad_after[0];
   const uint64_t n1 = uint64_t{dma_.size[1]} + dma_.pad_before[1] + dma_.pad_after[1];
   const uint64_t at_row = dma_.ring_rows != 0 ? (dma_.ring_first + row) % dma_.ring_rows : row;
   uint8_t* at =
-      sram_ + dma_.sram_address + at_row * dma_.sram_stride[2] + plane * dma_.sram_stride[3];
+      sram + dma_.sram_address + at_row * dma_.sram_stride[2] + plane * dma_.sram_stride[3];
   if (dma_.sram_stride[0] == element_ && (n1 == 1 || dma_.sram_stride[1] == n0 * element_)) {
     fill_elements(at, n0 * n1, element_, element_, dma_.pad_value);
     return;
@@ -108,9 +116,9 @@ void DmaOp::fill(uint64_t unit, uint64_t rows) {
 }
 
 npu_status_code DmaOp::move(Mmu& mmu, uint64_t va, uint64_t sram, uint32_t count) {
-  if (opcode_ == NPU_OP_SRAM_COPY) {
+  if (opcode_ == NPU_OP_SRAM_COPY || opcode_ == NPU_OP_PEER_LOAD) {
     for (uint32_t i = 0; i < count; ++i)
-      std::memmove(sram_ + sram + i * inner_.sram, sram_ + va + i * inner_.external, run_bytes_);
+      std::memmove(sram_ + sram + i * inner_.sram, source_ + va + i * inner_.external, run_bytes_);
     return NPU_STATUS_OK;
   }
   const Rows rows = {count, run_bytes_, inner_.external};
@@ -133,7 +141,8 @@ bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
   while (cursor < units_) {
     if (progress.pause()) return false;
     if (cursor < fill_rows_) {
-      fill(cursor, fill_per_plane);
+      fill(sram_, cursor, fill_per_plane);
+      for (uint8_t* copy : copies_) fill(copy, cursor, fill_per_plane);
       progress.work(64 + uint64_t{dma_.size[1]} * dma_.size[0] * element_ / 16);
       ++cursor;
       continue;
@@ -165,7 +174,10 @@ bool DmaOp::run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault) {
       fault.address = mmu.fault_address();
       return true;
     }
-    progress.work(100 + count * element_ns_);
+    for (uint8_t* copy : copies_)
+      for (uint64_t at = sram, i = 0; i < count; ++i, at += inner_.sram)
+        std::memcpy(copy + at, sram_ + at, run_bytes_);
+    progress.work(100 + (1 + copies_.size()) * count * element_ns_);
     ++cursor;
   }
   return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Executes LOAD, STORE, FILL and SRAM_COPY. The block is taken apart into
+// Executes LOAD, STORE, FILL, SRAM_COPY and PEER_LOAD. The block is taken apart into
 // runs: dimensions that are contiguous on both sides are merged, and a run
 // along a dimension whose external stride is one element is moved at once,
 // whatever its stride in SRAM. A unit is one run, or a piece of a run whose
@@ -9,6 +9,7 @@
 #define NPU_MODEL_DMA_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "arch/stream.h"
@@ -21,7 +22,9 @@ namespace npu::model {
 
 class DmaOp {
  public:
-  void begin(const arch::Command& command, uint64_t region_base, uint16_t asid, CoreMemory& memory);
+  // `gang`: the memories of the job's cores, of which `core` executes.
+  void begin(const arch::Command& command, uint64_t region_base, uint16_t asid,
+             std::span<CoreMemory* const> gang, unsigned core);
   // Continues at unit `cursor`. Returns true when it ended: complete, or with
   // `fault` set (status, access and address).
   bool run(uint64_t& cursor, Mmu& mmu, Progress& progress, Fault& fault);
@@ -34,13 +37,15 @@ class DmaOp {
     bool row = false;  // the ring's dimension
   };
 
-  void fill(uint64_t row_begin, uint64_t rows);
+  void fill(uint8_t* sram, uint64_t unit, uint64_t rows) const;
   uint64_t sram_offset(uint64_t row, uint64_t rest) const;
   npu_status_code move(Mmu& mmu, uint64_t va, uint64_t sram, uint32_t count);
 
   npu_command_dma dma_;
   npu_opcode opcode_;
   uint8_t* sram_ = nullptr;
+  const uint8_t* source_ = nullptr;  // SRAM_COPY, PEER_LOAD
+  std::vector<uint8_t*> copies_;     // SRAMs that a multicast writes as well
   uint64_t base_ = 0;
   uint16_t asid_ = 0;
   uint32_t element_ = 1;

@@ -177,7 +177,10 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
       if (fresh) {
         const npu_command_dma& dma = command.dma();
         const bool external = command.opcode() == NPU_OP_LOAD || command.opcode() == NPU_OP_STORE;
-        s.op.emplace<DmaOp>().begin(command, external ? regions[dma.region] : 0, asid, memory);
+        CoreMemory* gang[NPU_MAX_CORES];
+        for (size_t i = 0; i < cores.size(); ++i) gang[i] = env.memories[cores[i]].get();
+        s.op.emplace<DmaOp>().begin(command, external ? regions[dma.region] : 0, asid,
+                                    {gang, cores.size()}, core);
       }
       Fault moved;
       ended = std::get<DmaOp>(s.op).run(s.cursor, env.mmu, env.progress, moved);
@@ -189,8 +192,8 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
       break;
     }
     case NPU_ENGINE_MAC:
-      if (fresh) known = s.op.emplace<MacOp>().begin(command, memory);
-      if (known) ended = std::get<MacOp>(s.op).run(s.cursor, env.progress);
+      if (fresh) known = s.op.emplace<MacBatch>().begin(command, memory);
+      if (known) ended = std::get<MacBatch>(s.op).run(s.cursor, env.progress);
       break;
     default:
       if (fresh) known = s.op.emplace<VecOp>().begin(command, memory);

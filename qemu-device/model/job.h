@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "compute/mac.h"
+#include "compute/mac_batch.h"
 #include "compute/vec.h"
 #include "core.h"
 #include "dma.h"
@@ -28,11 +28,11 @@ namespace npu::model {
 struct StreamState {
   static constexpr uint32_t kNone = 0xffffffffu;
 
-  uint32_t next[NPU_ENGINE_COUNT + 1] = {};              // list position to look from, per engine
-  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};           // retirement counts
-  uint32_t current = kNone;                              // command in execution, not complete
-  uint64_t cursor = 0;                                   // its units done
-  std::variant<std::monostate, DmaOp, MacOp, VecOp> op;  // its working state, can be rebuilt
+  uint32_t next[NPU_ENGINE_COUNT + 1] = {};     // list position to look from, per engine
+  uint32_t retired[NPU_ENGINE_COUNT + 1] = {};  // retirement counts
+  uint32_t current = kNone;                     // command in execution, not complete
+  uint64_t cursor = 0;                          // its units done
+  std::variant<std::monostate, DmaOp, MacBatch, VecOp> op;  // its working state, can be rebuilt
 };
 
 class Job {

@@ -3,6 +3,7 @@
 // save and load, and input that nobody would write on purpose.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -87,14 +88,16 @@ TEST(State, OfACardThatHasRunForAYear) {
   EXPECT_EQ(bench.h().read64(NPU_REG_ENERGY_NJ), energy);
 }
 
-TEST(State, JobContinuesAfterEveryNumberOfSteps) {
-  const auto stream = work_stream();
+// Saves after every third number of polls and goes on elsewhere. `output` bytes
+// at 1 MiB are the result.
+void continues_elsewhere(const StreamBuilder& stream, size_t output_bytes) {
   JobBench reference;
   fill(reference);
   const npu_completion expected = reference.run(stream.bytes());
   ASSERT_EQ(expected.status, 0u) << reference.h().log;
   const std::vector<uint8_t> output(reference.data() + (1 << 20),
-                                    reference.data() + (1 << 20) + 18000);
+                                    reference.data() + (1 << 20) + output_bytes);
+  ASSERT_TRUE(std::any_of(output.begin(), output.end(), [](uint8_t b) { return b != 0; }));
 
   const Isa best = current_isa();
   for (int polls = 1; polls < 40; polls += 3) {
@@ -127,6 +130,39 @@ TEST(State, JobContinuesAfterEveryNumberOfSteps) {
     EXPECT_EQ(c.cycles_solo, expected.cycles_solo);
     ASSERT_EQ(std::memcmp(other.data() + (1 << 20), output.data(), output.size()), 0) << polls;
   }
+}
+
+TEST(State, JobContinuesAfterEveryNumberOfSteps) {
+  continues_elsewhere(work_stream(), 18000);
+}
+
+// Every VEC function that looks at more than one pixel or has a table.
+StreamBuilder vec_stream() {
+  StreamBuilder s;
+  s.append(contiguous(NPU_OP_LOAD, 0, 0, 600 * 1024));
+  uint32_t at = 700 * 1024;
+  const auto append = [&](npu_command_vec vec, uint32_t bytes) {
+    vec.header.wait[0] = arch::encode_wait(NPU_ENGINE_LOAD, 1);
+    vec.table = vec.table != 0 ? 500 * 1024 : 0;
+    vec.out.address = at;
+    at += (bytes + 15) / 16 * 16;
+    s.append(vec);
+  };
+  using arch::test::row_function;
+  append(row_function(NPU_VEC_SOFTMAX, 20, 30, 600), 360000);
+  append(row_function(NPU_VEC_LAYER_NORM, 20, 30, 400), 240000);
+  append(row_function(NPU_VEC_REDUCE, 200, 30, 60), 60);
+  npu_command_vec resize = row_function(NPU_VEC_RESIZE, 30, 40, 100);
+  resize.flags = NPU_VEC_RESIZE_LINEAR | NPU_VEC_RESIZE_TRUNCATE;
+  append(resize, 120000);
+  npu_command_dma store = contiguous(NPU_OP_STORE, 1 << 20, 700 * 1024, at - 700 * 1024);
+  store.header.wait[0] = arch::encode_wait(NPU_ENGINE_VEC, s.count(NPU_ENGINE_VEC));
+  s.append(store);
+  return s;
+}
+
+TEST(State, VecCommandsContinueInTheirMidst) {
+  continues_elsewhere(vec_stream(), 720064);
 }
 
 // A valid stream whose check alone takes a second: 150 additions over every

@@ -171,3 +171,107 @@ def sigmoid(x, x_quant, quant):
 def sigmoid_exact(x, x_quant, quant):
     real = dequantize(x, x_quant).astype(np.float64)
     return quantize_real((1 / (1 + np.exp(-real))).astype(F32), quant)
+
+
+def _softmax_index(x):
+    x = x.astype(np.int64)
+    return 255 - (x.max(axis=-1, keepdims=True) - x)
+
+
+def softmax(x, x_quant, quant):
+    """Over the last axis, as the runtime does it in binary32: a table with room for the sum, the sum
+    value by value."""
+    n = x.shape[-1]
+    room = np.log(np.finfo(F32).max / F32(n))  # binary32
+    shift = max(0.0, float(room) - 5.0) / np.float64(F32(x_quant.scale))
+    table = np.exp((np.arange(256) - 255 + shift) * np.float64(F32(x_quant.scale))).astype(F32)
+    e = table[_softmax_index(x)]
+    total = np.zeros(x.shape[:-1] + (1,), F32)
+    for i in range(n):
+        total = total + e[..., i:i + 1]
+    factor = F32(np.floor(F32(1) / F32(quant.scale)))
+    return saturate(np.rint(e * factor / total) + quant.zero_point, quant)
+
+
+def softmax_integer(x, x_quant, quant):
+    """The same in integers: rounds half up, and its table has fewer digits."""
+    n = x.shape[-1]
+    largest = min(float(2**32 - 1) / n, float(2**23 - 1))
+    table = np.floor(largest * np.exp((np.arange(256) - 255) * np.float64(F32(x_quant.scale)))).astype(np.int64)
+    e = table[_softmax_index(x)]
+    total = e.sum(axis=-1, keepdims=True)
+    factor = int(np.floor(F32(1) / F32(quant.scale)))
+    return saturate((e * factor + (total >> 1)) // total + quant.zero_point, quant)
+
+
+def layer_norm(x, x_quant, gamma, beta, epsilon, quant):
+    """Over the last axis: exact sums, binary64 up to the two numbers of a row, then binary32."""
+    x = x.astype(np.int64)
+    n, scale = x.shape[-1], np.float64(F32(x_quant.scale))
+    total, squares = x.sum(axis=-1, keepdims=True), (x * x).sum(axis=-1, keepdims=True)
+    variance = (n * squares - total * total) / np.float64(n * n)
+    factor = scale / np.sqrt(variance * scale * scale + np.float64(F32(epsilon)))
+    shift = -(total / np.float64(n) * factor)
+    normal = fma(x.astype(F32), factor.astype(F32), shift.astype(F32))
+    return saturate(np.rint(fma(normal, gamma.astype(F32), beta.astype(F32)) / F32(quant.scale)) + quant.zero_point, quant)
+
+
+def resize_coordinates(size, out, scale, mode):
+    """Where in the input the `out` elements of an axis lie, in binary32, operation by operation."""
+    at = np.arange(out).astype(F32)
+    if scale == F32(1):
+        return at
+    if mode == "asymmetric":
+        return at / scale
+    if mode == "align_corners":
+        return at * F32(size - 1) / F32(out - 1) if out > 1 else at
+    if mode == "pytorch_half_pixel" and out == 1:
+        return at
+    return (at + F32(0.5)) / scale - F32(0.5)  # half_pixel
+
+
+def resize_nearest_index(size, out, scale, mode, nearest_mode):
+    """The input element that each of the `out` elements of an axis copies."""
+    at = resize_coordinates(size, out, scale, mode).astype(np.float64)
+    if nearest_mode in ("floor", "ceil"):
+        index = getattr(np, nearest_mode)(at)
+    else:  # what is this close to the middle lies there
+        middle = np.abs(at - np.floor(at) - 0.5) < 1e-6
+        up = nearest_mode == "round_prefer_ceil"
+        index = np.where(middle, np.floor(at) + up, np.floor(at + 0.5))
+    return np.clip(index.astype(np.int64), 0, size - 1)
+
+
+def resize_linear_entries(size, out, scale, mode):
+    """(first, second, weight of second) for each of the `out` elements of an axis."""
+    at = np.clip(resize_coordinates(size, out, scale, mode), F32(0), F32(size - 1))
+    first = np.minimum(at.astype(np.int64), size - 1)
+    second = np.minimum(first + 1, size - 1)
+    return first, second, np.where(first == second, F32(0.5), at - first.astype(F32)).astype(F32)
+
+
+def interpolate(real, size, scales, coordinates):
+    """Bilinear, of binary32 [n, c, h, w]."""
+    axes = zip(real.shape[2:], size, (F32(s) for s in scales))
+    (y0, y1, r1), (x0, x1, c1) = (resize_linear_entries(*axis, coordinates) for axis in axes)
+    r1, c1 = r1[:, None], c1[None, :]
+    r0, c0 = F32(1) - r1, F32(1) - c1
+    upper, lower = real[:, :, y0], real[:, :, y1]
+    return c0 * r0 * upper[..., x0] + c1 * r0 * upper[..., x1] + c0 * r1 * lower[..., x0] + c1 * r1 * lower[..., x1]
+
+
+def resize_nearest(x, size, scales, coordinates, nearest_mode):
+    axes = zip(x.shape[2:], size, (F32(s) for s in scales))
+    rows, columns = (resize_nearest_index(*axis, coordinates, nearest_mode) for axis in axes)
+    return x[:, :, rows][:, :, :, columns]
+
+
+def resize_linear(x, x_quant, quant, size, scales, coordinates):
+    """Of real values but for their scale, which comes last."""
+    total = interpolate((x.astype(np.int32) - x_quant.zero_point).astype(F32), size, scales, coordinates)
+    return saturate(np.rint(total * (F32(x_quant.scale) / F32(quant.scale))) + quant.zero_point, quant)
+
+
+def resize_truncated(x, size, scales, coordinates):
+    """Of stored values, as the runtime's kernel on bytes does it."""
+    return np.trunc(interpolate(x.astype(F32), size, scales, coordinates)).astype(x.dtype)

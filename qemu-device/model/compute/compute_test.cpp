@@ -9,10 +9,12 @@
 #include <random>
 #include <vector>
 
+#include "arch/numerics.h"
 #include "arch/stream.h"
 #include "arch/target.h"
+#include "arch/vec_shape.h"
 #include "compute/kernels.h"
-#include "compute/mac.h"
+#include "compute/mac_batch.h"
 #include "compute/oracle.h"
 #include "compute/vec.h"
 #include "core.h"
@@ -81,6 +83,22 @@ class Layout {
     t.address = take(uint64_t{held} * t.row_stride, alignment);
     return t;
   }
+  // `batch` of them, side by side in each pixel or one behind the other, or all
+  // the same one if `same`; returns what is between them.
+  uint32_t tensors(npu_sram_tensor& t, int batch, bool same, int rows, int columns, int pixel_bytes,
+                   uint32_t alignment = 1) {
+    if (batch > 1 && !same && random_.one_in(2)) {
+      t = tensor(rows, columns, pixel_bytes * batch, alignment);
+      return static_cast<uint32_t>(pixel_bytes);
+    }
+    t = tensor(rows, columns, pixel_bytes, alignment);
+    if (batch == 1 || same) return 0;
+    const uint32_t held = t.ring_rows != 0 ? t.ring_rows : static_cast<uint32_t>(rows);
+    const uint32_t stride =
+        held * t.row_stride + alignment * static_cast<uint32_t>(random_.in(0, 5));
+    take(uint64_t{stride} * static_cast<uint32_t>(batch - 1), alignment);
+    return stride;
+  }
   bool fits() const { return at_ <= kSram; }
 
  private:
@@ -112,6 +130,9 @@ Case random_mac(Random& r) {
   if (r.one_in(8)) to = NPU_TYPE_FP32;
   const bool out8 = to == NPU_TYPE_INT8 || to == NPU_TYPE_UINT8;
   const int split = !depthwise && r.one_in(4) ? r.in(2, 3) : 1;  // commands per sum
+  const int batch = split == 1 && r.one_in(4) ? r.in(2, 4) : 1;
+  if (batch > 1 || r.one_in(30)) e.batch_count = static_cast<uint16_t>(batch);
+  if (split == 1 && !depthwise && r.one_in(5)) c.flags |= NPU_MAC_ACTIVATION_STATIONARY;
 
   c.groups = 1;
   if (matmul) {
@@ -151,13 +172,16 @@ Case random_mac(Random& r) {
   c.types = NPU_TYPES(ti, tw, to, 0);
   c.input_zero = r.zero(ti);
   c.weight_zero = r.zero(tw);
-  c.input = layout.tensor(c.in_h, c.in_w, c.in_c);
+  e.batch_input = layout.tensors(c.input, batch, r.one_in(4), c.in_h, c.in_w, c.in_c);
   const uint32_t taps = uint32_t{c.kernel_h} * c.kernel_w;
   uint32_t rows = c.out_c, row = taps * c.in_c / c.groups;
   if (c.flags & NPU_MAC_WEIGHTS_KN) std::swap(rows, row);
   c.weight_stride = row + static_cast<uint32_t>(r.one_in(2) ? 0 : r.in(0, 9));
   c.weight_bytes = (rows - 1) * c.weight_stride + row;
-  c.weights = layout.take(c.weight_bytes);
+  e.batch_weights =
+      batch > 1 && r.one_in(2) ? c.weight_bytes + static_cast<uint32_t>(r.in(0, 5)) : 0;
+  c.weights =
+      layout.take(c.weight_bytes + uint64_t{e.batch_weights} * static_cast<uint32_t>(batch));
   if (r.one_in(2)) {
     c.flags |= NPU_MAC_BIAS;
     c.bias = layout.take(4 * c.out_c, 4);
@@ -185,7 +209,7 @@ Case random_mac(Random& r) {
       c.types = NPU_TYPES(ti, tw, to, tr);
       e.flags |= NPU_EXT_RESIDUAL;
       if (r.one_in(2)) e.flags |= NPU_EXT_RESIDUAL_FIRST;
-      e.residual = layout.tensor(c.out_h, c.out_w, c.out_c);
+      e.batch_residual = layout.tensors(e.residual, batch, r.one_in(4), c.out_h, c.out_w, c.out_c);
       e.ra_f32 = as_bits(r.real(-1, 2));
       e.rb_f32 = as_bits(r.one_in(4) ? 0.5f : r.real(-1, 2));
       e.fix_f32 = as_bits(r.real(-20, 20));
@@ -204,11 +228,20 @@ Case random_mac(Random& r) {
     }
   }
   const bool pools = e.pool_kind != NPU_POOL_NONE;
-  c.output =
-      layout.tensor(pools ? c.out_h / e.pool_h : c.out_h, pools ? c.out_w / e.pool_w : c.out_w,
-                    c.out_c * (out8 ? 1 : 4), out8 ? 1 : 4);
+  const int element = out8 ? 1 : 4;
+  const int out_rows = pools ? c.out_h / e.pool_h : c.out_h;
+  const int out_columns = pools ? c.out_w / e.pool_w : c.out_w;
+  e.batch_output = layout.tensors(c.output, batch, false, out_rows, out_columns, c.out_c * element,
+                                  static_cast<uint32_t>(element));
   // In place of the residual.
-  if ((e.flags & NPU_EXT_RESIDUAL) != 0 && !pools && r.one_in(3)) e.residual = c.output;
+  if ((e.flags & NPU_EXT_RESIDUAL) != 0 && !pools && r.one_in(3))
+    e.residual = c.output, e.batch_residual = e.batch_output;
+  // A second sum of the same inputs in the other bank, half done meanwhile.
+  const bool both_banks = split > 1 && r.one_in(2);
+  npu_sram_tensor second = {};
+  if (both_banks)
+    second =
+        layout.tensor(out_rows, out_columns, c.out_c * element, static_cast<uint32_t>(element));
 
   arch::StreamBuilder builder;
   const npu_mac_extension none = {};
@@ -235,6 +268,11 @@ Case random_mac(Random& r) {
         ext.flags = NPU_EXT_WEIGHT_ZEROS, ext.weight_zeros = e.weight_zeros;
     }
     append(mac, ext);
+    if (!both_banks) continue;
+    mac.accumulator_base = static_cast<uint16_t>(test_target().accumulator_rows);
+    mac.input_zero = r.zero(ti);
+    if (mac.output.pixel_stride != 0) mac.output = second;
+    append(mac, ext);
   }
   return {builder.bytes(), layout.fits()};
 }
@@ -242,17 +280,19 @@ Case random_mac(Random& r) {
 Case random_vec(Random& r) {
   Layout layout(r);
   npu_command_vec v = {};
-  constexpr npu_vec_function kFunctions[] = {
-      NPU_VEC_ADD,          NPU_VEC_MUL,         NPU_VEC_LUT, NPU_VEC_POOL_MAX,
-      NPU_VEC_POOL_AVERAGE, NPU_VEC_POOL_GLOBAL, NPU_VEC_CAST};
-  v.function = kFunctions[r.in(0, 6)];
+  v.function = static_cast<uint8_t>(r.in(NPU_VEC_ADD, NPU_VEC_CAST));
   const bool binary = v.function == NPU_VEC_ADD || v.function == NPU_VEC_MUL;
   const bool cast = v.function == NPU_VEC_CAST;
   const bool window = v.function == NPU_VEC_POOL_MAX || v.function == NPU_VEC_POOL_AVERAGE;
   unsigned ta = r.type8();
   if (cast) ta = r.one_in(2) ? NPU_TYPE_INT32 : NPU_TYPE_FP32;
   const unsigned tb = binary ? r.type8() : unsigned{NPU_TYPE_NONE};
-  const unsigned to = v.function == NPU_VEC_POOL_MAX ? ta : r.type8();
+  if (v.function == NPU_VEC_REDUCE && r.one_in(2)) v.flags |= NPU_VEC_REDUCE_MAX;
+  if (v.function == NPU_VEC_RESIZE && r.one_in(2)) v.flags |= NPU_VEC_RESIZE_LINEAR;
+  if ((v.flags & NPU_VEC_RESIZE_LINEAR) != 0 && r.one_in(2)) v.flags |= NPU_VEC_RESIZE_TRUNCATE;
+  const bool copies = v.function == NPU_VEC_POOL_MAX || (v.flags & NPU_VEC_REDUCE_MAX) != 0 ||
+                      (v.function == NPU_VEC_RESIZE && v.flags != NPU_VEC_RESIZE_LINEAR);
+  const unsigned to = copies ? ta : r.type8();
   v.types = NPU_TYPES(ta, tb, to, 0);
   v.in_h = static_cast<uint16_t>(r.in(1, 12));
   v.in_w = static_cast<uint16_t>(r.in(1, 12));
@@ -270,6 +310,18 @@ Case random_vec(Random& r) {
     if (v.function == NPU_VEC_POOL_AVERAGE && r.one_in(2)) v.flags |= NPU_VEC_COUNT_PAD;
   }
   if (v.function == NPU_VEC_POOL_GLOBAL) v.out_h = v.out_w = 1;
+  if (v.function == NPU_VEC_REDUCE) {
+    if (r.one_in(2)) v.out_h = 1;
+    if (r.one_in(2)) v.out_w = 1;
+    if (r.one_in(2)) v.flags |= NPU_VEC_REDUCE_CHANNELS;
+  }
+  if (v.function == NPU_VEC_RESIZE) {
+    v.out_h = static_cast<uint16_t>(r.in(1, 20));
+    v.out_w = static_cast<uint16_t>(r.in(1, 20));
+  }
+  const bool softmax = v.function == NPU_VEC_SOFTMAX;
+  const bool layer_norm = v.function == NPU_VEC_LAYER_NORM;
+  if (softmax && r.one_in(2)) v.flags |= NPU_VEC_SOFTMAX_FP32;
   if (binary && r.one_in(3)) v.flags |= NPU_VEC_BROADCAST_B;
   v.a = layout.tensor(v.in_h, v.in_w, v.channels * (cast ? 4 : 1), cast ? 4 : 1);
   if (binary) {
@@ -277,25 +329,69 @@ Case random_vec(Random& r) {
     v.b = layout.tensor(broadcast ? 1 : v.in_h, broadcast ? 1 : v.in_w, v.channels);
   }
   // Sometimes in place.
-  const bool same_size = !window && !cast && v.function != NPU_VEC_POOL_GLOBAL;
-  v.out = same_size && r.one_in(4) ? v.a : layout.tensor(v.out_h, v.out_w, v.channels);
-  if (v.function == NPU_VEC_LUT) {
-    v.table = layout.take(256);
-  } else if (v.function != NPU_VEC_POOL_MAX) {
+  v.out = arch::vec_in_place(v) && r.one_in(4)
+              ? v.a
+              : layout.tensor(v.out_h, v.out_w, static_cast<int>(arch::vec_out_channels(v)));
+  if (const uint64_t bytes = arch::vec_table_bytes(v))
+    v.table = layout.take(bytes, v.function == NPU_VEC_LUT ? 1 : 4);
+  if (v.function != NPU_VEC_LUT && !copies) {
     clamp_range(r, to, v.low, v.high);
     const bool scaled_sum = v.function == NPU_VEC_ADD;
-    v.p0_f32 = as_bits(cast         ? r.real(0.001f, 0.01f)
-                       : scaled_sum ? r.real(-1, 2)
-                                    : r.real(0.001f, 0.02f));
+    v.p0_f32 = as_bits(cast                           ? r.real(0.001f, 0.01f)
+                       : scaled_sum                   ? r.real(-1, 2)
+                       : v.function == NPU_VEC_RESIZE ? r.real(0.3f, 2)
+                       : softmax ? static_cast<float>(r.one_in(3) ? r.in(1, 1 << 24) : 256)
+                                 : r.real(0.001f, 0.02f));
     if (scaled_sum) v.p1_f32 = as_bits(r.real(-1, 2)), v.p2_f32 = as_bits(r.real(-30, 30));
-    if (v.function == NPU_VEC_POOL_AVERAGE) v.p1_f32 = as_bits(r.real(0.001f, 0.02f));
+    if (v.function == NPU_VEC_POOL_AVERAGE || layer_norm) v.p1_f32 = as_bits(r.real(0.001f, 0.02f));
+    if (layer_norm) v.epsilon_f32 = as_bits(r.one_in(2) ? 1e-5f : r.real(1e-12f, 0.1f));
     if (!scaled_sum) v.out_zero = r.zero(to);
-    if (!scaled_sum && !cast) v.a_zero = r.zero(ta);
+    if (!scaled_sum && !cast && !softmax && !layer_norm) v.a_zero = r.zero(ta);
     if (v.function == NPU_VEC_MUL) v.b_zero = r.zero(tb);
   }
   arch::StreamBuilder builder;
   builder.append(v);
   return {builder.bytes(), layout.fits()};
+}
+
+void fill_floats(Memory& memory, Random& r, size_t at, size_t count, float low, float high) {
+  for (; count != 0; --count, at += 4) {
+    const float value = r.real(low, high);
+    std::memcpy(memory.data() + at, &value, 4);
+  }
+}
+
+// Numbers as they are meant where random bytes would be something else.
+void fill_vec_tables(Memory& memory, Random& r, const npu_command_vec& v) {
+  if (NPU_TYPE_AT(v.types, 0) == NPU_TYPE_FP32)
+    return fill_floats(memory, r, 0, memory.size() / 4, -70000, 70000);
+  const float sx = r.real(0.001f, 0.1f);
+  switch (v.function) {
+    case NPU_VEC_SOFTMAX:
+      for (int i = 0; i < 256; ++i) {
+        const bool real = (v.flags & NPU_VEC_SOFTMAX_FP32) != 0;
+        const uint32_t entry = real ? as_bits(arch::softmax_f32_entry(i, v.channels, sx))
+                                    : arch::softmax_integer_entry(i, v.channels, sx);
+        // The integer form is exact for any table.
+        if (real || r.one_in(2)) std::memcpy(memory.data() + v.table + 4 * i, &entry, 4);
+      }
+      break;
+    case NPU_VEC_LAYER_NORM:
+      fill_floats(memory, r, v.table, 2 * size_t{v.channels}, -2, 2);
+      break;
+    case NPU_VEC_RESIZE:
+      for (unsigned i = 0; i < unsigned{v.out_h} + v.out_w; ++i) {
+        const int size = i < v.out_h ? v.in_h : v.in_w;
+        // Now and then beyond the input.
+        const npu_resize_entry entry = {static_cast<uint16_t>(r.in(0, size)),
+                                        static_cast<uint16_t>(r.one_in(20) ? 65535 : r.in(0, size)),
+                                        as_bits(r.one_in(4) ? 0.5f : r.real(0, 1))};
+        std::memcpy(memory.data() + v.table + sizeof(entry) * i, &entry, sizeof(entry));
+      }
+      break;
+    default:
+      break;
+  }
 }
 
 // Random bytes; at float tables positive finite numbers.
@@ -308,11 +404,8 @@ void fill_memory(Memory& memory, Random& r, const arch::Stream& stream) {
         const float s = r.real(0.0001f, 0.02f);
         std::memcpy(memory.data() + mac.scales + 4 * o, &s, 4);
       }
-    } else if (NPU_TYPE_AT(command.vec().types, 0) == NPU_TYPE_FP32) {
-      for (size_t at = 0; at < kSram; at += 4) {
-        const float v = r.real(-70000, 70000);
-        std::memcpy(memory.data() + at, &v, 4);
-      }
+    } else {
+      fill_vec_tables(memory, r, command.vec());
     }
   }
 }
@@ -361,7 +454,7 @@ class ComputeTest : public ::testing::TestWithParam<Isa> {
         uint64_t cursor = 0;
         if (command.engine() == NPU_ENGINE_MAC) {
           oracle.mac(command.mac(), command.extension());
-          MacOp op;
+          MacBatch op;
           ASSERT_TRUE(op.begin(command, core));
           while (!run_slice(op, cursor, progress)) {
           }
@@ -393,10 +486,10 @@ INSTANTIATE_TEST_SUITE_P(Isa, ComputeTest,
                          isa_name);
 
 TEST_P(ComputeTest, MacAgainstOracle) {
-  check(random_mac, 250, 1);
+  check(random_mac, 400, 1);
 }
 TEST_P(ComputeTest, VecAgainstOracle) {
-  check(random_vec, 250, 2);
+  check(random_vec, 600, 2);
 }
 
 // Tables of noise: scales that are infinite, negative or no number at all give
@@ -423,7 +516,7 @@ TEST_P(ComputeTest, NoiseInTablesIsTheSameEverywhere) {
       for (const arch::Command& command : stream) {
         uint64_t cursor = 0;
         if (command.engine() == NPU_ENGINE_MAC) {
-          MacOp op;
+          MacBatch op;
           ASSERT_TRUE(op.begin(command, core));
           while (!run_slice(op, cursor, progress)) {
           }
@@ -474,7 +567,7 @@ TEST_P(ComputeTest, WrapsAndSaturates) {
   arch::Stream stream;
   arch::StreamError error;
   ASSERT_TRUE(arch::decode_stream(builder.bytes(), target, 0, 1, stream, error)) << error.text;
-  MacOp op;
+  MacBatch op;
   uint64_t cursor = 0;
   ASSERT_TRUE(op.begin(stream[0], core));
   while (!run_slice(op, cursor, progress)) {

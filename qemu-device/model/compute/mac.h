@@ -31,6 +31,7 @@ class MacOp {
   bool begin(const arch::Command& command, CoreMemory& memory);
   // Continues at unit `cursor`. True when the command is complete.
   bool run(uint64_t& cursor, Progress& progress);
+  uint64_t units() const { return units_; }
 
  private:
   enum class Path { kReference, kGemm, kDepthwise };

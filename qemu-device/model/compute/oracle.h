@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -61,9 +62,19 @@ inline float rounded(float v) {
 
 struct Oracle {
   Memory memory;
-  std::vector<int32_t> kept;
+  std::map<int, std::vector<int32_t>> kept;  // by accumulator base
 
-  void mac(const npu_command_mac& c, const npu_mac_extension& e) {
+  void mac(npu_command_mac c, npu_mac_extension e) {
+    for (int i = 0; i < std::max<int>(e.batch_count, 1); ++i) {
+      mac_once(c, e);
+      c.input.address += e.batch_input;
+      c.weights += e.batch_weights;
+      c.output.address += e.batch_output;
+      e.residual.address += e.batch_residual;
+    }
+  }
+
+  void mac_once(const npu_command_mac& c, const npu_mac_extension& e) {
     const unsigned ti = NPU_TYPE_AT(c.types, 0), tw = NPU_TYPE_AT(c.types, 1),
                    to = NPU_TYPE_AT(c.types, 2), tr = NPU_TYPE_AT(c.types, 3);
     const bool matmul = c.header.opcode == NPU_OP_MATMUL;
@@ -77,7 +88,7 @@ struct Oracle {
           const size_t at = (size_t(y) * c.out_w + x) * c.out_c + o;
           int64_t sum = 0;
           if (c.flags & NPU_MAC_BIAS) sum = read32(memory, c.bias + 4 * o);
-          if (c.accumulate & NPU_ACCUMULATE_ADD) sum = kept.at(at);
+          if (c.accumulate & NPU_ACCUMULATE_ADD) sum = kept.at(c.accumulator_base).at(at);
           const int zw = e.flags & NPU_EXT_WEIGHT_ZEROS ? read8(memory, e.weight_zeros + o, tw)
                                                         : c.weight_zero;
           for (int ky = 0; ky < kh; ++ky)
@@ -98,7 +109,7 @@ struct Oracle {
           sums[at] = static_cast<int32_t>(static_cast<uint64_t>(sum));
         }
     if (c.accumulate & NPU_ACCUMULATE_KEEP) {
-      kept = sums;
+      kept[c.accumulator_base] = sums;
       return;
     }
     std::vector<uint8_t> bytes(sums.size());
@@ -156,6 +167,130 @@ struct Oracle {
   }
 
   void vec(const npu_command_vec& v) {
+    switch (v.function) {
+      case NPU_VEC_REDUCE:
+        return reduce(v);
+      case NPU_VEC_SOFTMAX:
+        return softmax(v);
+      case NPU_VEC_LAYER_NORM:
+        return layer_norm(v);
+      case NPU_VEC_RESIZE:
+        return resize(v);
+      default:
+        return element_wise_or_pool(v);
+    }
+  }
+
+  // Scatters: every input is added to the output that it belongs to.
+  void reduce(const npu_command_vec& v) {
+    const unsigned ta = NPU_TYPE_AT(v.types, 0);
+    const int oc = v.flags & NPU_VEC_REDUCE_CHANNELS ? 1 : v.channels;
+    std::vector<int64_t> sum(size_t{v.out_h} * v.out_w * oc);
+    std::vector<int> most(sum.size(), -1000), count(sum.size());
+    for (int y = 0; y < v.in_h; ++y)
+      for (int x = 0; x < v.in_w; ++x)
+        for (int c = 0; c < v.channels; ++c) {
+          const size_t at = (size_t(y % v.out_h) * v.out_w + x % v.out_w) * oc + c % oc;
+          const int value = read8(memory, place(v.a, y, x) + c, ta);
+          sum[at] += value - v.a_zero;
+          most[at] = std::max(most[at], value);
+          ++count[at];
+        }
+    for (int y = 0; y < v.out_h; ++y)
+      for (int x = 0; x < v.out_w; ++x)
+        for (int c = 0; c < oc; ++c) {
+          const size_t at = (size_t(y) * v.out_w + x) * oc + c;
+          const float mean = rounded(float(sum[at]) * as_float(v.p0_f32)) + float(v.out_zero);
+          memory.at(place(v.out, y, x) + c) =
+              byte_of(v.flags & NPU_VEC_REDUCE_MAX ? most[at] : clip(double(mean), v.low, v.high));
+        }
+  }
+
+  void softmax(const npu_command_vec& v) {
+    const unsigned ta = NPU_TYPE_AT(v.types, 0);
+    for (int y = 0; y < v.out_h; ++y)
+      for (int x = 0; x < v.out_w; ++x) {
+        std::vector<int> a(v.channels);
+        for (int c = 0; c < v.channels; ++c) a[c] = read8(memory, place(v.a, y, x) + c, ta);
+        const int top = *std::max_element(a.begin(), a.end());
+        const auto entry = [&](int c) { return v.table + 4 * uint64_t(255 - top + a[c]); };
+        double s = 0;  // whole numbers below 2^53, or rounded at every step
+        for (int c = 0; c < v.channels; ++c)
+          s = v.flags & NPU_VEC_SOFTMAX_FP32
+                  ? double(float(s) + read_float(memory, entry(c)))
+                  : s + double(static_cast<uint32_t>(read32(memory, entry(c))));
+        for (int c = 0; c < v.channels; ++c) {
+          double q = 0;
+          if (v.flags & NPU_VEC_SOFTMAX_FP32) {
+            const float scaled = read_float(memory, entry(c)) * as_float(v.p0_f32);
+            q = double(rounded(scaled / float(s)));
+          } else if (s != 0) {
+            const auto whole = uint64_t(s);
+            const auto m = uint64_t(as_float(v.p0_f32));
+            q = double((static_cast<uint32_t>(read32(memory, entry(c))) * m + whole / 2) / whole);
+          }
+          memory.at(place(v.out, y, x) + c) = byte_of(clip(q + v.out_zero, v.low, v.high));
+        }
+      }
+  }
+
+  void layer_norm(const npu_command_vec& v) {
+    const unsigned ta = NPU_TYPE_AT(v.types, 0);
+    const double sx = as_float(v.p0_f32), n = v.channels;
+    for (int y = 0; y < v.out_h; ++y)
+      for (int x = 0; x < v.out_w; ++x) {
+        std::vector<int> a(v.channels);
+        double sum = 0, spread = 0;
+        for (int c = 0; c < v.channels; ++c) a[c] = read8(memory, place(v.a, y, x) + c, ta);
+        for (int value : a) sum += value;
+        for (int value : a) spread += n * value * value;
+        const double variance = (spread - sum * sum) / (n * n);
+        const double factor = sx / std::sqrt(variance * sx * sx + double(as_float(v.epsilon_f32)));
+        for (int c = 0; c < v.channels; ++c) {
+          const uint64_t gamma = v.table + 4 * uint64_t(c);
+          const float normal = std::fma(float(a[c]), float(factor), float(-(sum / n * factor)));
+          const float real = std::fma(normal, read_float(memory, gamma),
+                                      read_float(memory, gamma + 4 * uint64_t{v.channels}));
+          memory.at(place(v.out, y, x) + c) =
+              byte_of(clip(double(rounded(real / as_float(v.p1_f32))) + v.out_zero, v.low, v.high));
+        }
+      }
+  }
+
+  void resize(const npu_command_vec& v) {
+    const unsigned ta = NPU_TYPE_AT(v.types, 0);
+    const auto index = [&](uint64_t at, int most) {
+      return std::min<int>(memory.at(at) | memory.at(at + 1) << 8, most - 1);
+    };
+    const Memory in = memory;
+    for (int y = 0; y < v.out_h; ++y)
+      for (int x = 0; x < v.out_w; ++x) {
+        const uint64_t row = v.table + 8 * uint64_t(y),
+                       column = v.table + 8 * uint64_t(v.out_h + x);
+        float weight[2][2] = {{1, 0}, {1, 0}};  // of row, column; first, second
+        if (v.flags & NPU_VEC_RESIZE_LINEAR)
+          for (int i = 0; i < 2; ++i) {
+            weight[i][1] = read_float(in, (i == 0 ? row : column) + 4);
+            weight[i][0] = 1.0f - weight[i][1];
+          }
+        for (int c = 0; c < v.channels; ++c) {
+          float sum = 0;
+          for (int i = 0; i < 2; ++i)
+            for (int j = 0; j < 2; ++j) {
+              const uint64_t from = place(v.a, index(row + 2 * uint64_t(i), v.in_h),
+                                          index(column + 2 * uint64_t(j), v.in_w));
+              sum += weight[1][j] * weight[0][i] * float(read8(in, from + c, ta) - v.a_zero);
+            }
+          const bool cut = !(v.flags & NPU_VEC_RESIZE_LINEAR) || v.flags & NPU_VEC_RESIZE_TRUNCATE;
+          memory.at(place(v.out, y, x) + c) = byte_of(
+              cut ? clip(double(sum), ta == NPU_TYPE_INT8 ? -128 : 0,
+                         ta == NPU_TYPE_INT8 ? 127 : 255)
+                  : clip(double(rounded(sum * as_float(v.p0_f32))) + v.out_zero, v.low, v.high));
+        }
+      }
+  }
+
+  void element_wise_or_pool(const npu_command_vec& v) {
     const unsigned ta = NPU_TYPE_AT(v.types, 0), tb = NPU_TYPE_AT(v.types, 1);
     const float p0 = as_float(v.p0_f32), p1 = as_float(v.p1_f32), p2 = as_float(v.p2_f32);
     const Memory in = memory;

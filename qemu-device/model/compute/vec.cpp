@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "arch/numerics.h"
+#include "arch/vec_shape.h"
 #include "compute/tensor.h"
 
 namespace npu::model {
@@ -31,9 +32,10 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
     case NPU_VEC_ADD:
     case NPU_VEC_MUL:
     case NPU_VEC_CAST:
-      break;
     case NPU_VEC_LUT:
-      std::memcpy(table_, sram_ + vec_.table, sizeof(table_));
+    case NPU_VEC_SOFTMAX:
+    case NPU_VEC_LAYER_NORM:
+    case NPU_VEC_RESIZE:
       break;
     case NPU_VEC_POOL_MAX:
       best_.resize(vec_.channels);
@@ -42,12 +44,16 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
       sum_.resize(vec_.channels);
       break;
     case NPU_VEC_POOL_GLOBAL:
+    case NPU_VEC_REDUCE:
       total_.resize(vec_.channels);
+      best_.resize(vec_.channels);
       break;
     default:
       return false;
   }
-  memory.note_sram(vec_.out.address, tensor_end(vec_.out, vec_.out_h, vec_.out_w, vec_.channels));
+  table_.assign(sram_ + vec_.table, sram_ + vec_.table + arch::vec_table_bytes(vec_));
+  memory.note_sram(vec_.out.address,
+                   tensor_end(vec_.out, vec_.out_h, vec_.out_w, arch::vec_out_channels(vec_)));
   return true;
 }
 
@@ -64,7 +70,20 @@ bool VecOp::run(uint64_t& cursor, Progress& progress) {
         done = pool(y, x, progress);
         break;
       case NPU_VEC_POOL_GLOBAL:
-        done = global_pool(progress);
+      case NPU_VEC_REDUCE:
+        done = reduce(y, x, progress);
+        break;
+      case NPU_VEC_SOFTMAX:
+        softmax(sram_ + tensor_offset(vec_.a, y, x), sram_ + tensor_offset(vec_.out, y, x));
+        progress.work(vec_.channels * 4 + 10);
+        break;
+      case NPU_VEC_LAYER_NORM:
+        layer_norm(sram_ + tensor_offset(vec_.a, y, x), sram_ + tensor_offset(vec_.out, y, x));
+        progress.work(vec_.channels * 4 + 50);
+        break;
+      case NPU_VEC_RESIZE:
+        resize(y, x);
+        progress.work(vec_.channels * 2 + 10);
         break;
       default:
         element_wise(y, x);
@@ -150,26 +169,6 @@ bool VecOp::pool(uint32_t y, uint32_t x, Progress& progress) {
   for (unsigned c = 0; c < n; ++c)
     out[c] = static_cast<uint8_t>(
         arch::average(sum_[c], count, p1_, vec_.out_zero, vec_.low, vec_.high));
-  return true;
-}
-
-bool VecOp::global_pool(Progress& progress) {
-  std::fill(total_.begin(), total_.end(), 0u);
-  const unsigned n = vec_.channels;
-  for (uint32_t y = 0; y < vec_.in_h; ++y) {
-    for (uint32_t x = 0; x < vec_.in_w; ++x) {
-      const uint8_t* a = sram_ + tensor_offset(vec_.a, y, x);
-      for (unsigned c = 0; c < n; ++c)
-        total_[c] += static_cast<uint32_t>(value_of(a[c], a_signed_));
-      if (!progress.work(n / 8 + 5)) return false;
-    }
-  }
-  const int32_t count = vec_.in_h * vec_.in_w;
-  uint8_t* out = sram_ + tensor_offset(vec_.out, 0, 0);
-  for (unsigned c = 0; c < n; ++c)
-    out[c] = static_cast<uint8_t>(arch::global_average(static_cast<int32_t>(total_[c]), count,
-                                                       vec_.a_zero, p0_, vec_.out_zero, vec_.low,
-                                                       vec_.high));
   return true;
 }
 

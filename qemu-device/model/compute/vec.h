@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Executes one VEC command. A unit is one output pixel, all channels.
+// Executes one VEC command. A unit is one output pixel with all channels.
 #ifndef NPU_MODEL_COMPUTE_VEC_H_
 #define NPU_MODEL_COMPUTE_VEC_H_
 
@@ -24,7 +24,11 @@ class VecOp {
  private:
   void element_wise(uint32_t y, uint32_t x);
   bool pool(uint32_t y, uint32_t x, Progress& progress);
-  bool global_pool(Progress& progress);
+  bool reduce(uint32_t y, uint32_t x, Progress& progress);
+  int32_t largest(const uint8_t* values, unsigned count) const;
+  void softmax(const uint8_t* a, uint8_t* out);
+  void layer_norm(const uint8_t* a, uint8_t* out);
+  void resize(uint32_t y, uint32_t x);
   int32_t clamp8(float value) const;
 
   uint8_t* sram_ = nullptr;
@@ -32,7 +36,7 @@ class VecOp {
   const Kernels* kernels_ = nullptr;
   bool a_signed_, b_signed_, out_signed_;
   float p0_, p1_, p2_;
-  uint8_t table_[256];
+  std::vector<uint8_t> table_;  // LUT or parameters
   std::vector<uint8_t> best_;
   std::vector<float> sum_;
   std::vector<uint32_t> total_;
