@@ -86,6 +86,20 @@ Machine::Machine(uint32_t mode, Memory& memory, Ledger* ledger) : ledger_(ledger
     machine->check_write(address, data, bytes);
     return machine->access(address, const_cast<void*>(data), bytes, true);
   };
+  host.write_rows = [](void* self, uint64_t address, uint64_t stride, const void* data,
+                       size_t data_stride, size_t count, size_t bytes) {
+    auto* machine = static_cast<Machine*>(self);
+    require(count > 0 && (count - 1) * stride + bytes <= 256 * 1024,
+            "rows written at once span at most 256 KiB");
+    for (size_t i = 0; i < count; ++i) {
+      const auto* row = static_cast<const uint8_t*>(data) + i * data_stride;
+      machine->check_write(address + i * stride, row, bytes);
+      const npu_model_bus result =
+          machine->access(address + i * stride, const_cast<uint8_t*>(row), bytes, true);
+      if (result != NPU_BUS_OK) return result;
+    }
+    return NPU_BUS_OK;
+  };
   host.raise_irq = [](void*, uint32_t vector) {
     require(vector < small_target().vectors, "interrupt vectors exist");
   };
