@@ -241,7 +241,9 @@ npu_command_vec vec_command(Input& in) {
     if (function == NPU_VEC_POOL_AVERAGE && (options & 4) != 0) vec.flags |= NPU_VEC_COUNT_PAD;
   } else {
     const uint16_t h = extent(in, 12), w = extent(in, 12), channels = extent(in, 64);
-    vec = arch::test::elementwise(function, h, w, channels);
+    const bool rows = function >= NPU_VEC_REDUCE && function <= NPU_VEC_RESIZE;
+    vec = rows ? arch::test::row_function(function, h, w, channels)
+               : arch::test::elementwise(function, h, w, channels);
   }
   unsigned types[3];
   for (int i = 0; i < 3; ++i) types[i] = NPU_TYPE_AT(vec.types, i);
