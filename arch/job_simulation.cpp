@@ -38,6 +38,8 @@ JobSimulation::JobSimulation(const TimingInput& input, const npu_target& target,
   for (size_t c = 0; c < cores_.size(); ++c) {
     trace_base_.push_back(commands);
     commands += input.streams[c].size();
+    for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
+      cores_[c].engines[e].timing = &timing_.engines[c][e];
     uint32_t index = 0;
     for (const Command& command : input.streams[c]) {
       cores_[c].fetcher.total_bytes += command.header().records * uint64_t{NPU_RECORD_BYTES};
@@ -198,6 +200,7 @@ void JobSimulation::start_dma(Engine& engine, const Command& command, uint64_t r
   const npu_command_dma& dma = command.dma();
   const CommandCost cost = dma_cost(command, target_);
   timing_.sram_bytes += cost.sram_bytes * (1 + static_cast<uint64_t>(std::popcount(cost.peers)));
+  engine.timing->bytes += cost.external_bytes;
   engine.work.peers = cost.peers;
   if (cost.external_bytes == 0) {  // SRAM_COPY, FILL, PEER_LOAD
     engine.work.via = Via::kNone;
@@ -290,6 +293,7 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
       timing_.vec_cycles += cost.stage_cycles;
     }
     timing_.sram_bytes += cost.sram_bytes;
+    engine.timing->bytes += cost.sram_bytes;
     engine.until += overhead;
     engine.ideal_cycles = overhead + cost.stage_cycles + cost.drain_cycles;
     engine.work.via = Via::kNone;
@@ -300,6 +304,8 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
     start_dma(engine, command, ready, previous);
   }
   engine.work.active = false;  // until the prelude is over
+
+  engine.timing->wait_cycles += engine.started_at - engine.head_since;
 
   accesses_.clear();
   append_sram_accesses(command, core, accesses_);
@@ -327,11 +333,16 @@ void JobSimulation::retire(unsigned core, unsigned engine_index, uint64_t starte
   const uint32_t index = engine.list[engine.retired++];
   woken_ = true;
   const uint64_t cycles = now_ - started_at;
+  const uint64_t stall = cycles > ideal_cycles ? cycles - ideal_cycles : 0;
+  ++engine.timing->commands;
+  engine.timing->busy_cycles += now_ - std::max(started_at, engine.retired_at);
+  engine.timing->stall_cycles += stall;
+  engine.retired_at = now_;
   if (engine_index == NPU_ENGINE_LOAD || engine_index == NPU_ENGINE_STORE)
     timing_.dma_cycles += cycles;
   if (npu_profile_command* out = record(core, index)) {
     out->execute_cycles = saturated(cycles);
-    out->stall_cycles = saturated(cycles > ideal_cycles ? cycles - ideal_cycles : 0);
+    out->stall_cycles = saturated(stall);
   }
 }
 

@@ -35,6 +35,8 @@ struct Engine {
   uint32_t started = 0;
   uint32_t retired = 0;
   std::vector<uint64_t> dispatched_at;  // of each dispatched command
+  EngineTiming* timing = nullptr;
+  uint64_t retired_at = 0;  // the last time
   uint64_t head_since = 0;
   uint64_t ready_at = kNever;  // waits of the first command not started were met
   uint64_t started_at = 0;
@@ -82,6 +84,8 @@ class JobSimulation {
  public:
   JobSimulation(const TimingInput& input, const npu_target& target,
                 std::vector<npu_profile_command>* trace);
+  JobSimulation(const JobSimulation&) = delete;
+  JobSimulation& operator=(const JobSimulation&) = delete;
 
   // Goes on for up to `events` points in time; true once the job is over.
   bool run(uint64_t events);

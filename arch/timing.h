@@ -40,6 +40,15 @@ struct TimingInput {
 };
 inline constexpr unsigned kRegionCommands = ~0u;
 
+// What one engine did; stall and wait as in npu_profile_command, summed.
+struct EngineTiming {
+  uint64_t commands = 0;
+  uint64_t busy_cycles = 0;  // with a command between start and retirement
+  uint64_t stall_cycles = 0;
+  uint64_t wait_cycles = 0;
+  uint64_t bytes = 0;  // LOAD, STORE: external, in granules; MAC, VEC: through SRAM ports
+};
+
 struct JobTiming {
   uint64_t cycles = 0;  // from packet fetch to completion: cycles_solo
   uint64_t macs = 0;
@@ -53,6 +62,7 @@ struct JobTiming {
   uint64_t dma_cycles = 0;
   uint64_t energy_pj = 0;
   uint32_t sram_peak_bytes = 0;
+  EngineTiming engines[NPU_MAX_CORES][NPU_ENGINE_COUNT] = {};  // by position in the gang
 };
 
 // Energy of the job's counters, in picojoules, rounded down.

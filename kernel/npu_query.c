@@ -64,6 +64,30 @@ static void npu_query_counters(struct npu_device *npu, struct drm_npu_counters *
 	};
 }
 
+static void npu_query_engines(struct npu_device *npu, struct drm_npu_engines *engines)
+{
+	struct drm_npu_engine *engine = engines->engine;
+	u32 core, e;
+
+	memset(engines, 0, sizeof(*engines));
+	BUILD_BUG_ON(DRM_NPU_ENGINES != NPU_ENGINE_COUNT);
+	BUILD_BUG_ON(DRM_NPU_MAX_CORES != NPU_MAX_CORES);
+	for (core = 0; core < npu->target.cores; core++) {
+		for (e = 0; e < DRM_NPU_ENGINES; e++, engine++) {
+			engine->commands =
+				npu_read64(npu, NPU_REG_ENGINE(core, e, NPU_ENGINE_REG_COMMANDS));
+			engine->busy_cycles =
+				npu_read64(npu, NPU_REG_ENGINE(core, e, NPU_ENGINE_REG_BUSY));
+			engine->stall_cycles =
+				npu_read64(npu, NPU_REG_ENGINE(core, e, NPU_ENGINE_REG_STALL));
+			engine->wait_cycles =
+				npu_read64(npu, NPU_REG_ENGINE(core, e, NPU_ENGINE_REG_WAIT));
+			engine->bytes =
+				npu_read64(npu, NPU_REG_ENGINE(core, e, NPU_ENGINE_REG_BYTES));
+		}
+	}
+}
+
 /* The host's time is that in the middle of the register read. */
 static void npu_query_clock(struct npu_device *npu, struct drm_npu_clock *clock)
 {
@@ -92,6 +116,7 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		struct drm_npu_counters counters;
 		struct drm_npu_clock clock;
 		struct drm_npu_fault fault;
+		struct drm_npu_engines engines;
 	} block;
 	size_t size;
 	int ret = 0;
@@ -112,6 +137,9 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		break;
 	case DRM_NPU_QUERY_LAST_FAULT:
 		size = sizeof(block.fault);
+		break;
+	case DRM_NPU_QUERY_ENGINES:
+		size = sizeof(block.engines);
 		break;
 	default:
 		return -EINVAL;
@@ -141,6 +169,9 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		break;
 	case DRM_NPU_QUERY_LAST_FAULT:
 		npu_query_fault(file->driver_priv, &block.fault);
+		break;
+	case DRM_NPU_QUERY_ENGINES:
+		npu_query_engines(npu, &block.engines);
 		break;
 	}
 	drm_dev_exit(idx);

@@ -71,6 +71,12 @@ DeviceSnapshot card(uint32_t index) {
   clock.timebase_ns = 777;
   device.clock = clock;
   device.utilization = 0.375;
+  npu_engines engines = {};
+  engines.cores = 2;
+  engines.engine[1][2] = {
+      .commands = 5, .busy_cycles = 4000, .stall_cycles = 300, .wait_cycles = 20, .bytes = 123456};
+  device.engines = engines;
+  device.engine_utilization[1][2] = 0.5;
   return device;
 }
 

@@ -103,6 +103,35 @@ TEST_F(LibraryTest, ProfileTellsEveryCommand) {
   }
 }
 
+TEST_F(LibraryTest, EnginesCountWhatTheyDid) {
+  const Network network = copy_network(2);
+  const Queue queue = device_.create_queue().value();
+  Execution run = Execution::create(device_, network, NPU_RUN_PROFILE_COMMANDS).value();
+  const npu_engines before = device_.engines().value();
+  EXPECT_EQ(before.cores, target_.cores);
+  run.start(queue).value();
+  run.wait(after(60s)).value();
+  const npu_engines now = device_.engines().value();
+  npu_engine_counters sum[4] = {};
+  for (unsigned core = 0; core < now.cores; core++) {
+    for (unsigned e = 0; e < 4; e++) {
+      const npu_engine_counters &a = before.engine[core][e], &b = now.engine[core][e];
+      sum[e].commands += b.commands - a.commands;
+      sum[e].busy_cycles += b.busy_cycles - a.busy_cycles;
+      sum[e].bytes += b.bytes - a.bytes;
+    }
+  }
+  // Each of the two jobs is a LOAD and a STORE, and nothing else ran.
+  for (const unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE}) {
+    EXPECT_EQ(sum[e].commands, 2u);
+    EXPECT_EQ(sum[e].bytes, 2u * kBytes);
+    EXPECT_EQ(sum[e].busy_cycles,
+              run.record(e).value().execute_cycles + run.record(2 + e).value().execute_cycles);
+  }
+  EXPECT_EQ(sum[NPU_ENGINE_MAC].commands + sum[NPU_ENGINE_VEC].commands, 0u);
+  for (unsigned core = now.cores; core < 8; core++) EXPECT_EQ(now.engine[core][0].commands, 0u);
+}
+
 TEST_F(LibraryTest, ManyRunsInFlightThenTheQueueIsFull) {
   const Network network = copy_network();
   npu_queue_desc desc = {};

@@ -99,6 +99,18 @@
 #define NPU_CORE_HEARTBEAT	0x04	/* advances at least every 10 ms of host time while running */
 #define NPU_CORE_COMMAND	0x08	/* index of the command in execution */
 
+/*
+ * Per core and engine (enum npu_engine), RO, 64 bits, since power-on:
+ * NPU_REG_ENGINE(core, engine, field). What jobs that ended with OK did on it,
+ * added when they end. Modelled; 0 where time is not.
+ */
+#define NPU_REG_ENGINE(core, engine, field) (0x1400 + (core) * 0x100 + (engine) * 0x40 + (field))
+#define NPU_ENGINE_REG_COMMANDS	0x00	/* retired */
+#define NPU_ENGINE_REG_BUSY	0x08	/* cycles with a command between start and retirement */
+#define NPU_ENGINE_REG_STALL	0x10	/* cycles that commands waited for memory or SRAM ports */
+#define NPU_ENGINE_REG_WAIT	0x18	/* cycles that commands at the head of the FIFO waited to start */
+#define NPU_ENGINE_REG_BYTES	0x20	/* LOAD, STORE: of external memory; MAC, VEC: through SRAM ports */
+
 /* ---- Page 2: fault injection ---------------------------------------- */
 #define NPU_REG_INJECT_KIND	0x2000	/* WO: NPU_INJECT_*; arms the fault described by the others */
 #define NPU_REG_INJECT_COUNT	0x2004	/* RW: how many times it strikes, default 1 */

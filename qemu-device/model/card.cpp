@@ -321,6 +321,9 @@ void Card::reset(npu_model_reset_kind kind) {
     for (auto* counter : {&c.mmio_reads, &c.mmio_writes, &c.doorbells, &c.interrupts, &c.packets,
                           &c.jobs, &c.faults})
       counter->store(0);
+    for (CoreRegisters& core : shared_.cores)
+      for (EngineRegisters& engine : core.engines)
+        for (auto& field : engine.field) field.store(0);
     telemetry_.reset(now());
   }
   wipe(card_memory_, bus_.card_bytes());

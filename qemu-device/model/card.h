@@ -86,6 +86,7 @@ class Card {
   bool try_fence(uint32_t index);
   bool step_jobs(uint64_t& budget);
   void finish_job(uint32_t index, Fault fault);
+  void count_engines(const Job& job);
   Fault write_profile(const Job& job, npu_completion completion);
   void release_cores(const Job& job);
   Fault out_of_memory();

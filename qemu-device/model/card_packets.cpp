@@ -300,6 +300,7 @@ void Card::finish_job(uint32_t index, Fault fault) {
       c.dma_cycles = t.dma_cycles;
       const uint64_t idle_pj = t.cycles * uint64_t{shared_.target.energy_static_cycle_fj} / 1000;
       telemetry_.add_work(t.energy_pj - std::min(t.energy_pj, idle_pj), t.cycles, c.end_ns);
+      count_engines(job);
     } else {
       telemetry_.add_work(0, job.cycles, c.end_ns);
     }
@@ -308,6 +309,20 @@ void Card::finish_job(uint32_t index, Fault fault) {
   release_cores(job);
   q.job.reset();
   finish_packet(index, fault, c);
+}
+
+void Card::count_engines(const Job& job) {
+  const auto& timing = job.plan().timing.engines;
+  for (unsigned i = 0; i < job.cores.size(); ++i) {
+    for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e) {
+      const arch::EngineTiming& t = timing[i][e];
+      const uint64_t values[] = {t.commands, t.busy_cycles, t.stall_cycles, t.wait_cycles, t.bytes};
+      static_assert(std::size(values) == EngineRegisters::kFields);
+      for (unsigned f = 0; f < EngineRegisters::kFields; ++f)
+        shared_.cores[job.cores[i]].engines[e].field[f].fetch_add(values[f],
+                                                                  std::memory_order_relaxed);
+    }
+  }
 }
 
 Fault Card::write_profile(const Job& job, npu_completion completion) {

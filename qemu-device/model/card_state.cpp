@@ -181,6 +181,8 @@ void Card::visit_registers(Archive& ar) {
     ar.value(core.state);
     ar.value(core.heartbeat);
     ar.value(core.command);
+    for (EngineRegisters& engine : core.engines)
+      for (auto& field : engine.field) ar.value(field);
   }
 }
 

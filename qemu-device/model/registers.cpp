@@ -40,7 +40,8 @@ bool is_pair(uint32_t offset) {
     default:
       break;
   }
-  if (offset < NPU_QUEUE_PAGE(0)) return false;
+  if (offset < NPU_QUEUE_PAGE(0))
+    return offset >= NPU_REG_ENGINE(0, 0, 0) && offset < NPU_REG_ENGINE(NPU_MAX_CORES, 0, 0);
   const uint32_t in_page = offset % NPU_PAGE_SIZE;
   return in_page == NPU_QUEUE_PRODUCER || in_page == NPU_QUEUE_CONSUMER ||
          in_page == NPU_QUEUE_CYCLES;
@@ -117,6 +118,7 @@ uint32_t Registers::device_status() {
 uint32_t Registers::read_control_page(uint32_t offset) {
   const bool upper = (offset & 4) != 0;
   const Counters& counters = shared_.counters;
+  if (offset >= NPU_REG_ENGINE(0, 0, 0)) return read_engine(offset);
   if (offset >= NPU_REG_CORE(0, 0)) return read_core(offset);
   switch (offset) {
     case NPU_REG_CONTROL:
@@ -212,6 +214,17 @@ uint32_t Registers::read_core(uint32_t offset) {
     default:
       return 0;
   }
+}
+
+uint32_t Registers::read_engine(uint32_t offset) {
+  constexpr uint32_t kCoreStride = NPU_REG_ENGINE(1, 0, 0) - NPU_REG_ENGINE(0, 0, 0);
+  constexpr uint32_t kStride = NPU_REG_ENGINE(0, 1, 0) - NPU_REG_ENGINE(0, 0, 0);
+  const uint32_t at = offset - NPU_REG_ENGINE(0, 0, 0);
+  const uint32_t core = at / kCoreStride, engine = at % kCoreStride / kStride;
+  const uint32_t field = at % kStride / 8;
+  if (core >= shared_.cores.size() || field >= EngineRegisters::kFields) return 0;
+  return half(shared_.cores[core].engines[engine].field[field].load(std::memory_order_relaxed),
+              (offset & 4) != 0);
 }
 
 uint32_t Registers::read_inject_page(uint32_t offset) {

@@ -39,6 +39,7 @@ class Registers {
   uint32_t read_word(uint32_t offset);
   uint32_t read_control_page(uint32_t offset);
   uint32_t read_core(uint32_t offset);
+  uint32_t read_engine(uint32_t offset);
   uint32_t read_inject_page(uint32_t offset);
   uint32_t read_queue_page(uint32_t queue, uint32_t offset);
   uint32_t device_status();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "npu/registers.h"
+#include "npu/status.h"
 #include "npu/target.h"
 
 namespace npu::model {
@@ -28,10 +29,17 @@ struct QueueRegisters {
 
 enum CoreState : uint32_t { kCoreIdle = 0, kCoreRunning = 1, kCoreHung = 2 };
 
+// As the registers of an engine, in their order.
+struct EngineRegisters {
+  static constexpr unsigned kFields = NPU_ENGINE_REG_BYTES / 8 + 1;
+  std::atomic<uint64_t> field[kFields] = {};
+};
+
 struct CoreRegisters {
   std::atomic<uint32_t> state{kCoreIdle};  // as NPU_CORE_STATE
   std::atomic<uint32_t> heartbeat{0};
   std::atomic<uint32_t> command{0};
+  EngineRegisters engines[NPU_ENGINE_COUNT];
 };
 
 // What software asked of one queue since the run thread last looked. Applied

@@ -20,20 +20,19 @@ void Telemetry::reset(uint64_t now_ns) {
 }
 
 void Telemetry::advance(uint64_t now_ns) {
-  // Steps of at most one window, so that each has one power; after a long idle
-  // time only the last windows matter and the exponential takes them at once.
+  // Steps of at most one window, so that each has one power; idle windows in
+  // which nothing changes any more are one step.
   while (now_ns > s_.now_ns) {
     const uint64_t window_end = s_.window_start_ns + kWindowNs;
     uint64_t until = std::min(now_ns, window_end);
     const bool idle = s_.window_pj == 0 && s_.now_ns == s_.window_start_ns;
-    if (idle && now_ns > window_end) {
+    const double steady = target_.ambient_mc + s_.power_w * target_.thermal_resistance_mk_per_w;
+    const bool same_clock = s_.throttled == 0 || steady >= target_.throttle_mc - kHysteresisMc;
+    if (idle && same_clock && s_.power_w == static_w() && now_ns > window_end)
       until = s_.window_start_ns + (now_ns - s_.window_start_ns) / kWindowNs * kWindowNs;
-      s_.power_w = static_w();
-    }
     const uint64_t step = until - s_.now_ns;
     if (s_.busy != 0) s_.busy_ns += step;
     s_.static_pj += static_w() * static_cast<double>(step) * 1e3;
-    const double steady = target_.ambient_mc + s_.power_w * target_.thermal_resistance_mk_per_w;
     const double tau_ns = target_.thermal_time_constant_ms * 1e6;
     s_.temperature_mc =
         steady + (s_.temperature_mc - steady) * std::exp(-static_cast<double>(step) / tau_ns);

@@ -88,6 +88,16 @@ check "an empty job costs at most one interrupt" \
 check "an empty job costs no register read" test "$(value register_reads_per_job)" = 0.0
 check "an empty job costs no register write but the doorbell" \
 	test "$(value register_writes_per_job)" = 1.0
+# cycles DEVICE: of a run on it, as the card behind the driver or in this process reports them.
+cycles() {
+	npu-run /root/digits.npu --device "$1" --random 1 --json - | sed -n 's/.*"cycles": \([0-9]*\).*/\1/p'
+}
+driver=$(cycles 0)
+check "the driver's card and the simulator report the same cycles" test -n "$driver" -a "$driver" = "$(cycles sim)"
+echo "# digits: $driver modelled cycles"
+check "npu-smi shows what the engines did" \
+	sh -c "npu-smi info -d 0 | grep -q 'core 0 MAC  *[1-9]'"
+
 check "bandwidth is measured" npu-bench bandwidth --device 0 --mib 4 --count 1
 check "a GEMM is right" npu-bench gemm --device 0 --shape 64 256 128 --count 1
 check "a convolution is right" npu-bench conv --device 0 --shape 16 32 14 3 1 1 --count 1

@@ -71,6 +71,28 @@ Json json_of(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+constexpr const char* kEngineNames[4] = {"LOAD", "STORE", "MAC", "VEC"};
+
+Json engines_json(const DeviceSnapshot& device) {
+  if (!device.engines) return nullptr;
+  Json engines = Json::array();
+  for (uint32_t core = 0; core < device.engines->cores; core++) {
+    for (int e = 0; e < 4; e++) {
+      const npu_engine_counters& c = device.engines->engine[core][e];
+      const std::optional<double>& busy = device.engine_utilization[core][e];
+      engines.push_back({{"core", core},
+                         {"engine", kEngineNames[e]},
+                         {"commands", c.commands},
+                         {"busy_cycles", c.busy_cycles},
+                         {"stall_cycles", c.stall_cycles},
+                         {"wait_cycles", c.wait_cycles},
+                         {"bytes", c.bytes},
+                         {"utilization_percent", busy ? Json(*busy * 100) : Json(nullptr)}});
+    }
+  }
+  return engines;
+}
+
 Json device_json(const DeviceSnapshot& device) {
   const npu_device_info& info = device.info;
   const bool open = info.open_status == NPU_OK;
@@ -129,6 +151,7 @@ Json device_json(const DeviceSnapshot& device) {
   json["address_spaces"] = counter(&npu_counters::address_spaces);
   json["queues"] = counter(&npu_counters::queues);
   json["fences"] = counter(&npu_counters::fences);
+  json["engines"] = engines_json(device);
   json["timebase_ns"] = device.clock ? Json(device.clock->timebase_ns) : Json(nullptr);
   return json;
 }
@@ -223,6 +246,21 @@ std::string show_list(const Snapshot& snapshot) {
   return out;
 }
 
+std::string engine_lines(const Json& engines) {
+  std::string out = fmt::format("  {:<26} {:>12} {:>15} {:>15} {:>15} {:>15} {:>7}\n", "engines",
+                                "commands", "busy cycles", "stall", "wait", "bytes", "busy %");
+  for (const Json& e : engines) {
+    const auto number = [&](const char* key) { return e[key].get<uint64_t>(); };
+    const Json& busy = e["utilization_percent"];
+    out +=
+        fmt::format("    core {} {:<17} {:>12} {:>15} {:>15} {:>15} {:>15} {:>7}\n", number("core"),
+                    e["engine"].get<std::string>(), number("commands"), number("busy_cycles"),
+                    number("stall_cycles"), number("wait_cycles"), number("bytes"),
+                    busy.is_null() ? "-" : fmt::format("{:.1f}", busy.get<double>()));
+  }
+  return out;
+}
+
 std::string show_info(const Snapshot& snapshot) {
   std::string out;
   const Json json = to_json(snapshot);
@@ -230,6 +268,10 @@ std::string show_info(const Snapshot& snapshot) {
     out += fmt::format("NPU {}\n", device["selector"].get<std::string>());
     for (const auto& [key, value] : device.items()) {
       if (key == "selector") continue;
+      if (key == "engines" && value.is_array()) {
+        out += engine_lines(value);
+        continue;
+      }
       const std::string text = value.is_null()     ? "-"
                                : value.is_string() ? value.get<std::string>()
                                                    : value.dump();

@@ -44,16 +44,15 @@ Sampler::Sampler(const std::vector<std::string>& selectors, bool simulators, std
     : proc_(std::move(proc)) {
   if (!selectors.empty()) {
     for (const std::string& selector : selectors) {
-      Open open;
+      Open& open = devices_.emplace_back();
       open.device = check(Device::open(selector));
       open.info = check(open.device->info());
-      devices_.push_back(std::move(open));
     }
     return;
   }
   for (const npu_device_info& info : check(Device::list())) {
     if (!is_kernel_device(info) && !simulators) continue;
-    Open open;
+    Open& open = devices_.emplace_back();
     open.info = info;
     // A simulator's card would be a new one, about which there is nothing to tell.
     if (info.open_status == NPU_OK && is_kernel_device(info)) {
@@ -64,7 +63,6 @@ Sampler::Sampler(const std::vector<std::string>& selectors, bool simulators, std
         open.info.open_status = device.code();
       }
     }
-    devices_.push_back(std::move(open));
   }
 }
 
@@ -79,6 +77,7 @@ Snapshot Sampler::sample() {
       device.telemetry = optional_of(open.device->telemetry());
       device.counters = optional_of(open.device->counters());
       device.clock = optional_of(open.device->clock());
+      device.engines = optional_of(open.device->engines());
       if (!device.telemetry) device.info.open_status = NPU_ERROR_DEVICE_GONE;
     }
     if (device.telemetry && device.clock) {
@@ -88,8 +87,22 @@ Snapshot Sampler::sample() {
                                                static_cast<double>(now - open.timebase_ns));
       }
       open.busy_ns = busy;
-      open.timebase_ns = now;
     }
+    if (device.telemetry && device.engines) {
+      const uint64_t cycles = device.telemetry->cycles;
+      for (uint32_t core = 0; core < device.engines->cores; core++) {
+        for (int e = 0; e < 4; e++) {
+          if (open.timebase_ns == 0 || cycles <= open.cycles) continue;
+          const uint64_t busy = device.engines->engine[core][e].busy_cycles -
+                                open.engines.engine[core][e].busy_cycles;
+          device.engine_utilization[core][e] =
+              std::min(1.0, static_cast<double>(busy) / static_cast<double>(cycles - open.cycles));
+        }
+      }
+      open.cycles = cycles;
+      open.engines = *device.engines;
+    }
+    if (device.clock) open.timebase_ns = device.clock->timebase_ns;
     snapshot.devices.push_back(std::move(device));
   }
   snapshot.clients = find_clients(proc_);

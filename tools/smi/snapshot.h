@@ -20,6 +20,10 @@ struct DeviceSnapshot {
   std::optional<npu_telemetry> telemetry;
   std::optional<npu_counters> counters;
   std::optional<npu_clock> clock;
+  std::optional<npu_engines> engines;
+  // Share of the modelled cycles since the sample before in which the engine
+  // was busy, 0..1; missing when the card executed none.
+  std::optional<double> engine_utilization[8][4];
   // Share of time since the sample before in which some core executed, 0..1.
   std::optional<double> utilization;
 };
@@ -45,7 +49,8 @@ class Sampler {
   struct Open {
     npu_device_info info;
     std::optional<Device> device;
-    uint64_t busy_ns = 0, timebase_ns = 0;
+    uint64_t busy_ns = 0, timebase_ns = 0, cycles = 0;
+    npu_engines engines = {};
   };
   std::vector<Open> devices_;
   std::string proc_;

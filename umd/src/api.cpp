@@ -186,6 +186,24 @@ npu_result npu_device_query(npu_device* device, npu_query what, void* out) {
         store_struct(result, to);
         return NPU_OK;
       }
+      case NPU_QUERY_ENGINES: {
+        auto* to = static_cast<npu_engines*>(out);
+        if (!writable(to, sizeof(npu_engines))) break;
+        drm_npu_engines e;
+        if (auto status = backend.engines(e); !status.ok()) return set_last_error(status);
+        npu_engines result = {};
+        result.cores = device->device->target().cores;
+        for (unsigned i = 0; i < DRM_NPU_MAX_CORES * DRM_NPU_ENGINES; i++) {
+          npu_engine_counters& to_engine = result.engine[i / DRM_NPU_ENGINES][i % DRM_NPU_ENGINES];
+          to_engine.commands = e.engine[i].commands;
+          to_engine.busy_cycles = e.engine[i].busy_cycles;
+          to_engine.stall_cycles = e.engine[i].stall_cycles;
+          to_engine.wait_cycles = e.engine[i].wait_cycles;
+          to_engine.bytes = e.engine[i].bytes;
+        }
+        store_struct(result, to);
+        return NPU_OK;
+      }
       case NPU_QUERY_CLOCK: {
         auto* to = static_cast<npu_clock*>(out);
         if (!writable(to, sizeof(npu_clock))) break;

@@ -38,6 +38,7 @@ class Backend {
 
   virtual Status telemetry(drm_npu_telemetry& out) = 0;
   virtual Status counters(drm_npu_counters& out) = 0;
+  virtual Status engines(drm_npu_engines& out) = 0;
   virtual Status clock(drm_npu_clock& out) = 0;
 
   // Buffers: zeroed, whole pages. A destroyed buffer must be unbound first and

@@ -81,6 +81,9 @@ class DrmBackend final : public Backend {
   Status counters(drm_npu_counters& out) override {
     return query(DRM_NPU_QUERY_COUNTERS, &out, sizeof out, "reading counters");
   }
+  Status engines(drm_npu_engines& out) override {
+    return query(DRM_NPU_QUERY_ENGINES, &out, sizeof out, "reading the engines' counters");
+  }
   Status clock(drm_npu_clock& out) override {
     return query(DRM_NPU_QUERY_CLOCK, &out, sizeof out, "reading the clock");
   }

@@ -185,6 +185,24 @@ Status SimBackend::counters(drm_npu_counters& out) {
   return {};
 }
 
+Status SimBackend::engines(drm_npu_engines& out) {
+  out = {};
+  for (uint32_t core = 0; core < target().cores; core++) {
+    for (uint32_t e = 0; e < DRM_NPU_ENGINES; e++) {
+      const auto read = [&](uint32_t field) {
+        return npu_model_read(model_, NPU_REG_ENGINE(core, e, field), 8);
+      };
+      drm_npu_engine& engine = out.engine[core * DRM_NPU_ENGINES + e];
+      engine.commands = read(NPU_ENGINE_REG_COMMANDS);
+      engine.busy_cycles = read(NPU_ENGINE_REG_BUSY);
+      engine.stall_cycles = read(NPU_ENGINE_REG_STALL);
+      engine.wait_cycles = read(NPU_ENGINE_REG_WAIT);
+      engine.bytes = read(NPU_ENGINE_REG_BYTES);
+    }
+  }
+  return {};
+}
+
 Status SimBackend::clock(drm_npu_clock& out) {
   out.timebase_ns = npu_model_read(model_, NPU_REG_TIMEBASE, 8);
   out.monotonic_ns = monotonic_ns();

@@ -36,6 +36,7 @@ class SimBackend final : public Backend {
   std::string driver_version() const override { return "1.0.0"; }
   Status telemetry(drm_npu_telemetry& out) override;
   Status counters(drm_npu_counters& out) override;
+  Status engines(drm_npu_engines& out) override;
   Status clock(drm_npu_clock& out) override;
 
   Result<Allocation> create_buffer(uint64_t size, drm_npu_placement placement) override;

@@ -75,6 +75,15 @@ TEST(DevQuery, BlocksMakeSense) {
   ASSERT_EQ(device.ioctl(DRM_IOCTL_NPU_DEV_QUERY, &args), 0);
   EXPECT_EQ(telemetry.card_memory_total, uint64_t{target.card_memory_mib} << 20);
   EXPECT_GT(telemetry.clock_mhz, 0u);
+
+  drm_npu_engines engines = {};
+  args = {.type = DRM_NPU_QUERY_ENGINES,
+          .size = sizeof(engines),
+          .pointer = reinterpret_cast<uint64_t>(&engines)};
+  ASSERT_EQ(device.ioctl(DRM_IOCTL_NPU_DEV_QUERY, &args), 0);
+  EXPECT_EQ(args.size, sizeof(engines));
+  for (uint32_t i = target.cores * DRM_NPU_ENGINES; i < std::size(engines.engine); ++i)
+    EXPECT_EQ(engines.engine[i].commands, 0u) << "a core that is not there";
 }
 
 int create_bo(const Device& device, drm_npu_bo_create args) {

@@ -163,7 +163,8 @@ typedef enum npu_query {
 	NPU_QUERY_INFO = 0,		/* npu_device_info */
 	NPU_QUERY_TELEMETRY = 1,	/* npu_telemetry */
 	NPU_QUERY_COUNTERS = 2,		/* npu_counters */
-	NPU_QUERY_CLOCK = 3		/* npu_clock */
+	NPU_QUERY_CLOCK = 3,		/* npu_clock */
+	NPU_QUERY_ENGINES = 4		/* npu_engines */
 } npu_query;
 
 typedef struct npu_telemetry {
@@ -197,6 +198,24 @@ typedef struct npu_counters {
 	uint32_t queues;
 	uint32_t fences;		/* not yet signalled */
 } npu_counters;
+
+/*
+ * What one engine did, since power-on; counted when a job ends well. Modelled:
+ * 0 where time is not.
+ */
+typedef struct npu_engine_counters {
+	uint64_t commands;		/* retired */
+	uint64_t busy_cycles;		/* with a command between start and retirement */
+	uint64_t stall_cycles;		/* commands waited for memory or SRAM ports */
+	uint64_t wait_cycles;		/* the next command waited for others */
+	uint64_t bytes;			/* LOAD, STORE: external memory; MAC, VEC: SRAM ports */
+} npu_engine_counters;
+
+typedef struct npu_engines {
+	uint32_t struct_size;
+	uint32_t cores;			/* of the card */
+	npu_engine_counters engine[8][4];	/* core by core: LOAD, STORE, MAC, VEC */
+} npu_engines;
 
 typedef struct npu_clock {
 	uint32_t struct_size;

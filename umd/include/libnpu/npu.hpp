@@ -241,6 +241,7 @@ class Device {
   Result<npu_device_info> info() const { return query<npu_device_info>(NPU_QUERY_INFO); }
   Result<npu_telemetry> telemetry() const { return query<npu_telemetry>(NPU_QUERY_TELEMETRY); }
   Result<npu_counters> counters() const { return query<npu_counters>(NPU_QUERY_COUNTERS); }
+  Result<npu_engines> engines() const { return query<npu_engines>(NPU_QUERY_ENGINES); }
   Result<npu_clock> clock() const { return query<npu_clock>(NPU_QUERY_CLOCK); }
 
   // A mapped buffer.

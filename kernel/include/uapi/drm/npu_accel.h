@@ -69,6 +69,8 @@ enum drm_npu_query_type {
 	DRM_NPU_QUERY_CLOCK = 3,
 	/** @DRM_NPU_QUERY_LAST_FAULT: struct drm_npu_fault of this file. */
 	DRM_NPU_QUERY_LAST_FAULT = 4,
+	/** @DRM_NPU_QUERY_ENGINES: struct drm_npu_engines. */
+	DRM_NPU_QUERY_ENGINES = 5,
 };
 
 /**
@@ -163,6 +165,33 @@ struct drm_npu_counters {
 	__u32 queues;
 	/** @fences: Job fences not yet signalled. */
 	__u32 fences;
+};
+
+/**
+ * struct drm_npu_engine - what one engine did, since power-on
+ *
+ * Counted when a job ends with status OK. Modelled; 0 where time is not.
+ */
+struct drm_npu_engine {
+	/** @commands: Commands retired. */
+	__u64 commands;
+	/** @busy_cycles: Cycles with a command between start and retirement. */
+	__u64 busy_cycles;
+	/** @stall_cycles: Cycles that commands waited for memory or SRAM ports. */
+	__u64 stall_cycles;
+	/** @wait_cycles: Cycles that the next command waited for others. */
+	__u64 wait_cycles;
+	/** @bytes: LOAD, STORE: of external memory; MAC, VEC: through SRAM ports. */
+	__u64 bytes;
+};
+
+#define DRM_NPU_MAX_CORES	8
+#define DRM_NPU_ENGINES		4
+
+/** struct drm_npu_engines - all engines; zero for cores that the card does not have */
+struct drm_npu_engines {
+	/** @engine: Core by core, in the order of enum npu_engine. */
+	struct drm_npu_engine engine[DRM_NPU_MAX_CORES * DRM_NPU_ENGINES];
 };
 
 /** struct drm_npu_clock - the card's and the host's clock at one moment */
@@ -395,8 +424,6 @@ struct drm_npu_queue_state {
 };
 
 /* ---- SUBMIT ----------------------------------------------------------- */
-
-#define DRM_NPU_MAX_CORES	8
 
 #define DRM_NPU_JOB_RESTARTABLE		(1u << 0)
 #define DRM_NPU_JOB_PROFILE		(1u << 1)
