@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
+
 #include "arch/command_cost.h"
 #include "arch/external_block.h"
 #include "arch/mac_shape.h"
@@ -24,6 +26,16 @@ CommandCost dma_cost(const Command& command, const npu_target& target) {
   if (command.opcode() == NPU_OP_LOAD) cost.peers = dma.multicast;
   cost.external_bytes = external_bytes(command, target);
   return cost;
+}
+
+uint64_t save_cycles(uint64_t bytes, const npu_target& target) {
+  const auto at_rate = [bytes](uint64_t amount, uint64_t cycles) {
+    return (bytes * cycles + amount - 1) / amount;
+  };
+  const uint64_t in_flight = uint64_t{target.dma_outstanding} * target.dma_burst_bytes;
+  return target.pcie_latency_cycles +
+         std::max({at_rate(target.pcie_bytes_per_cycle, 1), at_rate(target.sram_word_bytes, 1),
+                   at_rate(in_flight, target.pcie_latency_cycles)});
 }
 
 }  // namespace npu::arch

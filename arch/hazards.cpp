@@ -63,6 +63,7 @@ bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
     if (command.opcode() == NPU_OP_YIELD)
       for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
         join_command(clock_, core, e, counts_[core * NPU_ENGINE_COUNT + e]);
+    if (command.opcode() == NPU_OP_YIELD) keep(srams_[core], command.yield());
     dispatched_[core] = clock_;
     return true;
   }
@@ -88,6 +89,32 @@ bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
     }
   }
   return true;
+}
+
+// Only what the YIELD lists, and what has survived those before it, does so
+// again. The rest need not be looked at: it falls behind.
+void HazardDetector::keep(Sram& sram, const npu_command_yield& yield) {
+  const uint32_t before = sram.yields++;
+  for (uint32_t i = 0; i < yield.range_count; ++i) {
+    const uint64_t first = yield.live[i].address / kHazardGranule;
+    const uint64_t last =
+        (uint64_t{yield.live[i].address} + yield.live[i].bytes - 1) / kHazardGranule;
+    split(sram, first);
+    if (last + 1 < granules_) split(sram, last + 1);
+    for (uint64_t at = first; at <= last; at = sram.boundaries.after(at)) {
+      ++touched_;
+      Cell& cell = sram.cells[sram.cell_at[at]];
+      if (cell.kept == before) cell.kept = sram.yields;
+    }
+  }
+}
+
+// Whether a write leaves nothing as it was in what is recorded for it.
+bool HazardDetector::fills_its_range(const SramAccess& access) const {
+  if (footprint_ == Footprint::kExact) return true;
+  uint64_t bytes = access.bytes;
+  for (const uint32_t count : access.count) bytes *= count;
+  return bytes == access.end() - access.address;
 }
 
 void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& conflict) {
@@ -124,6 +151,13 @@ void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const 
     split(sram, first);
     if (last + 1 < granules_) split(sram, last + 1);
   }
+  // In the gaps of a write something that a YIELD did not keep may be left: then
+  // all of its range counts as that.
+  uint32_t kept = sram.yields;
+  if (access.write && sram.yields != 0 && !fills_its_range(access))
+    for (uint64_t at = first; at <= last; at = sram.boundaries.after(at))
+      if (const Cell& cell = sram.cells[sram.cell_at[at]]; cell.write != 0)
+        kept = std::min(kept, cell.kept);
   for (uint64_t at = sram.boundaries.at_or_before(first); at <= last;
        at = sram.boundaries.after(at)) {
     ++touched_;
@@ -137,6 +171,7 @@ void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const 
       sram.boundaries.erase(at);
     }
   }
+  if (access.write) sram.cells[sram.cell_at[first]].kept = kept;
 }
 
 // Makes `granule` a boundary.
@@ -167,10 +202,14 @@ bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
   // The two parts of a tensor in a ring may share a granule.
   if (access.write && cell.writer == slot && cell.write == own_count_) return true;
   if (cell.write != 0 && !ordered(access.core, cell.writer, cell.write)) {
-    conflict = {true, true, cell.writer, cell.write, 0};
+    conflict = {true, true, false, cell.writer, cell.write, 0};
     return false;
   }
   if (!access.write) {
+    if (cell.write != 0 && cell.kept != srams_[access.core].yields) {
+      conflict = {true, true, true, cell.writer, cell.write, 0};
+      return false;
+    }
     // An operand in place is replaced by the command's own write.
     if (access.in_place) return true;
     cell.read[slot] = own_count_;
@@ -180,7 +219,7 @@ bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
   for (unsigned left = cell.readers; left != 0; left &= left - 1) {
     const unsigned other = static_cast<unsigned>(std::countr_zero(left));
     if (!ordered(access.core, other, cell.read[other])) {
-      conflict = {true, false, other, cell.read[other], 0};
+      conflict = {true, false, false, other, cell.read[other], 0};
       return false;
     }
   }
@@ -211,6 +250,10 @@ void HazardDetector::report(const Command& command, unsigned core, uint32_t inde
                   static_cast<unsigned long long>(error.address));
   if (other_core == core && other_engine == header.engine && conflict.count == own_count_)
     error.text += ", which it also reads";
+  else if (conflict.lost)
+    error.text += format_text(
+        ", which command number %u of %s on core %u writes before a YIELD that does not keep it",
+        conflict.count, engine_name(other_engine), other_core);
   else
     error.text += format_text(", which command number %u of %s on core %u %s; no wait orders them",
                               conflict.count, engine_name(other_engine), other_core,

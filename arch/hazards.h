@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Finds accesses to the same SRAM bytes, one of them a write, that no wait
-// orders. Incremental, so that a card can check as it executes.
+// orders, and reads of what a YIELD does not keep. Incremental, so that a card
+// can check as it executes.
 #ifndef NPU_ARCH_HAZARDS_H_
 #define NPU_ARCH_HAZARDS_H_
 
@@ -42,6 +43,7 @@ class HazardDetector {
   // 0 is none.
   struct Cell {
     uint32_t write = 0;
+    uint32_t kept = 0;     // YIELDs of the core when it was written, or that it has survived
     uint16_t writer = 0;   // slot
     uint16_t readers = 0;  // slots with a read since the write, one bit each
     uint32_t read[kSlots] = {};
@@ -54,11 +56,13 @@ class HazardDetector {
     std::unique_ptr<uint32_t[]> cell_at;  // index, at boundaries
     std::vector<Cell> cells;
     std::vector<uint32_t> unused;  // indices
+    uint32_t yields = 0;           // of the core it belongs to
   };
   // Retirement counts known to have happened, [core * NPU_ENGINE_COUNT + engine].
   using Clock = std::vector<uint32_t>;
   struct Conflict {
     bool found = false, other_writes = false;
+    bool lost = false;  // at a YIELD
     unsigned slot = 0;
     uint32_t count = 0;
     uint64_t address = 0;
@@ -67,6 +71,8 @@ class HazardDetector {
   void join_command(Clock& clock, unsigned core, unsigned engine, uint32_t count) const;
   void start_clock(const Command& command, unsigned core);
   void access(const SramAccess& access, unsigned slot, Conflict& conflict);
+  void keep(Sram& sram, const npu_command_yield& yield);
+  bool fills_its_range(const SramAccess& access) const;
   void touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access, unsigned slot,
                  Conflict& conflict);
   bool ordered(unsigned sram_core, unsigned slot, uint32_t count) const;

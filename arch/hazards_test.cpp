@@ -39,6 +39,15 @@ bool hazard(const StreamBuilder& builder, StreamError& error) {
   return !check_hazards(streams, card(), error);
 }
 
+npu_command_yield yield_keeping(std::vector<std::pair<uint32_t, uint32_t>> ranges) {
+  npu_command_yield yield = {};
+  for (const auto& [address, bytes] : ranges) {
+    yield.live[yield.range_count].address = address;
+    yield.live[yield.range_count++].bytes = bytes;
+  }
+  return yield;
+}
+
 TEST(Hazards, ReadAfterWrite) {
   StreamBuilder builder;
   builder.append(transfer(NPU_OP_LOAD, 0, 1024));
@@ -114,7 +123,7 @@ TEST(Hazards, SequencerOrders) {
     StreamBuilder builder;
     builder.append(transfer(NPU_OP_LOAD, 0, 64));
     if (yield) {
-      builder.append(npu_command_yield{});
+      builder.append(yield_keeping({{0, 64}}));
     } else {
       npu_command_header header = {};
       ASSERT_TRUE(add_wait(header, NPU_ENGINE_LOAD, 1));
@@ -128,6 +137,40 @@ TEST(Hazards, SequencerOrders) {
   plain_nop.append_nop();
   plain_nop.append(transfer(NPU_OP_STORE, 0, 64));
   EXPECT_TRUE(hazard(plain_nop, error));
+}
+
+TEST(Hazards, AYieldKeepsWhatItLists) {
+  StreamError error;
+  const auto stored = [&](std::vector<npu_command_yield> yields, uint32_t address) {
+    StreamBuilder builder;
+    builder.append(transfer(NPU_OP_LOAD, 0, 4096));
+    for (const npu_command_yield& yield : yields) builder.append(yield);
+    builder.append(transfer(NPU_OP_STORE, address, 64));
+    return !hazard(builder, error);
+  };
+  EXPECT_TRUE(stored({yield_keeping({{0, 4096}})}, 4032)) << error.text;
+  EXPECT_TRUE(stored({yield_keeping({{0, 1024}, {1024, 3072}})}, 992)) << error.text;
+  EXPECT_TRUE(stored({yield_keeping({{100, 64}})}, 96 + 16)) << error.text;
+  EXPECT_TRUE(stored({}, 8192)) << "never written, always zero";
+  EXPECT_TRUE(stored({yield_keeping({})}, 8192));
+
+  ASSERT_FALSE(stored({yield_keeping({})}, 2048));
+  EXPECT_EQ(error.status, NPU_STATUS_HAZARD);
+  EXPECT_EQ(error.command, 2u);
+  EXPECT_EQ(error.address, 2048u);
+  EXPECT_NE(error.text.find("number 1 of LOAD on core 0 writes before a YIELD that does not keep"),
+            std::string::npos)
+      << error.text;
+  EXPECT_FALSE(stored({yield_keeping({{0, 2048}, {2112, 1000}})}, 2048)) << "a hole";
+  EXPECT_FALSE(stored({yield_keeping({}), yield_keeping({{0, 4096}})}, 0)) << "too late";
+  EXPECT_FALSE(stored({yield_keeping({{0, 4096}}), yield_keeping({})}, 0)) << "once is not enough";
+
+  StreamBuilder again;
+  again.append(transfer(NPU_OP_LOAD, 0, 64));
+  again.append(yield_keeping({}));
+  again.append(transfer(NPU_OP_LOAD, 0, 64));
+  again.append(waiting(transfer(NPU_OP_STORE, 0, 64), NPU_ENGINE_LOAD, 2));
+  EXPECT_FALSE(hazard(again, error)) << error.text;
 }
 
 TEST(Hazards, WithinACommand) {
@@ -350,9 +393,12 @@ class Oracle {
   }
 
   bool hazard() const {
-    for (size_t later = 0; later < nodes_.size(); ++later)
+    for (size_t later = 0; later < nodes_.size(); ++later) {
       for (size_t earlier = 0; earlier <= later; ++earlier)
         if (conflict(earlier, later)) return true;
+      for (const uint64_t granule : nodes_[later].reads)
+        if (lost(later, granule)) return true;
+    }
     return false;
   }
 
@@ -362,10 +408,16 @@ class Oracle {
     uint32_t count;
     std::set<size_t> before;           // all of them, transitively
     std::set<uint64_t> reads, writes;  // granules, of which each core has its range
+    bool yields;
+    std::set<uint64_t> keeps;
   };
 
   void add(const Command& command, unsigned core) {
-    Node node = {core, command.engine(), 1, {}, {}, {}};
+    Node node = {core, command.engine(), 1, {}, {}, {}, command.opcode() == NPU_OP_YIELD, {}};
+    for (uint32_t i = 0; node.yields && i < command.yield().range_count; ++i)
+      for (uint32_t byte = 0; byte < command.yield().live[i].bytes; ++byte)
+        node.keeps.insert((uint64_t{core} << 32 | (command.yield().live[i].address + byte)) /
+                          kHazardGranule);
     const auto after = [&](size_t other) {
       node.before.insert(other);
       node.before.insert(nodes_[other].before.begin(), nodes_[other].before.end());
@@ -423,6 +475,18 @@ class Oracle {
     if (b.before.count(earlier) != 0) return false;
     return intersects(a.writes, b.writes) || intersects(a.writes, b.reads) ||
            intersects(a.reads, b.writes);
+  }
+
+  // Written, and then a YIELD of the core it belongs to did not keep it.
+  bool lost(size_t reader, uint64_t granule) const {
+    bool forgotten = false;
+    for (size_t i = reader; i-- > 0;) {
+      const Node& node = nodes_[i];
+      if (node.writes.count(granule) != 0) return forgotten;
+      forgotten = forgotten || (node.yields && node.core == granule * kHazardGranule >> 32 &&
+                                node.keeps.count(granule) == 0);
+    }
+    return false;
   }
 
   std::vector<Node> nodes_;
@@ -485,7 +549,9 @@ TEST(Hazards, EqualsTheOracleOnRandomStreams) {
       if (kind == 0)
         builders[core].append_nop(sequencer);
       else if (kind == 1)
-        builders[core].append(npu_command_yield{});
+        builders[core].append(yield_keeping(
+            {{static_cast<uint32_t>(random() % 2000), static_cast<uint32_t>(1 + random() % 6000)},
+             {static_cast<uint32_t>(random() % 6000), 1000}}));
       else
         builders[core].append(dma);
     }

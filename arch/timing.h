@@ -30,6 +30,10 @@ uint64_t mac_count(const Command& command);
 // block whose region starts on a granule; 0 for other commands.
 uint64_t external_bytes(const Command& command, const npu_target& target);
 
+// Cycles that `bytes`, header included, take from SRAM to a queue's save area, or
+// back, with the bus to themselves.
+uint64_t save_cycles(uint64_t bytes, const npu_target& target);
+
 // Where an external access goes; decides bandwidth and latency.
 enum class External : uint8_t { kCard, kHost };
 

@@ -104,6 +104,12 @@ struct npu_sram_tensor {
 /* ---- DISPATCH -------------------------------------------------------- */
 #define NPU_YIELD_RANGES	8
 
+/*
+ * Here the card may put the job aside. Only the listed ranges survive that; all
+ * other SRAM and the accumulators are then zero. So that a wrong list shows every
+ * time, reading what was written before a YIELD that does not list it is HAZARD
+ * (in units of the hazard detector, of which a range keeps all that it touches).
+ */
 struct npu_command_yield {
 	struct npu_command_header header;
 	uint32_t range_count;

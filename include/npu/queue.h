@@ -37,12 +37,43 @@ struct npu_queue_context {
 	uint32_t core_mask;		/* cores its jobs may use */
 	uint32_t flags;			/* reserved */
 	uint64_t cycle_limit;		/* modelled cycles per job, 0 = none */
-	uint64_t quantum;		/* modelled cycles between arbitration, 0 = default */
+	uint64_t quantum;		/* modelled cycles, 0 = NPU_QUANTUM_DEFAULT; see below */
 	uint32_t coalesce_count;	/* raise after so many IRQ packets, 0 or 1 = each */
 	uint32_t coalesce_ns;		/* and no later than this after the first */
-	uint64_t save_area;		/* bus address for preempted SRAM ranges, 0 = not preemptible */
-	uint64_t save_bytes;
+	uint64_t save_area;		/* bus address, 64-byte aligned; see below */
+	uint64_t save_bytes;		/* 0 = its jobs are not put aside */
 	uint64_t reserved[5];
+};
+
+/*
+ * Arbitration. A job that waits for cores is more urgent than one of a lower
+ * priority that runs on them. At its next YIELD the running job is put aside
+ * (NPU_QUEUE_PREEMPTED) and goes on, on any cores of its mask, when nothing
+ * more urgent waits. Jobs of equal priority take turns at a YIELD once one has
+ * run for its queue's quantum. A job is put aside only where what its YIELDs
+ * list fits its queue's save area; a gang where all of its cores are at a YIELD
+ * or at their end. While something more urgent waits, a job that has run for
+ * more than the quantum since it could last be put aside, or since it began, ends
+ * with BUDGET: that is how long the more urgent waits at most, and a YIELD's
+ * saving. In function-only mode there are no cycles and the quantum has no effect.
+ */
+#define NPU_QUANTUM_DEFAULT	10000000ull
+
+/*
+ * What is in a save area: this header, then the ranges that the YIELDs list, one
+ * after another, core by core. sizeof(header) + streams of a job * SRAM bytes
+ * suffice for every job. Written by the card when it puts a job aside, read when
+ * the job goes on, not looked at otherwise. If it cannot be written or read, or
+ * no longer has this header, the job ends with DMA_ERROR.
+ */
+#define NPU_SAVE_MAGIC		0x5641533155504e00ull
+
+struct npu_save_header {
+	uint64_t magic;			/* NPU_SAVE_MAGIC */
+	uint64_t packet;		/* index in the queue */
+	uint64_t preemption;		/* how many times the job was put aside before */
+	uint64_t bytes;			/* of the ranges that follow */
+	uint64_t reserved[4];
 };
 
 struct npu_queue_indices {
@@ -136,7 +167,7 @@ struct npu_completion {
 	uint64_t start_ns;		/* timebase */
 	uint64_t end_ns;
 	uint64_t cycles_solo;		/* modelled: cold TLB, nominal clock, idle card */
-	uint64_t cycles_observed;	/* with contention and throttling */
+	uint64_t cycles_observed;	/* with contention, throttling and saving; not while put aside */
 	uint64_t macs;			/* multiply-accumulates of useful taps, padding included */
 	uint64_t card_bytes;		/* card memory traffic, reads and writes */
 	uint64_t pcie_bytes;
@@ -198,6 +229,7 @@ struct npu_event {
 #define NPU_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type)
 #endif
 NPU_ASSERT_SIZE(struct npu_queue_context, 128);
+NPU_ASSERT_SIZE(struct npu_save_header, 64);
 NPU_ASSERT_SIZE(struct npu_packet, 64);
 NPU_ASSERT_SIZE(struct npu_packet_job, 64);
 NPU_ASSERT_SIZE(struct npu_packet_copy, 64);

@@ -147,6 +147,10 @@ enum npu_inject_kind {
 #define NPU_QUEUE_CONSUMER	0x18	/* RO, 64 bits: packets retired */
 #define NPU_QUEUE_CYCLES	0x20	/* RO, 64 bits: modelled cycles of the running job so far */
 #define NPU_QUEUE_COUNT_IRQ	0x28	/* RO: interrupts raised for this queue */
+#define NPU_QUEUE_PREEMPTIONS	0x2c	/* RO: times that a job of this queue was put aside */
+#define NPU_QUEUE_SAVED_BYTES	0x30	/* RO, 64 bits: written to the save area for it */
+#define NPU_QUEUE_WAITED	0x38	/* RO, 64 bits: modelled cycles that the last job to start had
+					 * waited for cores, once it was its turn in the queue */
 
 #define NPU_QUEUE_CMD_START	1u	/* read the queue's context and indices, then run; of a queue
 					 * that runs already: read the producer index */
@@ -160,7 +164,7 @@ enum npu_queue_state {
 	NPU_QUEUE_IDLE = 1,
 	NPU_QUEUE_WAITING = 2,		/* has packets, no core yet */
 	NPU_QUEUE_RUNNING = 3,
-	NPU_QUEUE_PREEMPTED = 4,
+	NPU_QUEUE_PREEMPTED = 4,	/* its job was put aside at a YIELD; goes on by itself */
 	NPU_QUEUE_ERROR = 5,		/* bad context, ring fault or doorbell overrun; START leaves it */
 };
 

@@ -14,11 +14,17 @@ enum npu_status_code {
 	NPU_STATUS_MMU_FAULT = 2,
 	/* An SRAM operand that reaches beyond the core's SRAM. */
 	NPU_STATUS_SRAM_RANGE = 3,
-	/* Two accesses to the same SRAM bytes, one of them a write, that no wait orders. */
+	/*
+	 * Two accesses to the same SRAM bytes, one of them a write, that no wait orders;
+	 * or a read of bytes that a YIELD before it did not list as live.
+	 */
 	NPU_STATUS_HAZARD = 4,
 	/* A wait that can never be met. */
 	NPU_STATUS_DEADLOCK = 5,
-	/* The job ran longer than its queue's cycle limit. */
+	/*
+	 * The job ran longer than its queue's cycle limit; or, while something more
+	 * urgent waited, longer than the quantum without a YIELD.
+	 */
 	NPU_STATUS_BUDGET = 6,
 	/* An engine stopped making progress; the core was reset. */
 	NPU_STATUS_HANG = 7,

@@ -23,7 +23,8 @@ OwnedMemory map_zeroed(size_t bytes) {
 namespace {
 
 uint64_t features(uint32_t mode) {
-  uint64_t bits = NPU_FEATURE_HAZARDS | NPU_FEATURE_INJECT | NPU_FEATURE_COALESCE;
+  uint64_t bits =
+      NPU_FEATURE_HAZARDS | NPU_FEATURE_INJECT | NPU_FEATURE_PREEMPT | NPU_FEATURE_COALESCE;
   if (mode != NPU_MODEL_FUNCTION_ONLY) bits |= NPU_FEATURE_TIMING;
   return bits;
 }
@@ -55,7 +56,8 @@ Card::Card(const npu_model_config& config, const npu_model_host& host, uint8_t* 
       progress_(host_, shared_),
       queues_(config.target.queues),
       stop_when_reset_(config.target.queues),
-      core_queue_(config.target.cores, kFree) {
+      arbiter_(config.target.cores),
+      timeline_(config.target) {
   for (unsigned core = 0; core < config.target.cores; ++core)
     memories_.push_back(std::make_unique<CoreMemory>(config.target));
   telemetry_.reset(now());
@@ -213,8 +215,8 @@ void Card::ring_doorbell(uint32_t index, uint32_t value) {
 }
 
 void Card::reset_core(uint32_t core) {
-  const uint32_t index = core_queue_[core];
-  if (index != kFree) {
+  const uint32_t index = arbiter_.core(core).queue;
+  if (index != Arbiter::kFree) {
     const Job& job = *queues_[index].job;
     finish_job(index, job.hung ? job.hang : Fault::of(NPU_STATUS_ABORTED));
     if (stop_when_reset_[index]) stop_queue(index);
@@ -259,6 +261,7 @@ void Card::drop_everything() {
     publish(index);
     set_state(index, NPU_QUEUE_DISABLED);
   }
+  timeline_.clear();
   interrupts_.clear();
   mmu_.clear();
 }
@@ -275,10 +278,9 @@ void Card::watch_temperature(uint64_t now_ns) {
     event.value = v.temperature_mc;
     events_.push(event);
   }
+  if (v.throttled != thermal_reported_) catch_up();
   thermal_reported_ = v.throttled;
-  if (!v.throttled) return;
-  for (Queue& q : queues_)
-    if (q.job != nullptr) q.job->throttled = true;
+  timeline_.set_throttled(v.throttled);
 }
 
 void Card::clear() {
@@ -303,6 +305,9 @@ void Card::clear() {
     q.heartbeat.store(0);
     q.cycles.store(0);
     q.interrupts.store(0);
+    q.preemptions.store(0);
+    q.saved_bytes.store(0);
+    q.waited.store(0);
   }
   for (CoreRegisters& core : shared_.cores) {
     core.heartbeat.store(0);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "arbiter.h"
 #include "bus.h"
 #include "core.h"
 #include "events.h"
@@ -23,6 +24,7 @@
 #include "registers.h"
 #include "shared.h"
 #include "telemetry.h"
+#include "timeline.h"
 
 namespace npu::model {
 
@@ -54,7 +56,6 @@ class Card {
   bool load(const uint8_t* data, size_t bytes);
 
  private:
-  static constexpr uint32_t kFree = 0xffffffffu;
   static constexpr size_t kTransferBytes = Bus::kMaxHostBytes;
   static constexpr unsigned kPacketsPerRound = 16;
 
@@ -79,22 +80,31 @@ class Card {
 
   // card_packets.cpp: from a queue's head to its completion
   bool dispatch(uint64_t& budget);
-  bool try_head(uint32_t index, uint32_t& blocked_cores, uint64_t& budget);
+  bool try_head(uint32_t index, uint64_t& budget);
   bool fetch_head(Queue& queue, uint32_t index);
-  bool try_job(uint32_t index, uint32_t& blocked_cores);
   bool step_transfer(uint32_t index);
   bool try_fence(uint32_t index);
-  bool step_jobs(uint64_t& budget);
-  void finish_job(uint32_t index, Fault fault);
-  void count_engines(const Job& job);
-  Fault write_profile(const Job& job, npu_completion completion);
-  void release_cores(const Job& job);
-  Fault out_of_memory();
   void finish_packet(uint32_t index, const Fault& fault, npu_completion completion = {});
   void queue_error(uint32_t index, npu_status_code status, uint64_t address);
   void set_state(uint32_t index, npu_queue_state state);
-  void set_core(unsigned core, uint32_t queue);
   void publish(uint32_t index);
+
+  // card_jobs.cpp: from a job's cores to its end
+  void set_core(unsigned core, uint32_t queue);
+  void release_cores(const Job& job);
+  void catch_up();
+  std::vector<unsigned> request_cores(uint32_t index, const npu_packet_job& packet);
+  bool try_job(uint32_t index);
+  bool try_resume(uint32_t index);
+  void put_aside(uint32_t index);
+  void restore(uint32_t index);
+  void count_saved(uint64_t bytes);
+  bool step_jobs(uint64_t& budget);
+  bool step_job(uint32_t index, uint64_t& budget);
+  void finish_job(uint32_t index, Fault fault);
+  void count_engines(const Job& job);
+  Fault write_profile(const Job& job, npu_completion completion);
+  Fault out_of_memory();
 
   // card_state.cpp
   void visit_state(Archive& ar);
@@ -122,8 +132,9 @@ class Card {
   std::vector<Queue> queues_;
   std::vector<bool> stop_when_reset_;  // STOP found a hung job
   std::vector<std::unique_ptr<CoreMemory>> memories_;
-  std::vector<uint32_t> core_queue_;  // whose job runs on a core, or kFree
-  uint32_t last_served_[4] = {};      // per priority, for round robin
+  Arbiter arbiter_;
+  Timeline timeline_;
+  uint32_t last_served_[4] = {};  // per priority, for round robin
   uint64_t next_job_id_ = 1;
   uint64_t thermal_checked_ns_ = 0;
   bool thermal_reported_ = false;

@@ -21,6 +21,8 @@ void visit(Archive& ar, StreamState& s) {
   ar.value(s.retired);
   ar.value(s.current);
   ar.value(s.cursor);
+  ar.value(s.reached);
+  ar.value(s.yielded_at);
 }
 
 void visit(Archive& ar, TlbEntry& entry) {
@@ -48,6 +50,7 @@ void visit(Archive& ar, Fault& fault) {
 
 // The immutable part of a job: what its constructor and prepare() take.
 struct JobSeed {
+  Job::Aside aside = Job::kNotAside;
   uint64_t id = 0;
   uint64_t packet_index = 0;
   npu_packet_job packet{};
@@ -56,6 +59,7 @@ struct JobSeed {
 };
 
 void visit(Archive& ar, JobSeed& seed) {
+  ar.enumeration(seed.aside, Job::kAsideStates);
   ar.value(seed.id);
   ar.value(seed.packet_index);
   ar.value(seed.packet);
@@ -82,24 +86,26 @@ void Card::visit_job(Archive& ar, uint32_t index) {
   JobSeed seed;
   if (ar.saving()) {
     const Job& job = *q.job;
-    seed = {job.id, job.packet_index, job.packet, job.cores, job.bytes()};
+    seed = {job.aside, job.id, job.packet_index, job.packet, job.cores, job.bytes()};
   }
   visit(ar, seed);
   if (!ar.saving()) {
     npu_packet packet;
     std::memcpy(&packet, &seed.packet, sizeof(packet));
     ar.require(check_packet(packet, index, q.context.core_mask, shared_.target) == NPU_STATUS_OK);
-    ar.require(seed.packet.stream_count == seed.cores.size() &&
-               seed.bytes.streams.size() == seed.cores.size() &&
+    const unsigned count = seed.packet.stream_count;
+    ar.require(seed.cores.size() == (seed.aside == Job::kAside ? 0 : count) &&
+               seed.bytes.streams.size() == count &&
                seed.bytes.regions.size() == seed.packet.region_count);
     for (unsigned core : seed.cores) {
-      ar.require(core < core_queue_.size() && core_queue_[core] == kFree);
+      ar.require(core < arbiter_.cores().size() && arbiter_.core(core).queue == Arbiter::kFree);
       if (!ar.ok()) return;
-      core_queue_[core] = index;
+      set_core(core, index);
     }
     if (!ar.ok()) return;
     q.job = std::make_unique<Job>(seed.id, index, static_cast<uint16_t>(q.context.asid),
                                   seed.packet_index, seed.packet, seed.cores);
+    q.job->aside = seed.aside;
     q.job->begin(std::move(seed.bytes), prepared_, shared_.target,
                  mode_ != NPU_MODEL_FUNCTION_ONLY);
   }
@@ -109,8 +115,14 @@ void Card::visit_job(Archive& ar, uint32_t index) {
   ar.value(job.start_ns);
   ar.flag(job.hung);
   visit(ar, job.hang);
-  ar.flag(job.throttled);
   ar.value(job.cycles);
+  ar.value(job.course);
+  // Far above any job, far below where sums overflow.
+  constexpr uint64_t kMostCycles = 1ull << 46;
+  ar.require(job.cycles < kMostCycles && job.course.moving >> kCycleFraction < kMostCycles &&
+             job.course.position >> kCycleFraction < kMostCycles);
+  ar.value(job.preemptions);
+  ar.value(job.resumed_at);
   if (!ar.ok()) return;
   for (StreamState& stream : job.streams) visit(ar, stream);
 }
@@ -124,6 +136,7 @@ void Card::visit_queue(Archive& ar, uint32_t index) {
   ar.flag(q.head_fetched);
   ar.value(q.head);
   ar.value(q.head_start_ns);
+  ar.value(q.head_at_cycle);
   ar.value(q.moved);
   ar.list(q.fence_jobs, NPU_MAX_CORES);
   ar.flag(q.fence_started);
@@ -176,6 +189,9 @@ void Card::visit_registers(Archive& ar) {
     ar.value(q.heartbeat);
     ar.value(q.interrupts);
     ar.value(q.cycles);
+    ar.value(q.preemptions);
+    ar.value(q.saved_bytes);
+    ar.value(q.waited);
   }
   for (CoreRegisters& core : shared_.cores) {
     ar.value(core.state);
@@ -241,10 +257,13 @@ void Card::visit_state(Archive& ar) {
   visit_interrupts(ar);
   ar.value(last_served_);
   ar.value(next_job_id_);
+  uint64_t time = timeline_.now();
+  ar.value(time);
   ar.flag(thermal_reported_);
   if (!ar.ok()) return;
   if (!ar.saving()) {
     injector_.set_state(faults);
+    timeline_.set_now(time);
     ar.require(telemetry_.set_state(telemetry, now()));
     mmu_.set_entries(tlb, victim);
   }
@@ -270,11 +289,10 @@ bool Card::load(const uint8_t* data, size_t bytes) {
     publish(index);
     set_state(index, queues_[index].state);
   }
-  for (unsigned core = 0; core < core_queue_.size(); ++core) {
-    const uint32_t queue = core_queue_[core];
-    const bool hung = queue != kFree && queues_[queue].job->hung;
-    shared_.cores[core].state.store(
-        queue == kFree ? kCoreIdle : (hung ? kCoreHung : kCoreRunning) | queue << 8);
+  for (unsigned core = 0; core < arbiter_.cores().size(); ++core) {
+    Arbiter::Core& c = arbiter_.core(core);
+    if (c.queue != Arbiter::kFree) c.hung = queues_[c.queue].job->hung;
+    if (c.hung) shared_.cores[core].state.store(kCoreHung | c.queue << 8);
   }
   // Whatever was asked for is looked at by the next run.
   shared_.urgent.store(false);

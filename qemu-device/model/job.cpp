@@ -51,17 +51,16 @@ void Job::begin(JobBytes bytes, PreparedCache& cache, const npu_target& target, 
     preparation_ = std::make_unique<Preparation>(std::move(bytes), target, timed);
 }
 
-// Goes on checking; false: not done within this slice.
-bool Job::check(Environment& env) {
+// Goes on checking, for a slice.
+void Job::check(Environment& env) {
   env.progress.begin_slice(cores[0], queue);
   while (!preparation_->run(Progress::kPollWork)) {
     env.progress.work(Progress::kPollWork);
-    if (env.progress.pause()) return false;
+    if (env.progress.pause()) return;
   }
   plan_ = preparation_->result();
   preparation_.reset();
   if (plan_->error.status == NPU_STATUS_OK) env.prepared.add(plan_);
-  return true;
 }
 
 // The outcome of the check. A job that would run longer than allowed is refused
@@ -99,6 +98,90 @@ Fault Job::judge(uint64_t cycle_limit) {
   }
   cycles = cycle_limit;
   return fault;
+}
+
+const npu_command_yield* Job::yield_of(unsigned core) const {
+  const uint32_t current = streams[core].current;
+  if (current == StreamState::kNone) return nullptr;
+  const arch::Command& command = plan_->streams[core][current];
+  return command.opcode() == NPU_OP_YIELD ? &command.yield() : nullptr;
+}
+
+uint64_t Job::save_bytes() const {
+  uint64_t bytes = sizeof(npu_save_header);
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if (const npu_command_yield* yield = yield_of(core))
+      for (uint32_t i = 0; i < yield->range_count; ++i) bytes += yield->live[i].bytes;
+  return bytes;
+}
+
+bool Job::finished() const {
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if (!finished(core)) return false;
+  return true;
+}
+
+bool Job::all_at_yield() const {
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if (yield_of(core) == nullptr && !finished(core)) return false;
+  return true;
+}
+
+// Whether a YIELD is where the job should leave its cores.
+bool Job::gives_way(const Environment& env) const {
+  if (env.save_bytes < save_bytes()) return false;
+  return env.rivals.higher ||
+         (env.rivals.equal && plan_->timed && cycles - resumed_at >= env.quantum);
+}
+
+uint64_t Job::put_aside() {
+  uint64_t first = ~uint64_t{0};
+  for (unsigned core = 0; core < streams.size(); ++core) {
+    if (yield_of(core) == nullptr || !plan_->timed) continue;
+    const uint64_t at = plan_->retired_at(core, streams[core].current);
+    first = std::min(first, at);
+    cycles = std::max(cycles, at);
+  }
+  cores.clear();
+  aside = kAside;
+  ++preemptions;
+  return first;
+}
+
+void Job::pass_yields() {
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if (yield_of(core) != nullptr) passing_ |= 1u << core;
+}
+
+void Job::restored() {
+  aside = kNotAside;
+  pass_yields();
+}
+
+void Job::resume(std::vector<unsigned> on) {
+  cores = std::move(on);
+  aside = kReturning;
+  resumed_at = cycles;
+  for (StreamState& stream : streams) stream.yielded_at = std::max(stream.yielded_at, cycles);
+}
+
+// When the job could last be put aside; of a gang, when all of it could.
+uint64_t Job::last_yield() const {
+  uint64_t at = ~uint64_t{0};
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if (!finished(core)) at = std::min(at, streams[core].yielded_at);
+  return std::max(at, resumed_at);
+}
+
+// Whether the command would keep something more urgent waiting for longer than
+// the quantum.
+bool Job::overdue(unsigned core, uint32_t command, const Environment& env, Fault& fault) {
+  if (!env.rivals.higher || !plan_->timed) return false;
+  const uint64_t since = last_yield();
+  if (plan_->retired_at(core, command) - since <= env.quantum) return false;
+  fault = command_fault(core, command, NPU_STATUS_BUDGET);
+  cycles = std::max(cycles, since + env.quantum);
+  return true;
 }
 
 Fault Job::command_fault(unsigned core, uint32_t command, npu_status_code status) const {
@@ -158,7 +241,9 @@ void Job::retire(unsigned core, uint32_t command) {
   s.current = StreamState::kNone;
   s.cursor = 0;
   s.op = std::monostate{};
-  if (plan_->timed) cycles = std::max(cycles, plan_->retired_at(core, command));
+  // Without time, the cores of a gang take turns.
+  s.reached = plan_->timed ? std::max(s.reached, plan_->retired_at(core, command)) : s.reached + 1;
+  if (plan_->timed) cycles = std::max(cycles, s.reached);
 }
 
 // Runs the current command of `core` on. True when it ended, well or not.
@@ -205,53 +290,85 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
   return true;
 }
 
+// Of the cores not in `skip`, the one that is furthest behind in modelled time;
+// as many as there are streams if there is none.
+unsigned Job::next_core(uint32_t skip) const {
+  unsigned best = static_cast<unsigned>(streams.size());
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if ((skip >> core & 1) == 0 &&
+        (best == streams.size() || streams[core].reached < streams[best].reached))
+      best = core;
+  return best;
+}
+
 Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
-  if (preparation_ != nullptr && !check(env)) return Step::kMore;
+  if (preparation_ != nullptr) {
+    check(env);
+    return Step::kMore;
+  }
   if (hung) return Step::kBlocked;
   if (!judged_) {
     fault = judge(env.cycle_limit);
     if (!fault.ok()) return Step::kDone;
     judged_ = true;
   }
-  bool progressed = true;
-  bool any_left = true;
-  while (progressed) {
-    progressed = false;
-    any_left = false;
-    for (unsigned core = 0; core < streams.size(); ++core) {
-      StreamState& s = streams[core];
-      env.progress.begin_slice(cores[core], queue);
-      while (budget > 0) {
-        if (s.current == StreamState::kNone) {
-          uint32_t command;
-          if (!select(core, command)) break;
-          s.current = command;
-          env.shared.cores[cores[core]].command.store(command, std::memory_order_relaxed);
-          if (env.injector.strikes_at(NPU_INJECT_HANG, queue, command)) {
-            hung = true;
-            hang = command_fault(core, command, NPU_STATUS_HANG);
-            env.shared.cores[cores[core]].state.store(kCoreHung | queue << 8);
-            return Step::kBlocked;
-          }
-        }
-        if (!execute(core, env, fault)) return Step::kMore;  // paused inside the command
-        if (!fault.ok()) return Step::kDone;
-        retire(core, s.current);
-        env.progress.beat();
-        env.progress.work(200);
-        progressed = true;
-        --budget;
-        if (env.progress.pause()) return Step::kMore;
-      }
-      if (budget == 0) return Step::kMore;
-      any_left = any_left || !finished(core);
+  if (aside == kReturning) return Step::kRestore;
+  env.progress.begin_slice(cores[0], queue);
+  uint32_t stuck = 0;  // mask of streams that cannot go on until another does
+  while (budget > 0) {
+    const unsigned core = next_core(stuck);
+    if (core == streams.size()) {
+      if (finished()) return Step::kDone;
+      if (all_at_yield()) return Step::kYield;
+      // Others of the gang need what comes behind the YIELDs: all try at their next.
+      pass_yields();
+      stuck = 0;
+      if (passing_ != 0) continue;
+      // Nothing can start and nothing is under way. The checks exclude it; should
+      // they have missed something, the job must end all the same.
+      fault = Fault::of(NPU_STATUS_DEADLOCK);
+      return Step::kDone;
     }
+    StreamState& s = streams[core];
+    env.progress.on_core(cores[core]);
+    if (s.current == StreamState::kNone) {
+      uint32_t command;
+      if (!select(core, command)) {
+        stuck |= 1u << core;
+        continue;
+      }
+      s.current = command;
+      env.shared.cores[cores[core]].command.store(command, std::memory_order_relaxed);
+      if (env.injector.strikes_at(NPU_INJECT_HANG, queue, command)) {
+        hung = true;
+        hang = command_fault(core, command, NPU_STATUS_HANG);
+        env.shared.cores[cores[core]].state.store(kCoreHung | queue << 8);
+        return Step::kBlocked;
+      }
+    }
+    if (yield_of(core) != nullptr) {
+      // Who has asked for something meanwhile has a say here.
+      if (env.shared.attention.load(std::memory_order_relaxed)) return Step::kMore;
+      if ((passing_ >> core & 1) == 0 && gives_way(env)) {
+        stuck |= 1u << core;
+        continue;
+      }
+      passing_ &= ~(1u << core);
+      if (plan_->timed && save_bytes() <= env.save_bytes)
+        s.yielded_at = plan_->retired_at(core, s.current);
+    } else if (overdue(core, s.current, env, fault)) {
+      return Step::kDone;
+    }
+    if (!execute(core, env, fault)) return Step::kMore;  // paused inside the command
+    if (!fault.ok()) return Step::kDone;
+    retire(core, s.current);
+    stuck = 0;
+    env.progress.beat();
+    env.progress.work(200);
+    --budget;
+    if (env.progress.pause()) return Step::kMore;
   }
-  if (!any_left) return Step::kDone;
-  // Nothing can start and nothing is under way. The checks exclude it; should
-  // they have missed something, the job must end all the same.
-  fault = Fault::of(NPU_STATUS_DEADLOCK);
-  return Step::kDone;
+  return Step::kMore;
 }
 
 }  // namespace npu::model

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // A job on its way through the card: fetched, checked and timed in slices, then
-// executed command by command, resumable at any unit of a command.
+// executed command by command, resumable at any unit of a command; it can leave
+// its cores at a YIELD and go on elsewhere.
 #ifndef NPU_MODEL_JOB_H_
 #define NPU_MODEL_JOB_H_
 
@@ -10,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "arbiter.h"
 #include "compute/mac_batch.h"
 #include "compute/vec.h"
 #include "core.h"
@@ -20,6 +22,7 @@
 #include "npu/queue.h"
 #include "prepared.h"
 #include "progress.h"
+#include "timeline.h"
 
 namespace npu::model {
 
@@ -32,12 +35,14 @@ struct StreamState {
   uint32_t retired[NPU_ENGINE_COUNT + 1] = {};  // retirement counts
   uint32_t current = kNone;                     // command in execution, not complete
   uint64_t cursor = 0;                          // its units done
+  uint64_t reached = 0;                         // cycle of the last retirement
+  uint64_t yielded_at = 0;                      // cycle of its last YIELD that could put it aside
   std::variant<std::monostate, DmaOp, MacBatch, VecOp> op;  // its working state, can be rebuilt
 };
 
 class Job {
  public:
-  enum class Step { kMore, kBlocked, kDone };
+  enum class Step { kMore, kBlocked, kRestore, kYield, kDone };
 
   Job(uint64_t id, uint32_t queue, uint16_t asid, uint64_t packet_index,
       const npu_packet_job& packet, std::vector<unsigned> cores)
@@ -62,10 +67,25 @@ class Job {
     Shared& shared;
     bool functional;       // false: commands retire without doing anything
     uint64_t cycle_limit;  // of the queue; 0: none
+    Arbiter::Rivals rivals;
+    uint64_t quantum;     // of the queue
+    uint64_t save_bytes;  // of the queue
   };
-  // Checks, then executes up to `budget` commands, decrementing it, or until
-  // the slice is used up. kBlocked: hung, or stopped by a request. kDone: `fault` tells how.
+  // Checks; once that is done, executes up to `budget` commands, decrementing it,
+  // or until the slice is used up. kBlocked: hung. kRestore: what put_aside() left must be
+  // restored and restored() called. kYield: all cores are where it can be put aside,
+  // and it is to be. kDone: `fault` tells how.
   Step step(Environment& env, uint64_t& budget, Fault& fault);
+
+  // After kYield: the job has no cores until resume(). Returns the cycle at which
+  // the first of the gang came to its YIELD: from there on they have waited.
+  uint64_t put_aside();
+  void resume(std::vector<unsigned> cores);
+  void restored();
+  // Where `core` is at a YIELD: that, else null.
+  const npu_command_yield* yield_of(unsigned core) const;
+  // Bytes in the save area if the job is put aside now.
+  uint64_t save_bytes() const;
 
   bool checked() const { return plan_ != nullptr; }
   const Prepared& plan() const { return *plan_; }  // if checked
@@ -77,18 +97,24 @@ class Job {
   const uint16_t asid;
   const uint64_t packet_index;
   const npu_packet_job packet;
-  const std::vector<unsigned> cores;  // physical, by position in the gang
+  std::vector<unsigned> cores;  // physical, by position in the gang; none while put aside
   uint64_t start_ns = 0;
   bool hung = false;
-  Fault hang;              // how that is reported once the core is reset
-  bool throttled = false;  // the clock was lowered at some time
-  uint64_t cycles = 0;     // modelled, reached so far
+  Fault hang;           // how that is reported once the core is reset
+  uint64_t cycles = 0;  // modelled, reached so far
+  Course course;        // on the card's timeline
+
+  // kReturning: has cores again, its SRAM is not yet restored.
+  enum Aside : uint32_t { kNotAside, kAside, kReturning, kAsideStates };
+  Aside aside = kNotAside;
+  uint64_t preemptions = 0;
+  uint64_t resumed_at = 0;  // `cycles` when it last got cores
 
   std::vector<StreamState> streams;
   std::vector<uint64_t> regions;
 
  private:
-  bool check(Environment& env);
+  void check(Environment& env);
   Fault judge(uint64_t cycle_limit);
   bool select(unsigned core, uint32_t& command);
   bool waits_met(const npu_command_header& header) const;
@@ -96,10 +122,18 @@ class Job {
   Fault command_fault(unsigned core, uint32_t command, npu_status_code status) const;
   void retire(unsigned core, uint32_t command);
   bool finished(unsigned core) const;
+  bool finished() const;
+  unsigned next_core(uint32_t skip) const;
+  bool gives_way(const Environment& env) const;
+  bool overdue(unsigned core, uint32_t command, const Environment& env, Fault& fault);
+  uint64_t last_yield() const;
+  void pass_yields();
+  bool all_at_yield() const;
 
   std::unique_ptr<Preparation> preparation_;  // while it is checked
   std::shared_ptr<const Prepared> plan_;
   bool judged_ = false;
+  uint32_t passing_ = 0;  // mask of streams that go on from their YIELD, whoever waits
 };
 
 }  // namespace npu::model

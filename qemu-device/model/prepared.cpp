@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "prepared.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -46,7 +47,7 @@ uint64_t Prepared::retired_at(unsigned core, uint32_t command) const {
 }
 
 Preparation::Preparation(JobBytes bytes, const npu_target& target, bool timed)
-    : result_(std::make_shared<Prepared>()), timed_(timed) {
+    : result_(std::make_shared<Prepared>()), target_(target), timed_(timed) {
   result_->bytes = std::move(bytes);
   const JobBytes& in = result_->bytes;
   std::vector<std::span<const std::byte>> streams(in.streams.begin(), in.streams.end());
@@ -59,12 +60,22 @@ Preparation::Preparation(JobBytes bytes, const npu_target& target, bool timed)
 }
 
 bool Preparation::run(uint64_t nanoseconds) {
-  if (!check_->run(nanoseconds)) return false;
+  if (!checked_) {
+    if (!check_->run(nanoseconds)) return false;
+    checked_ = true;
+    take_result();
+  }
+  return !result_->timed || spread_traffic(nanoseconds);
+}
+
+void Preparation::take_result() {
+  constexpr uint64_t kWindows = 4096;
+  constexpr uint64_t kShortest = 1024;
   Prepared& p = *result_;
   p.error = check_->error;
   p.streams = std::move(check_->streams);
   if (p.error.status != NPU_STATUS_OK || !check_regions(p.streams, p.bytes.regions.size(), p.error))
-    return true;
+    return;
   p.timing = check_->timing;
   p.trace = std::move(check_->trace);
   p.timed = timed_;
@@ -73,6 +84,48 @@ bool Preparation::run(uint64_t nanoseconds) {
     p.trace_begin.push_back(begin);
     begin += stream.size();
   }
+  p.window_cycles = std::max(kShortest, (p.timing.cycles + kWindows - 1) / kWindows);
+  p.traffic.resize((p.timing.cycles + p.window_cycles - 1) / p.window_cycles);
+  rest_[NPU_MEMORY_HOST] = p.timing.pcie_bytes;
+  rest_[NPU_MEMORY_CARD] = p.timing.card_bytes;
+}
+
+void Preparation::spread(uint64_t from, uint64_t to, uint64_t bytes, unsigned memory) {
+  Prepared& p = *result_;
+  to = std::max(to, from + 1);
+  const uint64_t cycles = to - from;
+  for (uint64_t at = from; at < to && at / p.window_cycles < p.traffic.size();) {
+    const uint64_t until = std::min(to, (at / p.window_cycles + 1) * p.window_cycles);
+    const auto share = static_cast<unsigned __int128>(bytes) * (until - at) / cycles;
+    p.traffic[at / p.window_cycles].bytes[memory] += static_cast<uint64_t>(share);
+    at = until;
+  }
+}
+
+// A command's traffic evenly over the time between its start and its
+// retirement; that of fetch and page walks evenly over the whole job.
+bool Preparation::spread_traffic(uint64_t nanoseconds) {
+  constexpr uint64_t kCommandNs = 500;
+  Prepared& p = *result_;
+  for (uint64_t left = nanoseconds / kCommandNs + 1; core_ < p.streams.size(); --left) {
+    if (left == 0) return false;
+    if (command_ == p.streams[core_].size()) {
+      ++core_;
+      command_ = 0;
+      continue;
+    }
+    const arch::Command& command = p.streams[core_][command_];
+    if (const uint64_t bytes = arch::external_bytes(command, target_); bytes != 0) {
+      const bool host = p.bytes.regions[command.dma().region] == arch::External::kHost;
+      const unsigned memory = host ? NPU_MEMORY_HOST : NPU_MEMORY_CARD;
+      spread(p.trace[p.trace_begin[core_] + command_].start_cycle, p.retired_at(core_, command_),
+             bytes, memory);
+      rest_[memory] -= std::min(rest_[memory], bytes);
+    }
+    ++command_;
+  }
+  for (const unsigned memory : {NPU_MEMORY_HOST, NPU_MEMORY_CARD})
+    spread(0, p.timing.cycles, rest_[memory], memory);
   return true;
 }
 

@@ -35,6 +35,12 @@ struct Prepared {
   arch::JobTiming timing;
   std::vector<npu_profile_command> trace;  // stream order, core by core
   std::vector<size_t> trace_begin;         // of each core
+  // What the job moves alone, in windows of time one after another.
+  struct Traffic {
+    uint64_t bytes[2] = {};  // by npu_memory
+  };
+  std::vector<Traffic> traffic;
+  uint64_t window_cycles = 1;
 
   // Retirement time of a command, in cycles from job start.
   uint64_t retired_at(unsigned core, uint32_t command) const;
@@ -51,9 +57,18 @@ class Preparation {
   std::shared_ptr<const Prepared> result() const { return result_; }
 
  private:
+  void take_result();
+  bool spread_traffic(uint64_t nanoseconds);
+  void spread(uint64_t from, uint64_t to, uint64_t bytes, unsigned memory);
+
   std::shared_ptr<Prepared> result_;  // before check_, which refers to its bytes
   std::unique_ptr<arch::JobCheck> check_;
+  const npu_target& target_;
   const bool timed_;
+  bool checked_ = false;
+  unsigned core_ = 0;  // of the next command whose traffic is to be spread
+  uint32_t command_ = 0;
+  uint64_t rest_[2] = {};  // bytes that belong to no command, by npu_memory
 };
 
 class PreparedCache {

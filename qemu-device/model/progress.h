@@ -36,6 +36,9 @@ class Progress {
     stopped_ = false;
   }
 
+  // The slice goes on with another core of the job.
+  void on_core(uint32_t core) { core_ = core; }
+
   bool work(uint64_t amount) {
     slice_ += amount;
     since_poll_ += amount;

@@ -82,6 +82,7 @@ const char* check_context(const npu_queue_context& c, const npu_target& target) 
     return "vector";
   if ((c.core_mask & all_cores(target)) == 0) return "core_mask";
   if (c.flags != 0) return "flags";
+  if (c.save_area % 64 != 0 || c.save_bytes > ~c.save_area) return "save_area";
   if (!all_zero(c.reserved)) return "reserved";
   return nullptr;
 }

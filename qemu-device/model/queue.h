@@ -25,6 +25,7 @@ struct Queue {
   bool head_fetched = false;
   npu_packet head{};
   uint64_t head_start_ns = 0;
+  uint64_t head_at_cycle = 0;        // when its turn came, on the card's timeline
   uint64_t moved = 0;                // bytes of a COPY or FILL done
   std::vector<uint64_t> fence_jobs;  // jobs a FENCE waits for
   bool fence_started = false;
@@ -33,7 +34,7 @@ struct Queue {
   // through a card reset, forgotten by STOP.
   bool chain_failed = false;
 
-  std::unique_ptr<Job> job;  // of the head, on its cores
+  std::unique_ptr<Job> job;  // of the head, on its cores or put aside
 
   bool active() const { return state != NPU_QUEUE_DISABLED && state != NPU_QUEUE_ERROR; }
   bool has_packets() const { return active() && consumer != producer; }

@@ -17,8 +17,9 @@ TEST(Registers, Discovery) {
   EXPECT_EQ(h.read(NPU_REG_VERSION), uint32_t{NPU_VERSION_MAJOR << 16 | NPU_VERSION_MINOR});
   EXPECT_EQ(h.read64(NPU_REG_SERIAL), 0x1122334455667788ull);
   EXPECT_EQ(h.read(NPU_REG_SERIAL + 4), 0x11223344u);
-  EXPECT_EQ(h.read64(NPU_REG_FEATURES), uint64_t{NPU_FEATURE_TIMING | NPU_FEATURE_HAZARDS |
-                                                 NPU_FEATURE_INJECT | NPU_FEATURE_COALESCE});
+  EXPECT_EQ(h.read64(NPU_REG_FEATURES),
+            uint64_t{NPU_FEATURE_TIMING | NPU_FEATURE_HAZARDS | NPU_FEATURE_INJECT |
+                     NPU_FEATURE_PREEMPT | NPU_FEATURE_COALESCE});
   npu_target target;
   auto* words = reinterpret_cast<char*>(&target);
   for (uint32_t i = 0; i < NPU_TARGET_WORDS; ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Hangs, resets, aborts, gangs and fences.
+// Hangs, resets, aborts and fences.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -146,53 +146,6 @@ TEST(Recovery, StopAbortsAndAHungJobDelaysIt) {
   h.run();
   EXPECT_EQ(h.queue_reg(2, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_DISABLED});
   EXPECT_EQ(h.completion(2, 0).status, uint32_t{NPU_STATUS_HANG});
-}
-
-TEST(Gang, TwoCoresExchangeThroughMemory) {
-  JobBench bench;
-  std::memset(bench.data(), 0x21, 4096);
-  // Core 1 waits for core 0's STORE; core 0 for core 1's.
-  StreamBuilder zero, one;
-  zero.append(load(0, 0, 4096));
-  zero.append(store(65536, 0, 4096, 1));
-  npu_command_dma back = load(131072, 8192, 4096);
-  back.header.wait[0] = arch::encode_wait(NPU_ENGINE_STORE, 1, 1);
-  zero.append(back);
-  zero.append(store(1 << 20, 8192, 4096, 2));
-  npu_command_dma in = load(65536, 0, 4096);
-  in.header.wait[0] = arch::encode_wait(NPU_ENGINE_STORE, 1, 0);
-  one.append(in);
-  npu_command_dma out = store(131072, 0, 4096, 1);
-  out.header.wait[0] = arch::encode_wait(NPU_ENGINE_LOAD, 1, 1);
-  one.append(out);
-  const npu_completion c =
-      bench.h().submit(kQueue, bench.packet(std::vector{zero.bytes(), one.bytes()}));
-  ASSERT_EQ(c.status, 0u) << bench.h().log;
-  EXPECT_EQ(bench.data()[(1 << 20) + 4095], 0x21);
-}
-
-TEST(Gang, BigJobIsNotStarved) {
-  JobBench bench;
-  Harness& h = bench.h();
-  const auto s = long_stream(4).bytes();
-  for (uint32_t queue : {2u, 3u, 4u}) h.start(queue, kAsid);
-  npu_packet_job gang = bench.packet(std::vector{s, s});
-  npu_packet_job single = gang;
-  single.stream_count = 1;
-  single.stream_bytes[1] = 0;
-  for (int i = 0; i < 20; ++i) {
-    h.put(2, single);
-    h.put(3, single);
-  }
-  h.ring(2);
-  h.ring(3);
-  h.run(2);
-  const uint64_t index = h.put(4, gang);
-  h.ring(4);
-  while (h.run(1) == NPU_MODEL_MORE && !h.completed(4, index)) {
-  }
-  EXPECT_TRUE(h.completed(4, index));
-  EXPECT_LT(h.consumer(2) + h.consumer(3), 10u);
 }
 
 TEST(Fence, WaitsForWhatHasStarted) {

@@ -44,7 +44,8 @@ bool is_pair(uint32_t offset) {
     return offset >= NPU_REG_ENGINE(0, 0, 0) && offset < NPU_REG_ENGINE(NPU_MAX_CORES, 0, 0);
   const uint32_t in_page = offset % NPU_PAGE_SIZE;
   return in_page == NPU_QUEUE_PRODUCER || in_page == NPU_QUEUE_CONSUMER ||
-         in_page == NPU_QUEUE_CYCLES;
+         in_page == NPU_QUEUE_CYCLES || in_page == NPU_QUEUE_SAVED_BYTES ||
+         in_page == NPU_QUEUE_WAITED;
 }
 
 bool accepted(uint64_t offset, unsigned size) {
@@ -264,6 +265,14 @@ uint32_t Registers::read_queue_page(uint32_t queue, uint32_t offset) {
       return half(q.cycles.load(), upper);
     case NPU_QUEUE_COUNT_IRQ:
       return q.interrupts.load();
+    case NPU_QUEUE_PREEMPTIONS:
+      return q.preemptions.load();
+    case NPU_QUEUE_SAVED_BYTES:
+    case NPU_QUEUE_SAVED_BYTES + 4:
+      return half(q.saved_bytes.load(), upper);
+    case NPU_QUEUE_WAITED:
+    case NPU_QUEUE_WAITED + 4:
+      return half(q.waited.load(), upper);
     default:
       return 0;
   }

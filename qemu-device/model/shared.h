@@ -25,6 +25,9 @@ struct QueueRegisters {
   std::atomic<uint64_t> producer{0};
   std::atomic<uint64_t> consumer{0};
   std::atomic<uint64_t> cycles{0};
+  std::atomic<uint32_t> preemptions{0};
+  std::atomic<uint64_t> saved_bytes{0};
+  std::atomic<uint64_t> waited{0};
 };
 
 enum CoreState : uint32_t { kCoreIdle = 0, kCoreRunning = 1, kCoreHung = 2 };
