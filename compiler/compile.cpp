@@ -10,6 +10,7 @@
 #include "arch/timing.h"
 #include "compiler/emit/emit_schedule.h"
 #include "compiler/emit/model_file.h"
+#include "compiler/emit/yields.h"
 #include "compiler/passes/fuse.h"
 #include "compiler/passes/placement.h"
 #include "compiler/schedule/schedule.h"
@@ -21,9 +22,15 @@ namespace npu::compiler {
 namespace {
 
 // What libnpu submits at once.
-constexpr size_t kMaxJobs = 64;
+constexpr size_t kMaxJobs = 128;
 // Schedules that are tried with less and less SRAM until one packs.
 constexpr int kPackRounds = 8;
+
+// As libnpu loads a model: all in card memory but the network's inputs and outputs.
+arch::External memory_of_region(unsigned region) {
+  return region >= NPU_REGION_TENSORS && region != arch::kRegionCommands ? arch::External::kHost
+                                                                         : arch::External::kCard;
+}
 
 std::string fused_type(const Op& op) {
   std::string out = kind_name(op);
@@ -229,6 +236,15 @@ class Compilation {
                         .suggestion = "Choose a target with more SRAM or longer streams"});
       return std::nullopt;
     }
+    if (options_.max_yield_gap != 0) {
+      for (JobStream& job : parts.jobs) {
+        const YieldReport added =
+            add_yields(job, options_.max_yield_gap, target_, memory_of_region);
+        report.yields += added.yields;
+        report.longest_yield_gap = std::max(report.longest_yield_gap, added.longest_gap);
+        report.yield_live_bytes = std::max(report.yield_live_bytes, added.most_live_bytes);
+      }
+    }
     if (!simulate(parts.jobs, notes, report)) return std::nullopt;
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
                         static_cast<double>(std::max<uint64_t>(1, report.cycles));
@@ -277,12 +293,7 @@ class Compilation {
       }
       arch::TimingInput input;
       input.streams = streams;
-      // As libnpu loads a model: all in card memory but the network's inputs and outputs.
-      input.region_memory = [](unsigned region) {
-        return region >= NPU_REGION_TENSORS && region != arch::kRegionCommands
-                   ? arch::External::kHost
-                   : arch::External::kCard;
-      };
+      input.region_memory = memory_of_region;
       std::vector<npu_profile_command> trace;
       const arch::JobTiming timing = arch::simulate_job(input, target_, &trace);
       uint64_t end = 0;

@@ -18,8 +18,12 @@
 
 namespace npu::compiler {
 
+// About a fifth of a millisecond; costs less than a percent, see docs/compiler.md.
+inline constexpr uint64_t kDefaultYieldGap = 200'000;
+
 struct CompileOptions {
   npu_target target = {};
+  uint64_t max_yield_gap = kDefaultYieldGap;  // modelled cycles; 0: no YIELDs
   // Off for comparison.
   bool fuse = true;       // output chains
   bool residency = true;  // tensors stay in SRAM between layers
@@ -55,7 +59,10 @@ struct CompileReport {
   uint32_t sram_peak_bytes = 0;
   uint64_t constant_bytes = 0, scratch_bytes = 0, command_bytes = 0;
   uint32_t commands = 0, jobs = 0;
-  double utilization = 0;  // of one core's array
+  uint32_t yields = 0;
+  uint64_t longest_yield_gap = 0;  // cycles between places where the network can be put aside
+  uint64_t yield_live_bytes = 0;   // most that is saved there
+  double utilization = 0;          // of one core's array
 };
 
 struct CompiledModel {

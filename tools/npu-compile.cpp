@@ -28,6 +28,7 @@ struct Options {
   std::string report;
   std::string calibrate;
   int64_t batch = 0;
+  uint64_t max_yield_gap = compiler::kDefaultYieldGap;
   bool verify = false;
   bool list_ops = false;
   bool no_fuse = false;
@@ -56,6 +57,11 @@ void add_options(CLI::App& app, Options& o) {
                "Every layer's output leaves SRAM, for comparison");
   app.add_flag("--no-stripes", o.no_stripes,
                "One layer after the other, none together in stripes, for comparison");
+  app.add_option("--max-yield-gap", o.max_yield_gap,
+                 "Modelled cycles after which the network can make room for something more "
+                 "urgent; 0: never")
+      ->type_name("CYCLES")
+      ->capture_default_str();
   app.add_flag("--list-ops", o.list_ops, "Print the supported operators and their limits");
   app.add_option("--calibrate", o.calibrate,
                  "Quantize a float model with inputs from DIR: not "
@@ -154,6 +160,7 @@ int compile(const Options& o) {
   compiler::CompileOptions options;
   options.target = choose_target(o.target);
   options.fuse = !o.no_fuse;
+  options.max_yield_gap = o.max_yield_gap;
   options.residency = !o.no_residency;
   options.stripes = !o.no_stripes;
   const std::vector<std::byte> file = read_file(o.model);

@@ -42,6 +42,10 @@ std::string report_json(const CompileReport& report, const Graph& graph, const n
   out["command_bytes"] = report.command_bytes;
   out["commands"] = report.commands;
   out["jobs"] = report.jobs;
+  out["yields"] = report.yields;
+  out["longest_yield_gap_cycles"] =
+      report.longest_yield_gap == 0 ? Json(nullptr) : Json(report.longest_yield_gap);
+  out["yield_live_bytes"] = report.yield_live_bytes;
   Json layers = Json::array();
   for (const LayerReport& layer : report.layers) {
     Json entry;
@@ -88,6 +92,9 @@ std::string report_table(const CompileReport& report, const npu_target& target) 
       report.cycles, report.macs, 100 * report.utilization, report.external_bytes,
       report.constant_bytes, report.scratch_bytes, report.commands, report.jobs,
       report.jobs == 1 ? "" : "s", report.command_bytes, report.sram_peak_bytes, target.sram_bytes);
+  if (report.longest_yield_gap != 0)
+    out += fmt::format("yield points {}, longest gap {} cycles, at most {} bytes live\n",
+                       report.yields, report.longest_yield_gap, report.yield_live_bytes);
   return out;
 }
 
