@@ -155,12 +155,14 @@ static void npu_state_queue(struct seq_file *seq, struct npu_hwq *hwq)
 	u32 page = NPU_QUEUE_PAGE(hwq->id);
 	struct npu_device *npu = hwq->npu;
 
-	seq_printf(seq, "queue %u: state %u producer %llu consumer %llu closed %d, card: producer %llu consumer %llu cycles %llu interrupts %u\n",
+	seq_printf(seq, "queue %u: state %u producer %llu consumer %llu closed %d, card: producer %llu consumer %llu cycles %llu interrupts %u preempted %u waited %llu\n",
 		   hwq->id, npu_read(npu, page + NPU_QUEUE_STATE), hwq->producer,
 		   hwq->consumer, hwq->closed, npu_read64(npu, page + NPU_QUEUE_PRODUCER),
 		   npu_read64(npu, page + NPU_QUEUE_CONSUMER),
 		   npu_read64(npu, page + NPU_QUEUE_CYCLES),
-		   npu_read(npu, page + NPU_QUEUE_COUNT_IRQ));
+		   npu_read(npu, page + NPU_QUEUE_COUNT_IRQ),
+		   npu_read(npu, page + NPU_QUEUE_PREEMPTIONS),
+		   npu_read64(npu, page + NPU_QUEUE_WAITED));
 }
 
 static int npu_state_show(struct seq_file *seq, void *unused)

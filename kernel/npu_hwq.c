@@ -24,6 +24,23 @@ unsigned int npu_hwq_vector(struct npu_device *npu, unsigned int id)
 	return npu->vectors > 1 ? 1 + id % (npu->vectors - 1) : 0;
 }
 
+/*
+ * The save area is one run of bus addresses, which a machine that has been up for
+ * long may not have. Less will do for most YIELDs, which keep little; with
+ * nothing at all the queue's jobs are not preempted.
+ */
+static void npu_hwq_alloc_save(struct npu_hwq *hwq, size_t bytes)
+{
+	for (; bytes >= PAGE_SIZE; bytes /= 2) {
+		hwq->save = dma_alloc_coherent(hwq->npu->drm.dev, bytes, &hwq->save_dma,
+					       GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
+		if (hwq->save) {
+			hwq->save_bytes = bytes;
+			return;
+		}
+	}
+}
+
 /**
  * npu_hwq_init - allocate a queue's rings, publish it and start it
  * @npu: device, inside drm_dev_enter()
@@ -47,6 +64,7 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 	hwq->ring = dma_alloc_coherent(npu->drm.dev, NPU_HWQ_BYTES, &hwq->dma, GFP_KERNEL);
 	if (!hwq->ring)
 		return -ENOMEM;
+	npu_hwq_alloc_save(hwq, params->save_bytes);
 	hwq->completions = (void *)hwq->ring + NPU_HWQ_RING_BYTES;
 	hwq->indices = (void *)hwq->completions + NPU_HWQ_COMPLETION_BYTES;
 
@@ -60,6 +78,11 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 		.vector = hwq->vector,
 		.core_mask = params->core_mask,
 		.cycle_limit = params->cycle_limit,
+		.quantum = params->quantum,
+		.coalesce_count = params->coalesce_count,
+		.coalesce_ns = params->coalesce_ns,
+		.save_area = hwq->save_dma,
+		.save_bytes = hwq->save_bytes,
 	};
 
 	mutex_lock(&npu->watchdog.lock);
@@ -93,6 +116,9 @@ void npu_hwq_fini(struct npu_hwq *hwq)
 		synchronize_irq(pci_irq_vector(npu_pdev(npu), hwq->vector));
 		dma_free_coherent(npu->drm.dev, NPU_HWQ_BYTES, hwq->ring, hwq->dma);
 		hwq->ring = NULL;
+		if (hwq->save)
+			dma_free_coherent(npu->drm.dev, hwq->save_bytes, hwq->save, hwq->save_dma);
+		hwq->save = NULL;
 	}
 	mutex_unlock(&npu->watchdog.lock);
 }

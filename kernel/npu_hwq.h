@@ -56,6 +56,10 @@ struct npu_hwq {
 	struct npu_completion *completions;
 	struct npu_queue_indices *indices;
 	dma_addr_t dma;
+	/* Where the card puts live SRAM of a preempted job; NULL: it does not preempt. */
+	void *save;
+	dma_addr_t save_dma;
+	size_t save_bytes;
 	u64 producer;
 	u64 consumer;
 	struct list_head pending;
@@ -85,6 +89,11 @@ struct npu_hwq_params {
 	u32 priority;
 	u32 core_mask;
 	u64 cycle_limit;
+	u64 quantum;
+	u32 coalesce_count;
+	u32 coalesce_ns;
+	/* Of the save area; 0: none. */
+	size_t save_bytes;
 };
 
 int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,

@@ -9,7 +9,7 @@ struct drm_device;
 struct drm_file;
 
 /* Most jobs of one SUBMIT: a quarter of a ring, so that several are queued. */
-#define NPU_MAX_JOBS	64
+#define NPU_MAX_JOBS	128
 
 extern const struct drm_sched_backend_ops npu_job_sched_ops;
 

@@ -23,6 +23,16 @@ module_param(cycle_limit, ullong, 0644);
 MODULE_PARM_DESC(cycle_limit,
 		 "Most modelled cycles of one job, for queues made from now on; 0 = no limit (default 10^11)");
 
+static unsigned long long quantum = NPU_QUANTUM_DEFAULT;
+module_param(quantum, ullong, 0644);
+MODULE_PARM_DESC(quantum,
+		 "Most modelled cycles without a YIELD while a more urgent job waits, for queues made from now on (default 10^7)");
+
+static unsigned int save_kib = 1024;
+module_param(save_kib, uint, 0644);
+MODULE_PARM_DESC(save_kib,
+		 "Most KiB of live SRAM of a preempted job, for queues made from now on; 0 = no preemption (default 1024)");
+
 static unsigned int ban_after = 5;
 module_param(ban_after, uint, 0644);
 MODULE_PARM_DESC(ban_after, "Hangs after which a queue is banned, 0 = never (default 5)");
@@ -153,6 +163,32 @@ void npu_queue_account(struct npu_queue *queue, u64 job, bool first_failure,
 
 /* ---- ioctls ---- */
 
+#define NPU_COALESCE_MAX_SUBMITS	(NPU_HWQ_RING_SIZE / 2)
+#define NPU_COALESCE_MAX_US		10000
+
+/* Enough for every job that may run on these cores, or what the administrator allows. */
+static size_t npu_queue_save_bytes(struct npu_device *npu, u32 cores)
+{
+	u64 most = (u64)READ_ONCE(save_kib) * SZ_1K;
+	u64 all = sizeof(struct npu_save_header) +
+		  (u64)hweight32(cores) * npu->target.sram_bytes;
+
+	if (!(npu->features & NPU_FEATURE_PREEMPT))
+		return 0;
+	return PAGE_ALIGN(min(all, min_t(u64, most, SZ_64M)));
+}
+
+static int npu_queue_check_coalescing(struct npu_device *npu,
+				      const struct drm_npu_queue_create *args)
+{
+	if (!args->coalesce_count && !args->coalesce_us)
+		return 0;
+	if (!args->coalesce_count || args->coalesce_count > NPU_COALESCE_MAX_SUBMITS ||
+	    !args->coalesce_us || args->coalesce_us > NPU_COALESCE_MAX_US)
+		return -EINVAL;
+	return npu->features & NPU_FEATURE_COALESCE ? 0 : -EINVAL;
+}
+
 static int npu_queue_check(struct npu_device *npu, const struct drm_npu_queue_create *args,
 			   struct npu_hwq_params *params)
 {
@@ -163,18 +199,27 @@ static int npu_queue_check(struct npu_device *npu, const struct drm_npu_queue_cr
 	};
 	u32 cores = GENMASK(npu->target.cores - 1, 0);
 	u64 cap = READ_ONCE(cycle_limit);
+	u64 longest = READ_ONCE(quantum) ?: NPU_QUANTUM_DEFAULT;
+	int ret;
 
 	if (args->flags || args->pad ||
 	    args->priority >= ARRAY_SIZE(priorities) || args->core_mask & ~cores)
 		return -EINVAL;
-	if (cap && args->cycle_limit > cap)
+	if ((cap && args->cycle_limit > cap) || args->quantum > longest)
 		return -EINVAL;
+	ret = npu_queue_check_coalescing(npu, args);
+	if (ret)
+		return ret;
 	if (args->priority == DRM_NPU_PRIORITY_HIGH && !capable(CAP_SYS_NICE))
 		return -EACCES;
 
 	params->priority = priorities[args->priority];
 	params->core_mask = args->core_mask ?: cores;
 	params->cycle_limit = args->cycle_limit ?: cap;
+	params->quantum = args->quantum ?: longest;
+	params->coalesce_count = args->coalesce_count;
+	params->coalesce_ns = args->coalesce_us * NSEC_PER_USEC;
+	params->save_bytes = npu_queue_save_bytes(npu, params->core_mask);
 	return 0;
 }
 

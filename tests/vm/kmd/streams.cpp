@@ -41,7 +41,7 @@ npu_sram_tensor row(uint32_t address, uint32_t elements) {
 
 }  // namespace
 
-std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats) {
+std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats, bool yields) {
   StreamBuilder builder;
   const uint32_t output = kInputAddress + elements;
   builder.append(transfer(NPU_OP_LOAD, kTable, kTableAddress, 256));
@@ -59,7 +59,13 @@ std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats) {
   lookup.table = kTableAddress;
   add_wait(lookup.header, NPU_ENGINE_LOAD, loaded);
   uint32_t looked_up = 0;
-  for (uint32_t i = 0; i < repeats; ++i) looked_up = builder.append(lookup);
+  npu_command_yield yield = {};
+  yield.range_count = 1;
+  yield.live[0].bytes = kInputAddress + elements;  // table and input
+  for (uint32_t i = 0; i < repeats; ++i) {
+    if (yields && i != 0) builder.append(yield);
+    looked_up = builder.append(lookup);
+  }
 
   npu_command_dma store = transfer(NPU_OP_STORE, kOutput, output, elements);
   add_wait(store.header, NPU_ENGINE_VEC, looked_up);
@@ -77,11 +83,11 @@ std::vector<std::byte> deadlock_stream() {
 }
 
 LookupJob::LookupJob(const Device& device, uint32_t elements, uint8_t key, uint32_t placement,
-                     uint64_t cycle_limit, uint32_t repeats)
+                     uint64_t cycle_limit, uint32_t repeats, bool yields)
     : device_(device), elements_(elements) {
   EXPECT_EQ(device.create_vm(vm_), 0);
   EXPECT_EQ(device.create_queue(vm_, queue_, cycle_limit), 0);
-  const std::vector<std::byte> commands = lookup_stream(elements, repeats);
+  const std::vector<std::byte> commands = lookup_stream(elements, repeats, yields);
 
   input_ = std::make_unique<Buffer>(device, elements, placement);
   output_ = std::make_unique<Buffer>(device, elements, placement);

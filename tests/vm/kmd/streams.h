@@ -15,8 +15,9 @@ namespace kmd {
 // Regions of the look-up job.
 enum Region { kInput = 0, kOutput = 1, kTable = 2, kRegions = 3 };
 
-// `repeats` look-ups of the same `elements` bytes: more of them take longer.
-std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats = 1);
+// `repeats` look-ups of the same `elements` bytes: more of them take longer. With
+// `yields`, the card may put the job aside between two of them.
+std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats = 1, bool yields = false);
 
 // A store that waits for more loads than there are before it.
 std::vector<std::byte> deadlock_stream();
@@ -31,7 +32,7 @@ class LookupJob {
   // Buffers that hold data are in `placement`, the others in host memory.
   LookupJob(const Device& device, uint32_t elements, uint8_t key,
             uint32_t placement = DRM_NPU_PLACEMENT_HOST, uint64_t cycle_limit = 0,
-            uint32_t repeats = 1);
+            uint32_t repeats = 1, bool yields = false);
   ~LookupJob();
 
   const drm_npu_job& job() const { return job_; }

@@ -281,10 +281,30 @@ TEST(QueueCreate, BadArguments) {
   wrong([](auto& q) { q.core_mask = 0x8000'0000; }, -EINVAL);
   wrong([](auto& q) { q.flags = 1; }, -EINVAL);
   wrong([](auto& q) { q.pad = 1; }, -EINVAL);
+  wrong([](auto& q) { q.quantum = ~0ull; }, -EINVAL);
+  wrong([](auto& q) { q.coalesce_count = 8; }, -EINVAL);
+  wrong([](auto& q) { q.coalesce_us = 8; }, -EINVAL);
+  wrong([](auto& q) { q.coalesce_count = 129, q.coalesce_us = 8; }, -EINVAL);
+  wrong([](auto& q) { q.coalesce_count = 8, q.coalesce_us = 10001; }, -EINVAL);
   EXPECT_EQ(device.counters().queues, 0u);
   for (uint32_t priority : {DRM_NPU_PRIORITY_NORMAL, DRM_NPU_PRIORITY_LOW, DRM_NPU_PRIORITY_HIGH})
     wrong([&](auto& q) { q.priority = priority; }, 0);
   EXPECT_EQ(device.destroy_queue(99), -ENOENT);
+}
+
+// A program built before the struct grew passes a shorter one.
+TEST(QueueCreate, FirstVersionOfTheStruct) {
+  Device device;
+  uint32_t vm = 0;
+  ASSERT_EQ(device.create_vm(vm), 0);
+  drm_npu_queue_create args = {};
+  args.vm_id = vm;
+  args.quantum = ~0ull;  // behind what is passed
+  constexpr size_t kFirst = offsetof(drm_npu_queue_create, quantum);
+  const unsigned long request =
+      _IOC(_IOC_READ | _IOC_WRITE, DRM_IOCTL_BASE, DRM_COMMAND_BASE + DRM_NPU_QUEUE_CREATE, kFirst);
+  EXPECT_EQ(device.ioctl(request, &args), 0);
+  EXPECT_NE(args.queue_id, 0u);
 }
 
 TEST(QueueCreate, HighPriorityNeedsCapability) {

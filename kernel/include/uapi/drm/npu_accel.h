@@ -380,6 +380,20 @@ struct drm_npu_queue_create {
 	__u32 queue_id;
 	/** @pad: Zero. */
 	__u32 pad;
+	/**
+	 * @quantum: Modelled cycles that a job may run without a YIELD while a more
+	 * urgent one waits (more ends it with BUDGET), and after which queues of
+	 * equal priority take turns; 0 = the administrator's; EINVAL above that
+	 * (module parameter quantum).
+	 */
+	__u64 quantum;
+	/**
+	 * @coalesce_count: One interrupt for so many SUBMITs, so that fences signal
+	 * later; 0 = each has its own. At most 128, and then coalesce_us is not 0.
+	 */
+	__u32 coalesce_count;
+	/** @coalesce_us: And no later than this after the first; at most 10000. */
+	__u32 coalesce_us;
 };
 
 /** struct drm_npu_queue_destroy - end a queue; its unfinished jobs are aborted */

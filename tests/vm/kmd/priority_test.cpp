@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+//
+// Queues that overtake each other, and interrupts that are coalesced.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "device.h"
+#include "npu/registers.h"
+#include "npu/status.h"
+#include "streams.h"
+
+namespace kmd {
+namespace {
+
+// Seconds of host time on a slow machine, so that others come while it runs; each
+// look-up is about a thousand modelled cycles.
+constexpr uint32_t kLong = 20000, kElements = 60000;
+
+// Lines of the card's queues, beginning with queue 0's.
+std::vector<std::string> queue_lines() {
+  const std::string text = read_file(first_match("/sys/kernel/debug/accel/*:*/state"));
+  std::vector<std::string> lines;
+  for (size_t at = text.find("\nqueue "); at != std::string::npos;) {
+    const size_t next = text.find("\n", at + 1);
+    lines.push_back(text.substr(at + 1, next - at - 1));
+    at = text.find("\nqueue ", at + 1);
+  }
+  return lines;
+}
+
+uint64_t field(const std::string& line, const std::string& name) {
+  const size_t at = line.find(" " + name + " ");
+  return at == std::string::npos ? ~0ull : std::stoull(line.substr(at + name.size() + 2));
+}
+
+// Queues in this state.
+unsigned queues_in(npu_queue_state state) {
+  unsigned count = 0;
+  for (const std::string& line : queue_lines()) count += field(line, "state") == state;
+  return count;
+}
+bool wait_for_state(npu_queue_state state) {
+  for (int i = 0; i < 3000; ++i) {
+    if (queues_in(state) != 0) return true;
+    usleep(10000);
+  }
+  return false;
+}
+uint64_t preemptions() {
+  uint64_t sum = 0;
+  for (const std::string& line : queue_lines()) sum += field(line, "preempted");
+  return sum;
+}
+
+class PriorityTest : public ::testing::Test {
+ protected:
+  uint32_t queue(const LookupJob& job, drm_npu_priority priority, uint64_t quantum = 0) {
+    drm_npu_queue_create args = {};
+    args.vm_id = job.vm();
+    args.priority = priority;
+    args.core_mask = 1;  // all want the same core
+    args.quantum = quantum;
+    EXPECT_EQ(device.create_queue(args), 0);
+    return args.queue_id;
+  }
+  uint32_t submit(uint32_t queue, const LookupJob& job) {
+    const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+    const drm_npu_job packet = job.job();
+    EXPECT_EQ(device.submit(queue, {&packet, 1}, {}, {&done, 1}), 0);
+    return done.handle;
+  }
+  Device device;
+};
+
+TEST_F(PriorityTest, UrgentJobOvertakesARunningOne) {
+  LookupJob low(device, kElements, 1, DRM_NPU_PLACEMENT_HOST, 0, kLong, true);
+  LookupJob high(device, 512, 2);
+  const uint32_t low_queue = queue(low, DRM_NPU_PRIORITY_LOW);
+  const uint32_t high_queue = queue(high, DRM_NPU_PRIORITY_HIGH);
+  const uint32_t low_done = submit(low_queue, low);
+  ASSERT_TRUE(wait_for_state(NPU_QUEUE_RUNNING));
+  const uint32_t high_done = submit(high_queue, high);
+  ASSERT_EQ(device.wait_syncobj(high_done), 0);
+  EXPECT_EQ(device.fence_status(low_done), 0) << "what was overtaken has not ended";
+  EXPECT_TRUE(high.correct());
+  EXPECT_GE(preemptions(), 1u);
+  ASSERT_EQ(device.wait_syncobj(low_done, 120), 0);
+  EXPECT_EQ(device.fence_status(low_done), 1);
+  EXPECT_TRUE(low.correct()) << "its result is exact";
+}
+
+TEST_F(PriorityTest, WithoutYieldsItEndsAfterItsQuantum) {
+  LookupJob low(device, kElements, 1, DRM_NPU_PLACEMENT_HOST, 0, kLong);
+  LookupJob high(device, 512, 2);
+  const uint32_t low_queue = queue(low, DRM_NPU_PRIORITY_NORMAL, 50000);
+  const uint32_t high_queue = queue(high, DRM_NPU_PRIORITY_HIGH);
+  const uint32_t low_done = submit(low_queue, low);
+  ASSERT_TRUE(wait_for_state(NPU_QUEUE_RUNNING));
+  ASSERT_EQ(device.wait_syncobj(submit(high_queue, high)), 0);
+  EXPECT_TRUE(high.correct());
+  ASSERT_EQ(device.wait_syncobj(low_done), 0);
+  EXPECT_EQ(device.fence_status(low_done), -ETIME);
+  EXPECT_EQ(device.queue_state(low_queue).fault.status, static_cast<uint32_t>(NPU_STATUS_BUDGET));
+  EXPECT_EQ(device.queue_state(high_queue).fault.status, 0u);
+}
+
+TEST_F(PriorityTest, DestroyingAQueueWhoseJobIsAside) {
+  LookupJob low(device, kElements, 1, DRM_NPU_PLACEMENT_HOST, 0, kLong, true);
+  LookupJob high(device, kElements, 2, DRM_NPU_PLACEMENT_HOST, 0, kLong);
+  const uint32_t low_queue = queue(low, DRM_NPU_PRIORITY_LOW);
+  const uint32_t high_queue = queue(high, DRM_NPU_PRIORITY_HIGH);
+  const uint32_t low_done = submit(low_queue, low);
+  ASSERT_TRUE(wait_for_state(NPU_QUEUE_RUNNING));
+  const uint32_t high_done = submit(high_queue, high);
+  ASSERT_TRUE(wait_for_state(NPU_QUEUE_PREEMPTED));
+  EXPECT_EQ(device.destroy_queue(low_queue), 0);
+  ASSERT_EQ(device.wait_syncobj(low_done), 0);
+  EXPECT_EQ(device.fence_status(low_done), -ECANCELED);
+  ASSERT_EQ(device.wait_syncobj(high_done, 120), 0);
+  EXPECT_EQ(device.fence_status(high_done), 1);
+  EXPECT_TRUE(high.correct());
+}
+
+// ---- What many jobs cost ------------------------------------------------------
+
+constexpr uint32_t kJobs = 100;
+
+struct Cost {
+  uint64_t jobs, doorbells, interrupts;
+};
+
+Cost cost(const drm_npu_counters& before, const drm_npu_counters& after) {
+  return {after.jobs - before.jobs, after.device_doorbells - before.device_doorbells,
+          after.device_interrupts - before.device_interrupts};
+}
+
+TEST(Interrupts, AHundredEmptyJobsInOneSubmit) {
+  Device device;
+  LookupJob lookup(device, 512, 1);
+  std::fill(lookup.stream().bytes().begin(), lookup.stream().bytes().end(), uint8_t{0});
+  lookup.stream().bytes()[0] = 1;  // one record: a NOP
+  lookup.stream().bytes()[2] = NPU_ENGINE_DISPATCH;
+  drm_npu_job job = lookup.job();
+  job.stream_bytes[0] = 128;
+  const std::vector<drm_npu_job> jobs(kJobs, job);
+  ASSERT_EQ(device.run(lookup.queue(), jobs), 0);
+  const drm_npu_counters before = device.counters();
+  ASSERT_EQ(device.run(lookup.queue(), jobs), 0);
+  const Cost one = cost(before, device.counters());
+  EXPECT_EQ(one.jobs, kJobs);
+  EXPECT_EQ(one.doorbells, 1u);
+  EXPECT_EQ(one.interrupts, 1u);
+}
+
+TEST(Interrupts, CoalescedOverSeparateSubmits) {
+  Device device;
+  LookupJob lookup(device, 512, 1);
+  drm_npu_queue_create args = {};
+  args.vm_id = lookup.vm();
+  args.coalesce_count = 25;
+  args.coalesce_us = 10000;
+  ASSERT_EQ(device.create_queue(args), 0);
+  // All wait for one long job, and are then pushed one right after the other.
+  const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  const drm_npu_sync wait = {
+      .handle = device.create_syncobj(), .flags = DRM_NPU_SYNC_TIMELINE, .point = 1};
+  const drm_npu_job job = lookup.job();
+  const drm_npu_counters before = device.counters();
+  LookupJob gate(device, kElements, 3, DRM_NPU_PLACEMENT_HOST, 0, kLong / 4);
+  const drm_npu_job first = gate.job();
+  ASSERT_EQ(device.submit(gate.queue(), {&first, 1}, {}, {&wait, 1}), 0);
+  for (uint32_t i = 0; i < kJobs; ++i)
+    ASSERT_EQ(device.submit(args.queue_id, {&job, 1}, {&wait, 1}, {&done, 1}), 0);
+  ASSERT_EQ(device.wait_syncobj(done.handle, 60), 0);
+  const Cost all = cost(before, device.counters());
+  EXPECT_EQ(all.jobs, kJobs + 1);
+  EXPECT_EQ(all.doorbells, kJobs + 1) << "one for each submit";
+  // Without that of the long job.
+  EXPECT_LE(10 * (all.interrupts - 1), kJobs);
+  EXPECT_TRUE(lookup.correct());
+}
+
+}  // namespace
+}  // namespace kmd
