@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 #include <libnpu/npu.hpp>
 #include <random>
@@ -203,6 +204,74 @@ TEST_F(LibraryTest, CycleLimitStopsAJob) {
   auto done = run.wait(after(60s));
   EXPECT_EQ(done.code(), NPU_ERROR_JOB_HUNG);
   EXPECT_NE(done.error().text.find("cycle limit"), std::string::npos) << done.error().text;
+}
+
+// A run that takes its time and can be put aside; the other queue's comes later and
+// is done first, and neither changes the other's result.
+TEST_F(LibraryTest, AnUrgentQueueOvertakes) {
+  umd::ModelDescription model = testing::copy_model(target_, kBytes);
+  arch::StreamBuilder builder;
+  builder.append(testing::transfer(NPU_OP_LOAD, NPU_REGION_TENSORS, 0, 0, kBytes));
+  npu_command_dma copy =
+      testing::transfer(NPU_OP_SRAM_COPY, 0, 0, target_.sram_bytes / 2, target_.sram_bytes / 4);
+  copy.source_address = target_.sram_bytes / 4;
+  npu_command_yield yield = {};
+  yield.range_count = 1;
+  yield.live[0].bytes = kBytes;
+  uint32_t loads = 0;
+  for (int i = 0; i < 20000; i++) {
+    loads = builder.append(copy);
+    builder.append(yield);
+  }
+  npu_command_dma store = testing::transfer(NPU_OP_STORE, NPU_REGION_TENSORS + 1, 0, 0, kBytes);
+  store.header.wait[0] = arch::encode_wait(NPU_ENGINE_LOAD, loads);
+  builder.append(store);
+  model.jobs[0].streams[0] = builder.bytes();
+  const Network slow = load(model), fast = copy_network();
+
+  npu_queue_desc desc = {};
+  desc.core_mask = 1;
+  desc.priority = NPU_PRIORITY_LOW;
+  const Queue low = device_.create_queue(desc).value();
+  desc.priority = NPU_PRIORITY_HIGH;
+  const Queue high = device_.create_queue(desc).value();
+  Execution patient = Execution::create(device_, slow).value();
+  Execution urgent = Execution::create(device_, fast).value();
+  std::memset(patient.input(0).data(), 0x3c, kBytes);
+  std::memset(urgent.input(0).data(), 0xc3, kBytes);
+  patient.start(low).value();
+  urgent.start(high).value();
+  urgent.wait(after(60s)).value();
+  EXPECT_EQ(low.info().value().completed, 0u);
+  EXPECT_EQ(std::memcmp(urgent.input(0).data(), urgent.output(0).data(), kBytes), 0);
+  patient.wait(after(60s)).value();
+  EXPECT_EQ(std::memcmp(patient.input(0).data(), patient.output(0).data(), kBytes), 0);
+}
+
+TEST_F(LibraryTest, QueueOptionsHaveLimits) {
+  npu_queue_desc desc = {};
+  desc.coalesce_count = 16;
+  EXPECT_EQ(device_.create_queue(desc).code(), NPU_ERROR_INVALID) << "no time";
+  desc.coalesce_us = 100;
+  EXPECT_TRUE(device_.create_queue(desc));
+  desc.coalesce_us = 1000000;
+  EXPECT_EQ(device_.create_queue(desc).code(), NPU_ERROR_INVALID);
+  desc = {};
+  desc.quantum = ~uint64_t{0};
+  EXPECT_EQ(device_.create_queue(desc).code(), NPU_ERROR_INVALID);
+  desc.quantum = 100000;
+  EXPECT_TRUE(device_.create_queue(desc));
+
+  // A program built before the struct grew.
+  npu_device* device = nullptr;
+  const char* selector = std::getenv("NPU_TEST_DEVICE");
+  ASSERT_EQ(npu_device_open(selector != nullptr ? selector : "sim:card", nullptr, &device), NPU_OK);
+  npu_queue* queue = nullptr;
+  desc.quantum = ~uint64_t{0};  // behind what it passes
+  desc.struct_size = offsetof(npu_queue_desc, quantum);
+  EXPECT_EQ(npu_queue_create(device, &desc, &queue), NPU_OK);
+  npu_queue_destroy(queue);
+  npu_device_close(device);
 }
 
 TEST_F(LibraryTest, EverythingMayBeDestroyedRightAfterSubmit) {

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -359,7 +360,7 @@ npu_result npu_queue_create(npu_device* device, const npu_queue_desc* desc, npu_
     *queue = nullptr;
     if (!usable(device)) return invalid("npu_queue_create", kBadObject);
     npu_queue_desc d = {};
-    if (desc != nullptr && !load_struct(desc, sizeof(npu_queue_desc), d)) {
+    if (desc != nullptr && !load_struct(desc, offsetof(npu_queue_desc, quantum), d)) {
       return invalid("npu_queue_create", kBadStruct);
     }
     auto created = Queue::create(device->device, d);

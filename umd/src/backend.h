@@ -60,6 +60,9 @@ class Backend {
     drm_npu_priority priority = DRM_NPU_PRIORITY_NORMAL;
     uint64_t cycle_limit = 0;
     uint32_t core_mask = 0;
+    uint64_t quantum = 0;
+    uint32_t coalesce_count = 0;
+    uint32_t coalesce_us = 0;
   };
   virtual Result<uint32_t> create_queue(const QueueOptions& options) = 0;
   virtual void destroy_queue(uint32_t queue) = 0;

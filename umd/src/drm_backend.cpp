@@ -301,6 +301,9 @@ Result<uint32_t> DrmBackend::create_queue(const QueueOptions& options) {
   argument.priority = options.priority;
   argument.cycle_limit = options.cycle_limit;
   argument.core_mask = options.core_mask;
+  argument.quantum = options.quantum;
+  argument.coalesce_count = options.coalesce_count;
+  argument.coalesce_us = options.coalesce_us;
   if (auto status = call(DRM_IOCTL_NPU_QUEUE_CREATE, &argument, "creating a queue"); !status.ok()) {
     if (status.error().code == NPU_ERROR_PERMISSION) {
       return fail(NPU_ERROR_PERMISSION,

@@ -43,7 +43,10 @@ std::string cause(const drm_npu_fault& fault) {
     case NPU_STATUS_DEADLOCK:
       return "a wait can never be met; this is a fault of the compiler";
     case NPU_STATUS_BUDGET:
-      return "the job exceeded its queue's cycle limit; raise the limit or make the job smaller";
+      return "the job exceeded its queue's cycle limit, or ran too long without a yield point "
+             "while "
+             "something more urgent waited; raise the limit, make the job smaller or compile it "
+             "with more yield points";
     case NPU_STATUS_HANG:
       return "the engine made no progress and was reset; create a new queue and try again";
     case NPU_STATUS_ECC:

@@ -10,7 +10,7 @@ namespace npu::umd {
 namespace {
 
 constexpr uint64_t kTableBytes = NPU_MAX_REGIONS * sizeof(uint64_t);
-constexpr size_t kMaxJobs = 64;
+constexpr size_t kMaxJobs = 128;
 
 }  // namespace
 
@@ -28,6 +28,9 @@ Result<std::shared_ptr<Queue>> Queue::create(std::shared_ptr<Device> device,
   options.priority = static_cast<drm_npu_priority>(desc.priority);
   options.cycle_limit = desc.cycle_limit;
   options.core_mask = desc.core_mask;
+  options.quantum = desc.quantum;
+  options.coalesce_count = desc.coalesce_count;
+  options.coalesce_us = desc.coalesce_us;
   auto id = device->backend().create_queue(options);
   if (!id.ok()) return id.error();
   std::shared_ptr<Queue> queue(new Queue(std::move(device), depth));

@@ -16,7 +16,7 @@ namespace npu::umd {
 namespace {
 
 constexpr uint32_t kUserAsid = 1;
-constexpr uint32_t kMaxJobs = 64;
+constexpr uint32_t kMaxJobs = 128;
 
 uint64_t monotonic_ns() {
   timespec now;
@@ -139,7 +139,7 @@ Status SimBackend::init(const SimOptions& options) {
   thread_ = std::thread(&SimBackend::run_card, this);
   std::unique_lock lock(mutex_);
   queues_[0] = std::make_unique<SimQueue>(bus_);
-  if (auto status = queues_[0]->init(); !status.ok()) return status;
+  if (auto status = queues_[0]->init(0); !status.ok()) return status;
   npu_queue_context context = queues_[0]->context();
   context.priority = 3;
   context.core_mask = (1u << target().cores) - 1;

@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint64_t kCompletionsAt = SimQueue::kRingSize * sizeof(npu_packet);
 constexpr uint64_t kIndicesAt = kCompletionsAt + SimQueue::kRingSize * sizeof(npu_completion);
+constexpr uint64_t kSaveAt = round_up(kIndicesAt + sizeof(npu_queue_indices), kPageBytes);
 
 }  // namespace
 
@@ -15,9 +16,10 @@ SimQueue::~SimQueue() {
   if (address_ != 0) bus_.release(address_);
 }
 
-Status SimQueue::init() {
-  auto memory = bus_.allocate(round_up(kIndicesAt + sizeof(npu_queue_indices), kPageBytes), false);
+Status SimQueue::init(uint64_t save_bytes) {
+  auto memory = bus_.allocate(kSaveAt + round_up(save_bytes, kPageBytes), false);
   if (!memory.ok()) return memory.error();
+  save_bytes_ = save_bytes;
   address_ = *memory;
   auto* base = static_cast<std::byte*>(bus_.pointer(address_));
   ring_ = reinterpret_cast<npu_packet*>(base);
@@ -32,6 +34,8 @@ npu_queue_context SimQueue::context() const {
   context.completions = address_ + kCompletionsAt;
   context.indices = address_ + kIndicesAt;
   context.ring_log2 = kRingLog2;
+  context.save_area = address_ + kSaveAt;
+  context.save_bytes = save_bytes_;
   return context;
 }
 

@@ -26,7 +26,8 @@ class SimQueue {
   SimQueue(const SimQueue&) = delete;
   SimQueue& operator=(const SimQueue&) = delete;
 
-  Status init();
+  // `save_bytes`: of the area for preempted jobs, 0 for none.
+  Status init(uint64_t save_bytes);
   // The context that makes the card use these rings.
   npu_queue_context context() const;
 
@@ -67,7 +68,8 @@ class SimQueue {
 
  private:
   SimBus& bus_;
-  uint64_t address_ = 0;  // of everything below, one allocation
+  uint64_t save_bytes_ = 0;
+  uint64_t address_ = 0;  // of the rings and the save area behind them, one allocation
   npu_packet* ring_ = nullptr;
   npu_completion* completions_ = nullptr;
   npu_queue_indices* indices_ = nullptr;

@@ -28,6 +28,10 @@ Error bad_queue() {
   return fail(NPU_ERROR_INVALID, "no such queue on this device");
 }
 
+// As the driver has them.
+constexpr uint32_t kMaxCoalesced = SimQueue::kRingSize / 2;
+constexpr uint32_t kMaxCoalesceUs = 10000;
+
 uint32_t priority_of(drm_npu_priority priority) {
   switch (priority) {
     case DRM_NPU_PRIORITY_LOW:
@@ -214,6 +218,16 @@ Result<uint32_t> SimBackend::create_queue(const QueueOptions& options) {
     return fail(NPU_ERROR_INVALID, "core mask names cores that the card does not have (it has " +
                                        std::to_string(target().cores) + ")");
   }
+  if (options.quantum > NPU_QUANTUM_DEFAULT) {
+    return fail(NPU_ERROR_INVALID, "a queue's quantum is at most " +
+                                       std::to_string(NPU_QUANTUM_DEFAULT) + " modelled cycles");
+  }
+  if ((options.coalesce_count == 0) != (options.coalesce_us == 0) ||
+      options.coalesce_count > kMaxCoalesced || options.coalesce_us > kMaxCoalesceUs) {
+    return fail(NPU_ERROR_INVALID, "coalescing takes a count of 1 to " +
+                                       std::to_string(kMaxCoalesced) + " and a time of 1 to " +
+                                       std::to_string(kMaxCoalesceUs) + " microseconds");
+  }
   std::lock_guard lock(mutex_);
   const auto it = std::find(queues_.begin() + 1, queues_.end(), nullptr);
   if (it == queues_.end()) {
@@ -222,13 +236,18 @@ Result<uint32_t> SimBackend::create_queue(const QueueOptions& options) {
   }
   const auto index = uint32_t(it - queues_.begin());
   auto queue = std::make_unique<SimQueue>(bus_);
-  if (auto status = queue->init(); !status.ok()) return status.error();
+  const uint64_t save_bytes =
+      sizeof(npu_save_header) + uint64_t{target().cores} * target().sram_bytes;
+  if (auto status = queue->init(save_bytes); !status.ok()) return status.error();
   npu_queue_context context = queue->context();
   context.asid = kUserAsid;
   context.priority = priority_of(options.priority);
   context.vector = target().vectors > 1 ? 1 + index % (target().vectors - 1) : 0;
   context.core_mask = options.core_mask != 0 ? options.core_mask : all_cores;
   context.cycle_limit = options.cycle_limit;
+  context.quantum = options.quantum;
+  context.coalesce_count = options.coalesce_count;
+  context.coalesce_ns = options.coalesce_us * 1000;
   start_queue(index, context);
   queue->id = next_queue_++;
   *it = std::move(queue);

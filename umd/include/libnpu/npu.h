@@ -370,9 +370,19 @@ typedef struct npu_queue_desc {
 	uint32_t depth;			/* runs in flight at most; 0 = 64, at most 1024 */
 	uint32_t core_mask;		/* cores it may use; 0 = all */
 	uint64_t cycle_limit;		/* modelled cycles of one job; 0 = the system's limit */
+	/* Since 1.1 */
+	uint64_t quantum;		/* modelled cycles without a yield point while a queue of a
+					 * higher priority waits, and after which equals take turns;
+					 * 0 = the system's, which is also the most */
+	uint32_t coalesce_count;	/* one interrupt for so many submits; 0 = each; at most 128 */
+	uint32_t coalesce_us;		/* and no later than this after the first; at most 10000 */
 } npu_queue_desc;
 
-/* Makes a queue: its runs happen in order, queues among each other do not. desc may be NULL. */
+/*
+ * Makes a queue: its runs happen in order, queues among each other do not. A queue
+ * of a higher priority takes the cores at the next yield point of what runs on
+ * them, which goes on afterwards as if nothing had been. desc may be NULL.
+ */
 NPU_API npu_result npu_queue_create(npu_device *device, const npu_queue_desc *desc,
 				    npu_queue **queue);
 
@@ -435,7 +445,7 @@ typedef struct npu_run {
  * ends the rest. Does not block: AGAIN when the queue is full. Apart from the
  * first run of a network on a queue, which may add scratch memory, it takes no
  * device memory. A wait for a run that failed counts as signalled all the same.
- * The runs of one call have at most 64 jobs together.
+ * The runs of one call have at most 128 jobs together.
  */
 NPU_API npu_result npu_submit(npu_queue *queue, const npu_run *runs, uint32_t count,
 			      const npu_fence *waits, uint32_t wait_count, npu_fence *done);
