@@ -18,7 +18,7 @@
 
 namespace npu::compiler {
 
-// About a fifth of a millisecond; costs less than a percent, see docs/compiler.md.
+// A fifth of a millisecond; what it costs is in docs/compiler.md.
 inline constexpr uint64_t kDefaultYieldGap = 200'000;
 
 struct CompileOptions {

@@ -213,7 +213,7 @@ TEST_F(LibraryTest, AnUrgentQueueOvertakes) {
   arch::StreamBuilder builder;
   builder.append(testing::transfer(NPU_OP_LOAD, NPU_REGION_TENSORS, 0, 0, kBytes));
   npu_command_dma copy =
-      testing::transfer(NPU_OP_SRAM_COPY, 0, 0, target_.sram_bytes / 2, target_.sram_bytes / 4);
+      testing::transfer(NPU_OP_SRAM_COPY, 0, 0, target_.sram_bytes / 2, target_.sram_bytes / 32);
   copy.source_address = target_.sram_bytes / 4;
   npu_command_yield yield = {};
   yield.range_count = 1;
