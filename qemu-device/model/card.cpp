@@ -166,9 +166,9 @@ void Card::start_queue(uint32_t index) {
     queue_error(index, NPU_STATUS_BAD_COMMAND, context.indices);
     return;
   }
-  const bool chain_failed = q.chain_failed;
+  const uint64_t failed_chain = q.failed_chain;
   q = {};
-  q.chain_failed = chain_failed;
+  q.failed_chain = failed_chain;
   q.context = context;
   q.producer = indices.producer;
   q.consumer = indices.consumer;
@@ -236,10 +236,10 @@ void Card::reset_card() {
     Queue& q = queues_[index];
     if (q.job != nullptr)
       finish_job(index, q.job->hung ? q.job->hang : Fault::of(NPU_STATUS_VICTIM));
-    const bool chain_failed = q.chain_failed && !stop_when_reset_[index];
+    const uint64_t failed_chain = stop_when_reset_[index] ? 0 : q.failed_chain;
     stop_when_reset_[index] = false;
     q = {};
-    q.chain_failed = chain_failed;
+    q.failed_chain = failed_chain;
     set_state(index, NPU_QUEUE_DISABLED);
   }
   for (auto& memory : memories_) memory->clear();

@@ -78,7 +78,7 @@ bool Card::try_head(uint32_t index, uint64_t& budget) {
   if (!fetch_head(q, index)) return true;
   const uint64_t before = q.consumer;
   bool served = true;
-  if (q.chain_failed) {
+  if (q.failed_chain != 0 && q.failed_chain == q.consumer) {
     finish_packet(index, Fault::of(NPU_STATUS_ABORTED));
   } else if (check_packet(q.head, index, q.context.core_mask, shared_.target) != NPU_STATUS_OK) {
     finish_packet(index, Fault::of(NPU_STATUS_BAD_COMMAND));
@@ -209,7 +209,7 @@ void Card::finish_packet(uint32_t index, const Fault& fault, npu_completion c) {
   q.consumer = consumer;
   q.head_fetched = false;
   q.fence_started = false;
-  q.chain_failed = (head.flags & NPU_PACKET_CHAIN) != 0 && !fault.ok();
+  q.failed_chain = (head.flags & NPU_PACKET_CHAIN) != 0 && !fault.ok() ? q.consumer : 0;
   publish(index);
   set_state(index, q.consumer == q.producer ? NPU_QUEUE_IDLE : NPU_QUEUE_WAITING);
   shared_.counters.packets.fetch_add(1);

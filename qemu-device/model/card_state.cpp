@@ -13,7 +13,7 @@
 namespace npu::model {
 namespace {
 
-constexpr uint64_t kMagic = 0x315441545355504eull;  // "NPUSTAT1" read as bytes
+constexpr uint64_t kMagic = 0x325441545355504eull;  // "NPUSTAT2" read as bytes
 
 // Whether the positions exist in the stream is seen once it is decoded again.
 void visit(Archive& ar, StreamState& s) {
@@ -140,7 +140,7 @@ void Card::visit_queue(Archive& ar, uint32_t index) {
   ar.value(q.moved);
   ar.list(q.fence_jobs, NPU_MAX_CORES);
   ar.flag(q.fence_started);
-  ar.flag(q.chain_failed);
+  ar.value(q.failed_chain);
   bool stop = stop_when_reset_[index];
   ar.flag(stop);
   stop_when_reset_[index] = stop;

@@ -30,9 +30,10 @@ struct Queue {
   std::vector<uint64_t> fence_jobs;  // jobs a FENCE waits for
   bool fence_started = false;
 
-  // An earlier packet of the chain that the head belongs to has failed. Kept
-  // through a card reset, forgotten by STOP.
-  bool chain_failed = false;
+  // Index of the packet that continues a chain which has failed; 0: none. Kept
+  // through a card reset for a driver that goes on where it was, forgotten by
+  // STOP; a driver that starts a ring anew has other indices.
+  uint64_t failed_chain = 0;
 
   std::unique_ptr<Job> job;  // of the head, on its cores or put aside
 

@@ -103,6 +103,25 @@ TEST(Recovery, CardResetVictimisesAndRestarts) {
   EXPECT_EQ(h.completion(kQueue, 2).status, uint32_t{NPU_STATUS_OK});
 }
 
+// Another driver, or the same one loaded again: its first packet continues nothing.
+TEST(Recovery, AFailedChainDoesNotOutliveItsRing) {
+  JobBench bench;
+  Harness& h = bench.h();
+  h.put(kQueue, bench.packet(long_stream().bytes(), NPU_PACKET_CHAIN));
+  h.put(kQueue, bench.packet(long_stream().bytes()));
+  h.ring(kQueue);
+  EXPECT_EQ(h.run(10), NPU_MODEL_MORE);
+  h.write(NPU_REG_RESET, NPU_RESET_KIND_CARD);
+  h.run();
+  EXPECT_EQ(h.completion(kQueue, 0).status, uint32_t{NPU_STATUS_VICTIM});
+  h.start(kQueue, h.make_context(kQueue, kAsid));
+  const uint64_t first = h.put(kQueue, bench.packet(copy_stream().bytes()));
+  h.ring(kQueue);
+  h.run();
+  EXPECT_EQ(first, 0u);
+  EXPECT_EQ(h.completion(kQueue, first).status, uint32_t{NPU_STATUS_OK});
+}
+
 TEST(Recovery, AbortEndsJobAndChain) {
   JobBench bench;
   Harness& h = bench.h();
