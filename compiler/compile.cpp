@@ -25,6 +25,10 @@ namespace {
 constexpr size_t kMaxJobs = 128;
 // Schedules that are tried with less and less SRAM until one packs.
 constexpr int kPackRounds = 8;
+// Residency and stripes, from the most ambitious schedule to the plainest.
+constexpr std::pair<bool, bool> kVariants[] = {{true, true}, {true, false}, {false, false}};
+// SRAM below which no schedule is tried that a card with more could use.
+constexpr uint32_t kLeastSram = 64 << 10;
 
 // As libnpu loads a model: all in card memory but the network's inputs and outputs.
 arch::External memory_of_region(unsigned region) {
@@ -77,22 +81,23 @@ class Compilation {
     if (!plan || !check_memory(*plan)) return std::nullopt;
     plan_ = std::move(*plan);
     steps_ = make_steps(graph_, plan_, target_);
-    // With everything that may help, and with less: what estimates promised counts only once the
-    // card's clock has confirmed it.
-    std::optional<CompiledModel> best;
-    std::vector<ScheduleOptions> variants;
-    if (options_.residency && options_.stripes)
-      variants.push_back({true, true, target_.sram_bytes});
-    if (options_.residency) variants.push_back({true, false, target_.sram_bytes});
-    variants.push_back({false, false, target_.sram_bytes});
-    for (const ScheduleOptions& variant : variants) {
-      if (best && !options_.keep_fastest) break;
-      std::optional<CompiledModel> model = compile_variant(variant);
-      if (!diagnostics_.ok()) return std::nullopt;
-      if (!model || (best && model->report.cycles >= best->report.cycles)) continue;
-      best = std::move(model);
+    // With everything that may help, and with less, on all of the SRAM and on halves of it: what
+    // estimates promised counts only once the card's clock has confirmed it, and a larger SRAM
+    // offers all that a smaller one does.
+    std::optional<Candidate> best;
+    for (uint32_t bytes = target_.sram_bytes; bytes > 0; bytes /= 2) {
+      for (const auto& [residency, stripes] : kVariants) {
+        if ((residency && !options_.residency) || (stripes && !options_.stripes)) continue;
+        if (best && (!options_.keep_fastest || bytes < kLeastSram)) break;
+        std::optional<Candidate> candidate = compile_variant({residency, stripes, bytes});
+        if (!diagnostics_.ok()) return std::nullopt;
+        if (candidate && (!best || candidate->report.cycles < best->report.cycles))
+          best = std::move(candidate);
+      }
+      if (best && (!options_.keep_fastest || bytes / 2 < kLeastSram)) break;
     }
-    return best;
+    if (!best) return std::nullopt;
+    return finish(std::move(*best));
   }
 
  private:
@@ -129,12 +134,19 @@ class Compilation {
     return false;
   }
 
-  // One schedule as a compiled model; nullopt if it could not be packed or does not fit one job,
+  // Streams and what they cost.
+  struct Candidate {
+    ModelParts parts;
+    CompileReport report;
+  };
+
+  // One schedule as a candidate; nullopt if it could not be packed or does not fit one job,
   // which the plainest always does, or with diagnostics.
-  std::optional<CompiledModel> compile_variant(const ScheduleOptions& options) {
-    const bool plain = !options.residency && !options.stripes;
+  std::optional<Candidate> compile_variant(const ScheduleOptions& options) {
+    // Must succeed on all of the SRAM, or the network cannot be compiled.
+    const bool plain = !options.residency && options.sram_bytes == target_.sram_bytes;
     ScheduleOptions attempt = options;
-    for (int round = 0; round < (plain ? 1 : kPackRounds); ++round) {
+    for (int round = 0; round < (options.residency ? kPackRounds : 1); ++round) {
       std::string error;
       size_t step = 0;
       const std::optional<Schedule> schedule =
@@ -143,7 +155,7 @@ class Compilation {
         if (plain) resources(graph_.ops[steps_[step].op], error);
         return std::nullopt;
       }
-      if (const auto map = map_sram(*schedule, steps_, plan_, target_.sram_bytes))
+      if (const auto map = map_sram(*schedule, steps_, plan_, options.sram_bytes))
         return emit(*schedule, *map, plain);
       // Leave more room for gaps.
       attempt.sram_bytes -= attempt.sram_bytes / 16;
@@ -152,7 +164,7 @@ class Compilation {
     return std::nullopt;
   }
 
-  std::optional<CompiledModel> emit(const Schedule& schedule, const SramMap& map, bool plain) {
+  std::optional<Candidate> emit(const Schedule& schedule, const SramMap& map, bool plain) {
     MemoryPlan plan = plan_;
     for (size_t s = 0; s < plan.storages.size(); ++s)
       plan.storages[s].on_chip = schedule.resident[s];
@@ -184,7 +196,7 @@ class Compilation {
         if (job.bytes.size() > std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes))
           return std::nullopt;
     }
-    return finish(std::move(parts), notes(schedule, plan));
+    return measure(std::move(parts), notes(schedule, plan), plain);
   }
 
   struct LayerNote {
@@ -220,14 +232,15 @@ class Compilation {
     return out;
   }
 
-  std::optional<CompiledModel> finish(ModelParts parts, const std::vector<LayerNote>& notes) {
-    CompiledModel out;
-    CompileReport& report = out.report;
+  std::optional<Candidate> measure(ModelParts parts, const std::vector<LayerNote>& notes,
+                                   bool plain) {
+    CompileReport report;
     report.constant_bytes = parts.constants.size();
     report.scratch_bytes = parts.scratch_bytes;
     report.jobs = static_cast<uint32_t>(parts.jobs.size());
     for (const Source& source : graph_.sources) report.macs += source.macs;
     if (parts.jobs.size() > kMaxJobs) {
+      if (!plain) return std::nullopt;
       diagnostics_.add({.status = Status::kResources,
                         .node = {},
                         .op = {},
@@ -249,10 +262,15 @@ class Compilation {
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
                         static_cast<double>(std::max<uint64_t>(1, report.cycles));
     report.utilization = static_cast<double>(report.macs) / peak;
+    return Candidate{std::move(parts), std::move(report)};
+  }
 
+  std::optional<CompiledModel> finish(Candidate best) {
+    CompiledModel out;
+    out.report = std::move(best.report);
     // Tensors are described as imported; planning may have put copies at the
     // outputs, of the same type, shape and quantization.
-    out.file = write_model(graph_, parts, report, target_);
+    out.file = write_model(graph_, best.parts, out.report, target_);
     if (out.file.empty()) {
       diagnostics_.add({.status = Status::kResources,
                         .node = {},
