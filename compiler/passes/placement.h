@@ -41,10 +41,6 @@ struct MemoryPlan {
   uint8_t region_of(ValueId id) const {
     return storages[static_cast<size_t>(values[id].storage)].region;
   }
-  uint64_t offset_of(ValueId id) const {
-    return storages[static_cast<size_t>(values[id].storage)].offset +
-           static_cast<uint64_t>(values[id].offset);
-  }
 };
 
 // Strides of a row-major tensor of bytes.

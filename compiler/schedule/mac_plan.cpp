@@ -274,6 +274,7 @@ class Search {
             plan.input_slots = static_cast<uint32_t>(inputs);
             plan.weight_slots = static_cast<uint32_t>(weight_slots);
             plan.output_slots = static_cast<uint32_t>(outputs);
+            // In 64 bits: sram_bytes() may wrap.
             const uint64_t total =
                 slot_size(256 * 2) + uint64_t{plan.weight_bytes} * plan.weight_slots +
                 2 * uint64_t{plan.parameter_bytes} + uint64_t{plan.input_bytes} * plan.input_slots +

@@ -155,7 +155,6 @@ class Scheduler {
       next.segment.last = at + 1;
       next.segment.plans = {*plan};
       next.segment.estimate = estimate_of(*plan);
-      next.segment.sram_bytes = sram_bytes(*plan);
       next.cost = cost + score(next.segment.estimate);
       next.output = keep ? output : -1;
       next.in_place_of = replaced;
@@ -276,7 +275,6 @@ class Scheduler {
         channel_cycles(stripes->first_load_bytes, NPU_REGION_SCRATCH, target_) +
         target_.card_latency_cycles;
     segment.stripes = stripes;
-    segment.sram_bytes = static_cast<uint32_t>(used);
     return segment;
   }
 

@@ -33,7 +33,6 @@ struct Segment {
   std::shared_ptr<const Stripes> stripes;  // null for one step
   std::vector<StepPlan> plans;             // of its steps
   Estimate estimate;
-  uint32_t sram_bytes = 0;  // rings and working memory
 };
 
 struct Schedule {

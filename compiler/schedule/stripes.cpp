@@ -82,7 +82,6 @@ class Builder {
 
   std::optional<Stripes> run() {
     out_.step_rows.assign(steps_.size(), 0);
-    out_.step_stripes.assign(steps_.size(), 0);
     if (!find_rings()) return std::nullopt;
     done_.assign(steps_.size(), 0);
     loaded_.assign(out_.rings.size(), 0);
@@ -192,7 +191,6 @@ class Builder {
           out_.actions.push_back({StripeAction::Kind::kLoad, r, from, needed[r].end});
           const auto bytes =
               static_cast<uint64_t>((needed[r].end - from) * ring.width * ring.channels);
-          out_.loaded_bytes += bytes;
           if (first) out_.first_load_bytes += bytes;
           loaded_[r] = needed[r].end;
         }
@@ -206,7 +204,6 @@ class Builder {
       const Rows& rows = computed[i];
       out_.actions.push_back({StripeAction::Kind::kCompute, i, rows.begin, rows.end});
       out_.step_rows[i] = std::max(out_.step_rows[i], rows.end - rows.begin);
-      ++out_.step_stripes[i];
       done_[i] = rows.end;
       if (uses_[i].output == kNone || !out_.rings[uses_[i].output].store) continue;
       Ring& ring = out_.rings[uses_[i].output];
@@ -215,7 +212,6 @@ class Builder {
       ring.rows = std::max(ring.rows,
                            std::max(rows.end, read.end) - std::min(rows.begin, read.begin) + size);
       out_.actions.push_back({StripeAction::Kind::kStore, uses_[i].output, rows.begin, rows.end});
-      out_.stored_bytes += static_cast<uint64_t>(size * ring.width * ring.channels);
     }
   }
 

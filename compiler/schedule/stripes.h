@@ -44,9 +44,7 @@ struct Stripes {
   std::vector<Ring> rings;
   std::vector<StripeAction> actions;  // in order
   std::vector<int64_t> step_rows;     // most rows of a step's output at once
-  std::vector<int64_t> step_stripes;  // how often a step runs
   uint64_t ring_bytes = 0;
-  uint64_t loaded_bytes = 0, stored_bytes = 0;
   uint64_t first_load_bytes = 0;
 };
 
