@@ -196,6 +196,17 @@ const struct drm_gpuvm_ops npu_gpuvm_ops = {
 	.sm_step_unmap = npu_bind_step_unmap,
 };
 
+/* A mapping that is cut at @va may be a leaf that has to become a table. */
+static int npu_bind_prepare_cut(struct npu_vm *vm, u64 va)
+{
+	struct drm_gpuva *cut;
+
+	if (IS_ALIGNED(va, BIT_ULL(NPU_MMU_BLOCK_SHIFT)))
+		return 0;
+	cut = drm_gpuva_find_first(&vm->gpuvm, va, 1);
+	return cut && cut->va.addr < va ? npu_mmu_prepare_split(&vm->mmu, va) : 0;
+}
+
 /*
  * Applies one operation to the tree and adds it to the job; or changes
  * nothing and returns an error.
@@ -223,7 +234,7 @@ static int npu_bind_apply(struct npu_bind_job *job, const struct drm_npu_bind_op
 		ret = npu_bo_validate(bo);
 		if (ret)
 			goto out;
-		ret = npu_mmu_prepare(&vm->mmu, op->va, op->size);
+		ret = npu_mmu_prepare(&vm->mmu, op->va, op->size, bo, op->bo_offset);
 		if (ret)
 			goto out;
 		pre.vm_bo = npu_gpuvm_bo_obtain(&vm->gpuvm, &bo->tbo.base);
@@ -236,6 +247,10 @@ static int npu_bind_apply(struct npu_bind_job *job, const struct drm_npu_bind_op
 		ret = npu_gpuvm_sm_map(&vm->gpuvm, &pre, op->va, op->size,
 				       &bo->tbo.base, op->bo_offset);
 	} else {
+		ret = npu_bind_prepare_cut(vm, op->va) ?:
+		      npu_bind_prepare_cut(vm, op->va + op->size);
+		if (ret)
+			goto out;
 		ret = drm_gpuvm_sm_unmap(&vm->gpuvm, &pre, op->va, op->size);
 	}
 	if (ret)

@@ -14,6 +14,7 @@
 #include "npu_debugfs.h"
 #include "npu_device.h"
 #include "npu_hwq.h"
+#include "npu_vm.h"
 #include "npu_watchdog.h"
 
 /* ---- inject ---- */
@@ -168,6 +169,7 @@ static void npu_state_queue(struct seq_file *seq, struct npu_hwq *hwq)
 static int npu_state_show(struct seq_file *seq, void *unused)
 {
 	struct npu_device *npu = seq->private;
+	struct npu_vm *vm;
 	unsigned int i;
 	int idx;
 
@@ -193,6 +195,12 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 		if (npu->slots[i])
 			npu_state_queue(seq, npu->slots[i]);
 	mutex_unlock(&npu->watchdog.lock);
+
+	mutex_lock(&npu->vms_lock);
+	list_for_each_entry(vm, &npu->vms, node)
+		seq_printf(seq, "space %u: tables %u\n", vm->mmu.asid,
+			   READ_ONCE(vm->mmu.tables));
+	mutex_unlock(&npu->vms_lock);
 	drm_dev_exit(idx);
 	return 0;
 }

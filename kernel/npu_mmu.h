@@ -3,6 +3,7 @@
 #ifndef NPU_MMU_H_
 #define NPU_MMU_H_
 
+#include <linux/spinlock.h>
 #include <linux/types.h>
 
 struct npu_device;
@@ -15,12 +16,17 @@ struct npu_bo;
 struct npu_table {
 	u64 *entries;
 	dma_addr_t dma;
-	/* Levels 1..3: the table below each entry. NULL at level 0. */
+	/*
+	 * Levels 1..3: the table below each entry. NULL at level 0. One below
+	 * level 1 is linked unless a leaf, or nothing, is in its place.
+	 */
 	struct npu_table **below;
 };
 
 struct npu_mmu {
 	struct npu_device *npu;
+	/* Protects level-1 entries and the level-0 tables. Nothing is taken inside. */
+	spinlock_t lock;
 	struct npu_table *root;
 	unsigned int asid;
 	unsigned int tables;
@@ -32,7 +38,8 @@ struct npu_mmu {
 int npu_mmu_init(struct npu_device *npu, struct npu_mmu *mmu);
 void npu_mmu_detach(struct npu_mmu *mmu);
 void npu_mmu_fini(struct npu_mmu *mmu);
-int npu_mmu_prepare(struct npu_mmu *mmu, u64 va, u64 size);
+int npu_mmu_prepare(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 offset);
+int npu_mmu_prepare_split(struct npu_mmu *mmu, u64 va);
 void npu_mmu_map(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 offset,
 		 bool readonly);
 void npu_mmu_unmap(struct npu_mmu *mmu, u64 va, u64 size);

@@ -146,6 +146,11 @@ int npu_vm_bo_validate(struct drm_gpuvm_bo *vm_bo, struct drm_exec *exec)
 	ret = npu_bo_validate(bo);
 	if (ret)
 		return ret;
+	drm_gpuvm_bo_for_each_va(va, vm_bo) {
+		ret = npu_mmu_prepare(&vm->mmu, va->va.addr, va->va.range, bo, va->gem.offset);
+		if (ret)
+			return ret;
+	}
 	/* These addresses were not valid: nothing to invalidate. */
 	drm_gpuvm_bo_for_each_va(va, vm_bo)
 		npu_mmu_map(&vm->mmu, va->va.addr, va->va.range, bo, va->gem.offset,

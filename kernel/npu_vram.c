@@ -225,5 +225,21 @@ void npu_extent_next(struct npu_extent *extent, u64 consumed)
 {
 	extent->offset += consumed;
 	extent->left -= consumed;
-	npu_extent_load(extent);
+	if (consumed < extent->bytes) {
+		extent->address += consumed;
+		extent->bytes -= consumed;
+	} else {
+		npu_extent_load(extent);
+	}
+}
+
+/* Steps over @bytes, any number of runs, at most to the end. */
+void npu_extent_skip(struct npu_extent *extent, u64 bytes)
+{
+	while (bytes) {
+		u64 step = min(bytes, extent->bytes);
+
+		npu_extent_next(extent, step);
+		bytes -= step;
+	}
 }

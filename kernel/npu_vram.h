@@ -53,5 +53,6 @@ void npu_extent_first(struct npu_extent *extent, struct npu_device *npu,
 		      struct ttm_resource *resource, struct ttm_tt *tt,
 		      u64 offset, u64 bytes);
 void npu_extent_next(struct npu_extent *extent, u64 consumed);
+void npu_extent_skip(struct npu_extent *extent, u64 bytes);
 
 #endif

@@ -73,6 +73,19 @@ std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats, bool y
   return builder.bytes();
 }
 
+std::vector<std::byte> copy_stream(const std::vector<std::pair<uint8_t, uint8_t>>& from_slot,
+                                   uint8_t to, uint32_t bytes) {
+  StreamBuilder builder;
+  uint32_t loaded = 0;
+  for (const auto& [from, slot] : from_slot)
+    loaded = builder.append(transfer(NPU_OP_LOAD, from, slot * bytes, bytes));
+  npu_command_dma store =
+      transfer(NPU_OP_STORE, to, 0, static_cast<uint32_t>(from_slot.size()) * bytes);
+  add_wait(store.header, NPU_ENGINE_LOAD, loaded);
+  builder.append(store);
+  return builder.bytes();
+}
+
 std::vector<std::byte> deadlock_stream() {
   StreamBuilder builder;
   builder.append(transfer(NPU_OP_LOAD, kInput, kInputAddress, 64));

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "device.h"
@@ -18,6 +19,11 @@ enum Region { kInput = 0, kOutput = 1, kTable = 2, kRegions = 3 };
 // `repeats` look-ups of the same `elements` bytes: more of them take longer. With
 // `yields`, the card may put the job aside between two of them.
 std::vector<std::byte> lookup_stream(uint32_t elements, uint32_t repeats = 1, bool yields = false);
+
+// Loads `bytes` bytes of each region `from` into slot `slot` of SRAM, then stores all
+// slots, one after another, to the region `to`.
+std::vector<std::byte> copy_stream(const std::vector<std::pair<uint8_t, uint8_t>>& from_slot,
+                                   uint8_t to, uint32_t bytes);
 
 // A store that waits for more loads than there are before it.
 std::vector<std::byte> deadlock_stream();
