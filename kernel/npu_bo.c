@@ -24,9 +24,10 @@ static const struct ttm_place npu_places_card_or_host[] = {
 	{ .mem_type = TTM_PL_TT, .flags = TTM_PL_FLAG_FALLBACK },
 };
 
+/* What is pinned is so in host memory, for another device. */
 static struct ttm_placement npu_bo_placement(const struct npu_bo *bo)
 {
-	if (bo->placement == DRM_NPU_PLACEMENT_CARD)
+	if (bo->placement == DRM_NPU_PLACEMENT_CARD && !bo->tbo.pin_count)
 		return (struct ttm_placement) {
 			.num_placement = ARRAY_SIZE(npu_places_card_or_host),
 			.placement = npu_places_card_or_host,
@@ -47,6 +48,18 @@ int npu_bo_validate(struct npu_bo *bo)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = true };
 	struct ttm_placement placement = npu_bo_placement(bo);
+
+	return ttm_bo_validate(&bo->tbo, &placement, &ctx);
+}
+
+/* The same, but to host memory. */
+int npu_bo_validate_host(struct npu_bo *bo)
+{
+	struct ttm_operation_ctx ctx = { .interruptible = true };
+	struct ttm_placement placement = {
+		.num_placement = 1,
+		.placement = &npu_place_host,
+	};
 
 	return ttm_bo_validate(&bo->tbo, &placement, &ctx);
 }
@@ -131,6 +144,7 @@ static void npu_bo_destroy(struct ttm_buffer_object *tbo)
 	struct npu_device *npu = to_npu(tbo->base.dev);
 	struct npu_bo *bo = ttm_to_npu_bo(tbo);
 
+	npu_prime_destroy(bo);
 	atomic_dec(&npu->buffers);
 	drm_gem_object_release(&tbo->base);
 	kfree(bo);
@@ -150,14 +164,22 @@ static enum drm_gem_object_status npu_bo_status(struct drm_gem_object *obj)
 
 static const struct drm_gem_object_funcs npu_bo_funcs = {
 	.free = npu_bo_free,
-	.mmap = drm_gem_ttm_mmap,
+	.pin = npu_prime_pin,
+	.unpin = npu_prime_unpin,
+	.get_sg_table = npu_prime_get_sg_table,
+	.vmap = drm_gem_ttm_vmap,
+	.vunmap = drm_gem_ttm_vunmap,
+	.mmap = npu_prime_mmap,
 	.vm_ops = &npu_bo_vm_ops,
 	.print_info = drm_gem_ttm_print_info,
 	.status = npu_bo_status,
 };
 
-static struct npu_bo *npu_bo_create(struct npu_device *npu, u64 size, u32 placement)
+/* @sgt and @resv, locked, are those of an import, or NULL. */
+struct npu_bo *npu_bo_create(struct npu_device *npu, u64 size, u32 placement,
+			     struct sg_table *sgt, struct dma_resv *resv)
 {
+	enum ttm_bo_type type = sgt ? ttm_bo_type_sg : ttm_bo_type_device;
 	struct ttm_placement first;
 	struct npu_bo *bo;
 	int ret;
@@ -166,14 +188,15 @@ static struct npu_bo *npu_bo_create(struct npu_device *npu, u64 size, u32 placem
 	if (!bo)
 		return ERR_PTR(-ENOMEM);
 	bo->placement = placement;
+	INIT_LIST_HEAD(&bo->import_node);
 	first = npu_bo_placement(bo);
 	drm_gem_private_object_init(&npu->drm, &bo->tbo.base, size);
 	bo->tbo.base.funcs = &npu_bo_funcs;
 	atomic_inc(&npu->buffers);
 
 	/* Calls npu_bo_destroy() when it fails. */
-	ret = ttm_bo_init_validate(&npu->ttm, &bo->tbo, ttm_bo_type_device, &first, 0,
-				   true, NULL, NULL, npu_bo_destroy);
+	ret = ttm_bo_init_validate(&npu->ttm, &bo->tbo, type, &first, 0, true, sgt, resv,
+				   npu_bo_destroy);
 	if (ret == -ENOMEM && placement == DRM_NPU_PLACEMENT_CARD)
 		ret = -ENOSPC;
 	return ret ? ERR_PTR(ret) : bo;
@@ -201,7 +224,7 @@ int npu_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
-	bo = npu_bo_create(npu, size, args->placement);
+	bo = npu_bo_create(npu, size, args->placement, NULL, NULL);
 	drm_dev_exit(idx);
 	if (IS_ERR(bo))
 		return PTR_ERR(bo);

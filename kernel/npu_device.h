@@ -118,6 +118,11 @@ struct npu_device {
 	struct drm_gpu_scheduler *queue_scheds;
 	struct xarray bind_scheds;
 
+	/* Buffers of other drivers, while their attachments are mapped. */
+	struct list_head imports;
+	/* Protects imports. Nothing is taken inside. */
+	spinlock_t imports_lock;
+
 	/* Address spaces that own page tables. */
 	struct list_head vms;
 	/* Protects vms, and tables against being freed twice. */

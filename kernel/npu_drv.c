@@ -145,6 +145,7 @@ static const struct drm_driver npu_driver = {
 	.open = npu_open,
 	.postclose = npu_postclose,
 	.show_fdinfo = npu_show_fdinfo,
+	.gem_prime_import_sg_table = npu_prime_import,
 	.ioctls = npu_ioctls,
 	.num_ioctls = ARRAY_SIZE(npu_ioctls),
 	.fops = &npu_fops,
@@ -198,6 +199,8 @@ static int npu_init_software(struct npu_device *npu)
 	ida_init(&npu->asid_ida);
 	ida_init(&npu->queue_ida);
 	INIT_LIST_HEAD(&npu->vms);
+	INIT_LIST_HEAD(&npu->imports);
+	spin_lock_init(&npu->imports_lock);
 	xa_init(&npu->bind_scheds);
 	ret = drmm_add_action_or_reset(&npu->drm, npu_free_bind_scheds, NULL);
 	if (ret)
@@ -300,6 +303,7 @@ static void npu_remove(struct pci_dev *pdev)
 	}
 	npu_kqueue_fini(npu);
 	npu_vm_free_tables(npu);
+	npu_prime_unmap_all(npu);
 	ttm_device_clear_dma_mappings(&npu->ttm);
 	npu_hw_free_tables(npu);
 }

@@ -10,6 +10,7 @@
 
 #include <drm/drm_drv.h>
 #include <drm/drm_managed.h>
+#include <drm/drm_prime.h>
 #include <drm/ttm/ttm_placement.h>
 #include <drm/ttm/ttm_range_manager.h>
 #include <drm/ttm/ttm_tt.h>
@@ -28,26 +29,64 @@ static struct npu_device *ttm_to_npu(struct ttm_device *bdev)
 
 /* ---- Host pages: cached, coherent, mapped for DMA by TTM's pool ---- */
 
+struct npu_tt {
+	struct ttm_tt base;
+	struct ttm_buffer_object *tbo;
+	/* TTM took them for freed; other devices use them. */
+	bool kept;
+};
+
 static struct ttm_tt *npu_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_flags)
 {
-	struct ttm_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
+	struct npu_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
 
+	if (!tt)
+		return NULL;
+	tt->tbo = tbo;
 	/*
 	 * Zeroed also when an evicted buffer is about to fill it: the card may
 	 * be gone before the copy, and user space would see the pages.
 	 */
 	page_flags |= TTM_TT_FLAG_ZERO_ALLOC;
-	if (tt && ttm_sg_tt_init(tt, tbo, page_flags, ttm_cached)) {
+	if (ttm_sg_tt_init(&tt->base, tbo, page_flags, ttm_cached)) {
 		kfree(tt);
-		tt = NULL;
+		return NULL;
 	}
-	return tt;
+	return &tt->base;
+}
+
+static int npu_ttm_tt_populate(struct ttm_device *bdev, struct ttm_tt *tt,
+			       struct ttm_operation_ctx *ctx)
+{
+	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
+		return drm_prime_sg_to_dma_addr_array(tt->sg, tt->dma_address, tt->num_pages);
+	return ttm_pool_alloc(&bdev->pool, tt, ctx);
+}
+
+/*
+ * Pages of a buffer that is pinned are unpopulated only by remove(), and then
+ * the devices that it is pinned for go on using them.
+ */
+static void npu_ttm_tt_unpopulate(struct ttm_device *bdev, struct ttm_tt *tt)
+{
+	struct npu_tt *ntt = container_of(tt, struct npu_tt, base);
+
+	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
+		return;
+	if (ntt->tbo->pin_count)
+		ntt->kept = true;
+	else
+		ttm_pool_free(&bdev->pool, tt);
 }
 
 static void npu_ttm_tt_destroy(struct ttm_device *bdev, struct ttm_tt *tt)
 {
+	struct npu_tt *ntt = container_of(tt, struct npu_tt, base);
+
+	if (ntt->kept)
+		ttm_pool_free(&bdev->pool, tt);
 	ttm_tt_fini(tt);
-	kfree(tt);
+	kfree(ntt);
 }
 
 /* ---- Moves ---- */
@@ -213,6 +252,8 @@ static unsigned long npu_ttm_io_mem_pfn(struct ttm_buffer_object *tbo, unsigned 
 
 static struct ttm_device_funcs npu_ttm_funcs = {
 	.ttm_tt_create = npu_ttm_tt_create,
+	.ttm_tt_populate = npu_ttm_tt_populate,
+	.ttm_tt_unpopulate = npu_ttm_tt_unpopulate,
 	.ttm_tt_destroy = npu_ttm_tt_destroy,
 	.eviction_valuable = ttm_bo_eviction_valuable,
 	.evict_flags = npu_ttm_evict_flags,

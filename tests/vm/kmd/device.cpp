@@ -29,9 +29,9 @@ int64_t deadline(double seconds) {
 
 }  // namespace
 
-Device::Device() {
-  fd_ = open(node().c_str(), O_RDWR | O_CLOEXEC);
-  EXPECT_GE(fd_, 0) << "/dev/accel/accel*: " << strerror(errno);
+Device::Device(const std::string& path) {
+  fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  EXPECT_GE(fd_, 0) << path << ": " << strerror(errno);
 }
 
 Device::~Device() {
@@ -222,6 +222,24 @@ int Device::fence_status(uint32_t handle) const {
   const int status = sync_file_status(fd, 0);
   close(fd);
   return status;
+}
+
+int Device::export_buffer(uint32_t handle) const {
+  drm_prime_handle args = {.handle = handle, .flags = DRM_CLOEXEC | DRM_RDWR, .fd = -1};
+  const int ret = ioctl(DRM_IOCTL_PRIME_HANDLE_TO_FD, &args);
+  return ret ? ret : args.fd;
+}
+
+int Device::import_buffer(int fd, uint32_t& handle) const {
+  drm_prime_handle args = {.handle = 0, .flags = 0, .fd = fd};
+  const int ret = ioctl(DRM_IOCTL_PRIME_FD_TO_HANDLE, &args);
+  handle = args.handle;
+  return ret;
+}
+
+void Device::close_buffer(uint32_t handle) const {
+  drm_gem_close args = {.handle = handle, .pad = 0};
+  EXPECT_EQ(ioctl(DRM_IOCTL_GEM_CLOSE, &args), 0);
 }
 
 int Device::run(uint32_t queue, std::span<const drm_npu_job> jobs) const {

@@ -28,10 +28,13 @@ drm_npu_array array_of(std::span<const T> items) {
           .array = reinterpret_cast<uint64_t>(items.data())};
 }
 
+// The first path that matches, or empty.
+std::string first_match(const char* pattern);
+
 class Device {
  public:
-  // Opens the card's node; the test fails if that is not possible.
-  Device();
+  // Opens a card's node, the first one's by default; the test fails if that is not possible.
+  explicit Device(const std::string& path = first_match("/dev/accel/accel*"));
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -75,6 +78,11 @@ class Device {
   // 1: signalled, 0: not yet, negative: the fence's error.
   int fence_status(uint32_t handle) const;
 
+  // A buffer as a dma-buf, and a dma-buf as a buffer; or -errno.
+  int export_buffer(uint32_t handle) const;
+  int import_buffer(int fd, uint32_t& handle) const;
+  void close_buffer(uint32_t handle) const;
+
   // Submits, waits, and returns the fence's error: 0 or -errno.
   int run(uint32_t queue, std::span<const drm_npu_job> jobs) const;
 
@@ -111,9 +119,6 @@ int sync_file_status(int fd, double seconds);
 // The card's node, empty if there is none. Its number is not always 0: a file
 // that is still open on a card that is gone keeps the number.
 std::string node();
-
-// The first path that matches, or empty.
-std::string first_match(const char* pattern);
 
 // Writes a fault into debugfs' inject; false if that is not possible.
 bool inject(const std::string& text);

@@ -47,6 +47,7 @@ class LookupJob {
 
   // Addresses of the region table's entries, for tests that spoil them.
   uint64_t* regions() const { return regions_->as<uint64_t>(); }
+  Buffer& input() const { return *input_; }
   Buffer& output() const { return *output_; }
   Buffer& stream() const { return *stream_; }
 

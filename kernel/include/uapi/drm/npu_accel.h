@@ -234,7 +234,14 @@ struct drm_npu_fault {
 	__u64 timebase_ns;
 };
 
-/* ---- Buffers ---------------------------------------------------------- */
+/*
+ * ---- Buffers ----------------------------------------------------------
+ *
+ * GEM_CLOSE, PRIME_HANDLE_TO_FD and PRIME_FD_TO_HANDLE are DRM's. A buffer that
+ * another device is attached to lies in host memory. Jobs put no fences for
+ * implicit synchronisation on shared buffers: see the dma-buf's
+ * DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
+ */
 
 enum drm_npu_placement {
 	/** @DRM_NPU_PLACEMENT_HOST: Host memory, coherent. */

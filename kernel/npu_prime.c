@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * Buffers shared with other drivers, by dma-buf.
+ *
+ * Ours that another device is attached to stay in host memory for that long.
+ * Theirs are host memory that the exporter keeps in place; their attachment is
+ * mapped as long as the buffer and the card exist.
+ */
+#include <linux/dma-buf.h>
+#include <linux/module.h>
+
+#include <drm/drm_gem_ttm_helper.h>
+#include <drm/drm_prime.h>
+#include <drm/ttm/ttm_tt.h>
+
+#include "npu_bo.h"
+#include "npu_device.h"
+
+/* MODULE_IMPORT_NS(), whose argument became a string, without its name. */
+MODULE_INFO(import_ns, "DMA_BUF");
+
+/* ---- Export: drm_gem_object_funcs, with the buffer reserved ---- */
+
+int npu_prime_pin(struct drm_gem_object *obj)
+{
+	struct npu_bo *bo = gem_to_npu_bo(obj);
+	int ret;
+	int idx;
+
+	/* The pages of a card that is gone may be gone, too. */
+	if (!drm_dev_enter(obj->dev, &idx))
+		return -ENODEV;
+	ret = npu_bo_validate_host(bo);
+	if (!ret)
+		ttm_bo_pin(&bo->tbo);
+	drm_dev_exit(idx);
+	return ret;
+}
+
+void npu_prime_unpin(struct drm_gem_object *obj)
+{
+	struct npu_bo *bo = gem_to_npu_bo(obj);
+	struct drm_gpuvm_bo *vm_bo;
+
+	ttm_bo_unpin(&bo->tbo);
+	/* The next submissions bring it back to where it belongs. */
+	drm_gem_for_each_gpuvm_bo(vm_bo, obj)
+		drm_gpuvm_bo_evict(vm_bo, true);
+}
+
+struct sg_table *npu_prime_get_sg_table(struct drm_gem_object *obj)
+{
+	struct ttm_tt *tt = gem_to_npu_bo(obj)->tbo.ttm;
+
+	return drm_prime_pages_to_sg(obj->dev, tt->pages, tt->num_pages);
+}
+
+/* ---- Import ---- */
+
+/* drm_driver.gem_prime_import_sg_table */
+struct drm_gem_object *npu_prime_import(struct drm_device *drm,
+					struct dma_buf_attachment *attach, struct sg_table *sgt)
+{
+	struct npu_device *npu = to_npu(drm);
+	struct dma_resv *resv = attach->dmabuf->resv;
+	struct npu_bo *bo;
+	int idx;
+
+	if (!PAGE_ALIGNED(attach->dmabuf->size))
+		return ERR_PTR(-EINVAL);
+	if (!drm_dev_enter(drm, &idx))
+		return ERR_PTR(-ENODEV);
+	dma_resv_lock(resv, NULL);
+	bo = npu_bo_create(npu, attach->dmabuf->size, DRM_NPU_PLACEMENT_HOST, sgt, resv);
+	dma_resv_unlock(resv);
+	if (!IS_ERR(bo)) {
+		spin_lock(&npu->imports_lock);
+		list_add_tail(&bo->import_node, &npu->imports);
+		spin_unlock(&npu->imports_lock);
+	}
+	drm_dev_exit(idx);
+	return IS_ERR(bo) ? ERR_CAST(bo) : &bo->tbo.base;
+}
+
+/* The buffer is no longer used. */
+void npu_prime_destroy(struct npu_bo *bo)
+{
+	struct npu_device *npu = to_npu(bo->tbo.base.dev);
+
+	spin_lock(&npu->imports_lock);
+	list_del_init(&bo->import_node);
+	spin_unlock(&npu->imports_lock);
+	if (bo->tbo.base.import_attach)
+		drm_prime_gem_destroy(&bo->tbo.base, bo->tbo.sg);
+}
+
+/*
+ * remove(): nobody is inside drm_dev_enter(). The device's DMA mappings go with
+ * it; buffers and attachments go with their last user.
+ */
+void npu_prime_unmap_all(struct npu_device *npu)
+{
+	struct npu_bo *bo;
+
+	spin_lock(&npu->imports_lock);
+	while ((bo = list_first_entry_or_null(&npu->imports, struct npu_bo, import_node))) {
+		struct drm_gem_object *obj = &bo->tbo.base;
+		bool alive = kref_get_unless_zero(&obj->refcount);
+
+		list_del_init(&bo->import_node);
+		if (!alive)
+			continue;	/* on its way to npu_prime_destroy() */
+		spin_unlock(&npu->imports_lock);
+		dma_resv_lock(obj->resv, NULL);
+		dma_buf_unmap_attachment(obj->import_attach, bo->tbo.sg, DMA_BIDIRECTIONAL);
+		bo->tbo.sg = NULL;
+		dma_resv_unlock(obj->resv);
+		drm_gem_object_put(obj);
+		spin_lock(&npu->imports_lock);
+	}
+	spin_unlock(&npu->imports_lock);
+}
+
+/* ---- drm_gem_object_funcs.mmap ---- */
+
+int npu_prime_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
+{
+	int ret;
+
+	if (!obj->import_attach)
+		return drm_gem_ttm_mmap(obj, vma);
+	/*
+	 * The exporter's mapping: nothing of ours may be left in it. DRM maps
+	 * buffers from their start only.
+	 */
+	vma->vm_private_data = NULL;
+	vma->vm_ops = NULL;
+	ret = dma_buf_mmap(obj->import_attach->dmabuf, vma, 0);
+	/* Its reference is the mapping's; that of the caller is not needed. */
+	if (!ret)
+		drm_gem_object_put(obj);
+	return ret;
+}
