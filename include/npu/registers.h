@@ -133,6 +133,7 @@ enum npu_inject_kind {
 	NPU_INJECT_GONE = 8,		/* the card leaves the bus */
 	NPU_INJECT_AER = 9,		/* the function reports a PCIe error; arg: its bit in the AER
 					 * status register, uncorrectable 0-31, correctable 32-63 */
+	NPU_INJECT_DROP_RESET = 10,	/* a core or card reset has no effect: NPU_REG_RESETS stands still */
 	NPU_INJECT_KINDS
 };
 

@@ -215,6 +215,7 @@ void Card::ring_doorbell(uint32_t index, uint32_t value) {
 }
 
 void Card::reset_core(uint32_t core) {
+  if (injector_.strikes(NPU_INJECT_DROP_RESET, 0)) return;
   const uint32_t index = arbiter_.core(core).queue;
   if (index != Arbiter::kFree) {
     const Job& job = *queues_[index].job;
@@ -232,6 +233,7 @@ void Card::reset_core(uint32_t core) {
 }
 
 void Card::reset_card() {
+  if (injector_.strikes(NPU_INJECT_DROP_RESET, 0)) return;
   for (uint32_t index = 0; index < queues_.size(); ++index) {
     Queue& q = queues_[index];
     if (q.job != nullptr)

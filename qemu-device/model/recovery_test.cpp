@@ -61,6 +61,27 @@ TEST(Recovery, HangEndsWithCoreReset) {
   EXPECT_EQ(events[1].type, uint32_t{NPU_EVENT_RESET});
 }
 
+TEST(Recovery, AResetMayBeWithoutEffect) {
+  JobBench bench;
+  Harness& h = bench.h();
+  ASSERT_TRUE(npu_model_inject(h.model(), NPU_INJECT_HANG, kQueue, 0, 1, 1));
+  ASSERT_TRUE(npu_model_inject(h.model(), NPU_INJECT_DROP_RESET, NPU_INJECT_ANY_QUEUE, 0, 2, 0));
+  const uint64_t index = h.put(kQueue, bench.packet(copy_stream().bytes(), NPU_PACKET_IRQ));
+  h.ring(kQueue);
+  h.run();
+  const uint32_t resets = h.read(NPU_REG_RESETS);
+  for (const uint32_t kind : {NPU_RESET_KIND_CORE, NPU_RESET_KIND_CARD}) {
+    h.write(NPU_REG_RESET, kind);
+    h.run();
+    EXPECT_EQ(h.read(NPU_REG_RESETS), resets);
+    EXPECT_FALSE(h.completed(kQueue, index));
+  }
+  h.write(NPU_REG_RESET, NPU_RESET_KIND_CORE);
+  h.run();
+  EXPECT_EQ(h.read(NPU_REG_RESETS), resets + 1);
+  EXPECT_EQ(h.completion(kQueue, index).status, uint32_t{NPU_STATUS_HANG});
+}
+
 TEST(Recovery, OneHungCoreMakesTheOthersWait) {
   HarnessOptions options;
   options.target.cores = 1;

@@ -110,6 +110,7 @@ static void npu_set_inject(Object *obj, const char *value, Error **errp)
         [NPU_INJECT_THERMAL_TRIP] = "thermal-trip",
         [NPU_INJECT_GONE] = "gone",
         [NPU_INJECT_AER] = "aer",
+        [NPU_INJECT_DROP_RESET] = "drop-reset",
     };
     NPUState *s = NPU(obj);
     g_auto(GStrv) words = g_strsplit(value, ",", -1);
