@@ -57,14 +57,17 @@ Status Queue::refresh() {
   if (!completed.ok()) return completed.error();
   drm_npu_queue_state state = {};
   if (auto status = device_->backend().queue_state(id_, state); !status.ok()) return status;
-  if (state.first_failed != 0 || state.fault.status != 0) {
-    poison(state);
-  } else if (state.health == DRM_NPU_QUEUE_MEMORY_LOST) {
-    failed_point_ = verified_ + 1;
+  const bool failed = state.first_failed != 0 || state.fault.status != 0;
+  if (failed) poison(state);
+  if (state.health == DRM_NPU_QUEUE_MEMORY_LOST) {
+    // Also for a run that was in flight: a new queue alone would not help it.
+    if (!failed) failed_point_ = verified_ + 1;
     failure_ = fail(NPU_ERROR_DEVICE_RESET,
                     "the card was reset and its memory is lost: close the device, open it again "
                     "and load the models again");
     poisoned_ = true;
+  } else if (failed) {
+    return {};
   } else if (state.health == DRM_NPU_QUEUE_BANNED) {
     failed_point_ = verified_ + 1;
     failure_ = fail(NPU_ERROR_QUEUE_POISONED,
