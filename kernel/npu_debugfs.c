@@ -2,7 +2,7 @@
 /*
  * Files for root in /sys/kernel/debug/accel/<PCI address>/:
  *   inject    write "kind=hang queue=1 skip=0 count=1 arg=0" to arm a fault
- *   reset     write "card" for a card reset, as the watchdog does it
+ *   reset     write "card" or "function" for that reset, as the watchdog does it
  *   state     the driver's counts, and each queue's registers
  *   memory    card memory, as drm_buddy sees it
  */
@@ -14,6 +14,7 @@
 #include "npu_debugfs.h"
 #include "npu_device.h"
 #include "npu_hwq.h"
+#include "npu_reset.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
 
@@ -31,6 +32,7 @@ static const char * const npu_inject_kinds[] = {
 	[NPU_INJECT_THERMAL_TRIP] = "thermal_trip",
 	[NPU_INJECT_GONE] = "gone",
 	[NPU_INJECT_AER] = "aer",
+	[NPU_INJECT_DROP_RESET] = "drop_reset",
 };
 
 struct npu_inject {
@@ -126,18 +128,26 @@ static ssize_t npu_reset_write(struct file *file, const char __user *data, size_
 			       loff_t *offset)
 {
 	struct npu_device *npu = file->private_data;
-	char text[8] = {};
+	char text[16] = {};
+	bool function;
 	int idx;
 
 	if (bytes >= sizeof(text))
 		return -EINVAL;
 	if (copy_from_user(text, data, bytes))
 		return -EFAULT;
-	if (strcmp(strim(text), "card"))
+	function = !strcmp(strim(text), "function");
+	if (!function && strcmp(strim(text), "card"))
 		return -EINVAL;
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return -ENODEV;
-	npu_watchdog_card_reset_now(npu);
+	if (function) {
+		mutex_lock(&npu->watchdog.lock);
+		npu_function_want_reset(npu);
+		mutex_unlock(&npu->watchdog.lock);
+	} else {
+		npu_watchdog_card_reset_now(npu);
+	}
 	drm_dev_exit(idx);
 	return bytes;
 }
@@ -177,11 +187,13 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 		   atomic_read(&npu->buffers), atomic_read(&npu->vm_count),
 		   atomic_read(&npu->queue_count), atomic_read(&npu->fence_count),
 		   atomic_read(&npu->inflight));
-	seq_printf(seq, "jobs %llu faults %llu events %llu polled %llu core_resets %llu card_resets %llu lost %d\n",
+	seq_printf(seq, "jobs %llu faults %llu events %llu polled %llu core_resets %llu card_resets %llu lost %d job_aborts %llu function_resets %llu\n",
 		   (u64)atomic64_read(&npu->jobs), (u64)atomic64_read(&npu->faults),
 		   (u64)atomic64_read(&npu->event_count), (u64)atomic64_read(&npu->polled),
 		   (u64)atomic64_read(&npu->core_resets),
-		   (u64)atomic64_read(&npu->card_resets), npu->lost);
+		   (u64)atomic64_read(&npu->card_resets), npu->lost,
+		   (u64)atomic64_read(&npu->job_aborts),
+		   (u64)atomic64_read(&npu->function_resets));
 
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return 0;

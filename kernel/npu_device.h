@@ -59,6 +59,8 @@ struct npu_watchdog {
 	struct mutex lock;
 	/* A TLB invalidation failed: only a card reset makes pages safe to reuse. */
 	bool card_reset_wanted;
+	/* A card reset did not help. Set together with npu_device.offline. */
+	bool function_reset_wanted;
 };
 
 struct npu_device {
@@ -137,8 +139,11 @@ struct npu_device {
 	/* Counts since probe, and of what is alive: DEV_QUERY and debugfs. */
 	atomic64_t jobs;
 	atomic64_t faults;
+	/* The rungs of recovery. */
+	atomic64_t job_aborts;
 	atomic64_t core_resets;
 	atomic64_t card_resets;
+	atomic64_t function_resets;
 	atomic64_t polled;		/* entries whose completion the watchdog saw first */
 	atomic64_t event_count;
 	atomic_t buffers;

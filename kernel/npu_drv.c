@@ -250,7 +250,6 @@ static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = npu_hw_alloc_tables(npu);
 	if (ret)
 		return ret;
-	pci_set_master(pdev);
 	ret = npu_hw_start(npu);
 	if (ret)
 		goto err_stop;
@@ -272,7 +271,6 @@ err_kqueue:
 err_stop:
 	npu_hw_stop(npu);
 	npu_irq_fini(npu);
-	pci_clear_master(pdev);
 	npu_hw_free_tables(npu);
 	return ret;
 }
@@ -291,7 +289,6 @@ static void npu_remove(struct pci_dev *pdev)
 	npu_watchdog_fini(npu);
 	npu_irq_fini(npu);
 	npu_hw_stop(npu);
-	pci_clear_master(pdev);
 
 	for (id = 1; id < npu->hwqs; id++) {
 		struct npu_hwq *hwq = npu->slots[id];
@@ -311,10 +308,7 @@ static void npu_remove(struct pci_dev *pdev)
 /* The machine goes down or starts another kernel: no DMA from now on. */
 static void npu_shutdown(struct pci_dev *pdev)
 {
-	struct npu_device *npu = pci_get_drvdata(pdev);
-
-	npu_hw_stop(npu);
-	pci_clear_master(pdev);
+	npu_hw_stop(pci_get_drvdata(pdev));
 }
 
 static const struct pci_device_id npu_pci_ids[] = {

@@ -105,6 +105,7 @@ int npu_hw_start(struct npu_device *npu)
 	u32 status;
 	int ret;
 
+	pci_set_master(npu_pdev(npu));
 	npu_write64(npu, NPU_REG_CONTEXT_TABLE, npu->contexts_dma);
 	npu_write(npu, NPU_REG_CONTEXT_COUNT, npu->asids);
 	npu_write64(npu, NPU_REG_QUEUE_TABLE, npu->queue_table_dma);
@@ -124,12 +125,13 @@ int npu_hw_start(struct npu_device *npu)
 	return 0;
 }
 
-/* After this the card neither runs nor accesses memory. */
+/* After this the card neither runs nor accesses memory, even if it ignores its registers. */
 void npu_hw_stop(struct npu_device *npu)
 {
 	npu_write(npu, NPU_REG_CONTROL, 0);
 	/* The read completes after the write took effect. */
 	npu_read(npu, NPU_REG_CONTROL);
+	pci_clear_master(npu_pdev(npu));
 }
 
 /*

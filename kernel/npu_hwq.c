@@ -290,14 +290,13 @@ void npu_hwq_blame(struct npu_hwq *hwq, u32 status)
 }
 
 /*
- * Ends everything pending with @status. If @error is not 0 it is the error of
+ * Ends everything pending with @status, but for a packet that was blamed. If @error is not 0 it is the error of
  * all of them, and new packets are refused with it. The card must have stopped
  * the queue, or be gone.
  */
 void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error)
 {
-	const struct npu_completion completion = {
-		.status = status,
+	struct npu_completion completion = {
 		.command = NPU_NO_COMMAND,
 		.engine = NPU_ENGINE_PACKET,
 	};
@@ -306,8 +305,11 @@ void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error)
 
 	spin_lock_irqsave(&hwq->lock, flags);
 	hwq->closed = error;
-	while (hwq->consumer != hwq->producer)
+	while (hwq->consumer != hwq->producer) {
+		completion.status = hwq->blamed == hwq->consumer ? hwq->blamed_status : status;
 		npu_hwq_retire(hwq, &completion, error);
+	}
+	hwq->blamed = NPU_HWQ_NONE;
 	spin_unlock_irqrestore(&hwq->lock, flags);
 	dma_fence_end_signalling(cookie);
 }

@@ -109,16 +109,14 @@ static void npu_job_packet(struct npu_hwq_entry *entry, u32 index,
 }
 
 /*
- * The stream promises that running it twice is running it once. A packet with
- * successors in its chain does not restart: the card skips what follows a
- * packet that failed, also after a reset.
+ * The stream promises that running it twice is running it once. Its successors in
+ * a chain, which the card would skip after a failure, follow the second run.
  */
 static bool npu_job_restart(struct npu_hwq_entry *entry, u32 index)
 {
 	struct npu_job *job = container_of(entry, struct npu_job, entry);
-	u8 flags = job->packets[index].flags;
 
-	return flags & NPU_PACKET_RESTARTABLE && !(flags & NPU_PACKET_CHAIN) &&
+	return job->packets[index].flags & NPU_PACKET_RESTARTABLE &&
 	       job->restarts++ < NPU_JOB_MAX_RESTARTS;
 }
 
@@ -135,7 +133,9 @@ static void npu_job_done(struct npu_hwq_entry *entry, int error)
 	struct npu_job *job = container_of(entry, struct npu_job, entry);
 	struct dma_fence *fence = &job->fence->base;
 
-	if (!error)
+	/* What the job did itself says more than why the rest was given up. */
+	if (!error ||
+	    (job->status != NPU_STATUS_VICTIM && job->status != NPU_STATUS_ABORTED))
 		error = npu_status_to_errno(job->status);
 	npu_job_uncount(job);
 	if (error)

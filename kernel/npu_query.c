@@ -61,6 +61,8 @@ static void npu_query_counters(struct npu_device *npu, struct drm_npu_counters *
 		.vms = atomic_read(&npu->vm_count),
 		.queues = atomic_read(&npu->queue_count),
 		.fences = atomic_read(&npu->fence_count),
+		.job_aborts = atomic64_read(&npu->job_aborts),
+		.function_resets = atomic64_read(&npu->function_resets),
 	};
 }
 

@@ -139,7 +139,9 @@ void npu_queue_account(struct npu_queue *queue, u64 job, bool first_failure,
 			.address = completion->address,
 			.timebase_ns = completion->end_ns,
 		};
-		if (completion->status == NPU_STATUS_HANG) {
+		if (queue->health >= DRM_NPU_QUEUE_MEMORY_LOST) {
+			/* Final. */
+		} else if (completion->status == NPU_STATUS_HANG) {
 			unsigned int limit = READ_ONCE(ban_after);
 
 			queue->health = DRM_NPU_QUEUE_GUILTY;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * Resets of the PCIe function and errors of its bus: by root through sysfs, or
- * in the recovery that AER starts.
+ * Resets of the PCIe function and errors of its bus: the last rung of the
+ * watchdog's ladder, or by root through sysfs, or in the recovery that AER starts.
  *
  * A function reset wipes card memory: every queue reports that, its jobs end as
  * VICTIM, and its owner loads anew on a new queue. Address spaces, page tables
@@ -20,12 +20,18 @@
 #include "npu_reset.h"
 #include "npu_watchdog.h"
 
-static void npu_function_stop(struct npu_device *npu)
+static void npu_function_stop_locked(struct npu_device *npu)
 {
-	mutex_lock(&npu->watchdog.lock);
+	lockdep_assert_held(&npu->watchdog.lock);
 	npu->offline = true;
 	npu->offline_since = jiffies;
 	npu_hw_stop(npu);
+}
+
+static void npu_function_stop(struct npu_device *npu)
+{
+	mutex_lock(&npu->watchdog.lock);
+	npu_function_stop_locked(npu);
 	mutex_unlock(&npu->watchdog.lock);
 }
 
@@ -49,6 +55,8 @@ static int npu_function_revive(struct npu_device *npu)
 
 	mutex_lock(&npu->watchdog.lock);
 	npu->offline = false;
+	npu->watchdog.function_reset_wanted = false;
+	atomic64_inc(&npu->function_resets);
 	if (npu->lost) {
 		ret = -ENODEV;
 		goto out;
@@ -67,9 +75,41 @@ static int npu_function_revive(struct npu_device *npu)
 	/* The kernel's own packets are repeated by those who wait for them. */
 	npu_hwq_restart(&npu->kqueue.hwq, NPU_STATUS_VICTIM);
 	npu_kqueue_unpark(&npu->kqueue);
+	/* Each restore uses up what was saved: for the next one. */
+	pci_save_state(npu_pdev(npu));
 out:
 	mutex_unlock(&npu->watchdog.lock);
 	return ret;
+}
+
+/* ---- The watchdog's last rung ---- */
+
+/* Stops the card now; the watchdog resets it once it has left its lock. */
+void npu_function_want_reset(struct npu_device *npu)
+{
+	npu_function_stop_locked(npu);
+	WRITE_ONCE(npu->watchdog.function_reset_wanted, true);
+	npu_watchdog_kick(npu);
+}
+
+/*
+ * Comes back as reset_prepare and reset_done below. The device's lock is only
+ * tried: remove() has it while it waits for those whose fences wait for this
+ * reset. Others who have it (a reset by root, a recovery, bind) end soon, and the
+ * watchdog tries again until it gives the card up.
+ */
+void npu_function_reset(struct npu_device *npu)
+{
+	int ret = pci_try_reset_function(npu_pdev(npu));
+
+	if (!ret || (ret == -EAGAIN && !drm_dev_is_unplugged(&npu->drm)))
+		return;
+	drm_notice(&npu->drm, "the function cannot be reset: %d\n", ret);
+	mutex_lock(&npu->watchdog.lock);
+	npu->offline = false;
+	npu->watchdog.function_reset_wanted = false;
+	npu_watchdog_card_lost(npu);
+	mutex_unlock(&npu->watchdog.lock);
 }
 
 /* ---- What the PCI core calls; it holds the device's lock ---- */
@@ -111,7 +151,7 @@ static pci_ers_result_t npu_mmio_enabled(struct pci_dev *pdev)
 
 static pci_ers_result_t npu_slot_reset(struct pci_dev *pdev)
 {
-	/* As probe() left it, with interrupts and bus mastering. */
+	/* As it was last, with interrupts. */
 	pci_restore_state(pdev);
 	return npu_function_revive(pci_get_drvdata(pdev)) ? PCI_ERS_RESULT_DISCONNECT :
 							    PCI_ERS_RESULT_RECOVERED;

@@ -3,7 +3,11 @@
 #ifndef NPU_RESET_H
 #define NPU_RESET_H
 
+struct npu_device;
 struct pci_error_handlers;
+
+void npu_function_want_reset(struct npu_device *npu);
+void npu_function_reset(struct npu_device *npu);
 
 extern const struct pci_error_handlers npu_error_handlers;
 

@@ -8,9 +8,9 @@
  * oldest packet has been the same for a whole period. Guilty is a queue that
  * RUNS and whose heartbeat stands still for hang_timeout_ms.
  *
- * Recovery climbs: abort the job, reset its core, reset the card, give the
- * card up. All of it is on the path of fence signalling: no allocation, no
- * dma_resv lock, no wait for a fence.
+ * Recovery climbs: abort the job, reset its core, reset the card, reset the
+ * function, give the card up. All of it is on the path of fence signalling: no
+ * allocation, no dma_resv lock, no wait for a fence.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -19,6 +19,7 @@
 #include "npu_device.h"
 #include "npu_hw.h"
 #include "npu_hwq.h"
+#include "npu_reset.h"
 #include "npu_watchdog.h"
 
 #define NPU_WATCHDOG_PERIOD_MS	200
@@ -126,7 +127,7 @@ static void npu_card_reset(struct npu_device *npu)
 		if (npu->slots[id])
 			npu_hwq_begin_reset(npu->slots[id]);
 	if (npu_hw_reset_card(npu)) {
-		npu_watchdog_card_lost(npu);
+		npu_function_want_reset(npu);
 		return;
 	}
 	for (id = 0; id < npu->hwqs; id++) {
@@ -150,6 +151,7 @@ static void npu_recover(struct npu_hwq *hwq)
 		   hwq->id, index, READ_ONCE(hang_timeout_ms));
 	npu_hwq_blame(hwq, NPU_STATUS_HANG);
 
+	atomic64_inc(&npu->job_aborts);
 	npu_hwq_command(hwq, NPU_QUEUE_CMD_ABORT_JOB);
 	if (npu_wait_retired(hwq, index))
 		return;
@@ -161,8 +163,8 @@ static void npu_recover(struct npu_hwq *hwq)
 	}
 
 	npu_card_reset(npu);
-	if (!npu->lost && !npu_wait_retired(hwq, index))
-		npu_watchdog_card_lost(npu);
+	if (!npu->lost && !npu->offline && !npu_wait_retired(hwq, index))
+		npu_function_want_reset(npu);
 }
 
 /*
@@ -246,10 +248,11 @@ static void npu_watchdog_work(struct work_struct *work)
 	struct npu_device *npu =
 		container_of(to_delayed_work(work), struct npu_device, watchdog.work);
 	unsigned int id;
-	int idx;
 
-	if (!drm_dev_enter(&npu->drm, &idx))
-		return;
+	/*
+	 * Not inside drm_dev_enter(): drm_dev_unplug() waits for those who wait for
+	 * queue 0, which may need this. npu_watchdog_fini() ends it.
+	 */
 	mutex_lock(&npu->watchdog.lock);
 	/* The PCI core does not say when it gives up a recovery. */
 	if (npu->offline && time_after(jiffies, npu->offline_since + NPU_OFFLINE_LIMIT)) {
@@ -263,9 +266,10 @@ static void npu_watchdog_work(struct work_struct *work)
 			npu_watch_queue(npu->slots[id]);
 	mutex_unlock(&npu->watchdog.lock);
 
-	if (atomic_read(&npu->inflight))
+	if (READ_ONCE(npu->watchdog.function_reset_wanted))
+		npu_function_reset(npu);
+	if (atomic_read(&npu->inflight) || READ_ONCE(npu->offline))
 		npu_watchdog_arm(npu);
-	drm_dev_exit(idx);
 }
 
 /* Looks in a period, unless that is already planned. Any context. */
@@ -333,5 +337,5 @@ int npu_watchdog_init(struct npu_device *npu)
 
 void npu_watchdog_fini(struct npu_device *npu)
 {
-	cancel_delayed_work_sync(&npu->watchdog.work);
+	disable_delayed_work_sync(&npu->watchdog.work);
 }

@@ -319,6 +319,33 @@ bool inject(const std::string& text) {
   return write_file(first_match("/sys/kernel/debug/accel/*:*/inject"), text);
 }
 
+std::string driver_state() {
+  return read_file(first_match("/sys/kernel/debug/accel/*:*/state"));
+}
+
+std::vector<unsigned> hardware_queues() {
+  std::vector<unsigned> queues;
+  std::istringstream lines(driver_state());
+  for (std::string line; std::getline(lines, line);) {
+    unsigned queue = 0;
+    if (sscanf(line.c_str(), "queue %u:", &queue) == 1 && queue != 0) queues.push_back(queue);
+  }
+  return queues;
+}
+
+bool wait_for_running(unsigned count) {
+  for (int i = 0; i < 2000; ++i) {
+    const std::string state = driver_state();
+    unsigned running = 0;
+    for (size_t at = state.find(": state 3 "); at != std::string::npos;
+         at = state.find(": state 3 ", at + 1))
+      ++running;
+    if (running >= count) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
 bool wait_for_counts(const Device& device, uint32_t buffers, uint32_t vms, uint32_t queues) {
   for (int i = 0; i < 500; ++i) {
     const drm_npu_counters now = device.counters();

@@ -127,6 +127,15 @@ bool inject(const std::string& text);
 std::string read_file(const std::string& path);
 bool write_file(const std::string& path, const std::string& text);
 
+// The driver's view of each queue, cores and counts: debugfs' state.
+std::string driver_state();
+
+// Numbers of the hardware queues that users have now.
+std::vector<unsigned> hardware_queues();
+
+// Polls until `count` hardware queues run a job; false after 20 s.
+bool wait_for_running(unsigned count);
+
 // Polls until all counts of living objects are what is given; false after 5 s.
 // Objects of closed files disappear a little later than the file.
 bool wait_for_counts(const Device& device, uint32_t buffers, uint32_t vms, uint32_t queues);

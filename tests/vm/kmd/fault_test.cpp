@@ -8,26 +8,13 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "device.h"
 #include "streams.h"
 
 namespace kmd {
 namespace {
-
-// Polls debugfs until `count` hardware queues run a job; false after 20 s.
-bool wait_for_running(unsigned count) {
-  for (int i = 0; i < 2000; ++i) {
-    const std::string state = read_file(first_match("/sys/kernel/debug/accel/*:*/state"));
-    unsigned running = 0;
-    for (size_t at = state.find(": state 3 "); at != std::string::npos;
-         at = state.find(": state 3 ", at + 1))
-      ++running;
-    if (running >= count) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
 
 class Fault : public testing::Test {
  protected:
@@ -216,6 +203,25 @@ TEST_F(Fault, CardResetRestartsWhatMayRunAgain) {
   EXPECT_EQ(device_.counters().card_resets, before.card_resets + 1);
   EXPECT_EQ(device_.run(victim.queue(), {&job, 1}), 0);
   EXPECT_TRUE(victim.correct());
+}
+
+// What follows in the SUBMIT runs after the second run, once.
+TEST_F(Fault, CardResetRestartsInsideAChain) {
+  LookupJob lookup(device_, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 3000);
+  drm_npu_job job = lookup.job();
+  job.flags = DRM_NPU_JOB_RESTARTABLE;
+  const std::vector<drm_npu_job> chain(3, job);
+  const drm_npu_sync done = {.handle = device_.create_syncobj(), .flags = 0, .point = 0};
+  ASSERT_EQ(device_.submit(lookup.queue(), chain, {}, {&done, 1}), 0);
+  ASSERT_TRUE(wait_for_running(1));
+  ASSERT_TRUE(write_file(first_match("/sys/kernel/debug/accel/*:*/reset"), "card"));
+  ASSERT_EQ(device_.wait_syncobj(done.handle, 60), 0);
+  EXPECT_EQ(device_.fence_status(done.handle), 1);
+  EXPECT_TRUE(lookup.correct());
+  const drm_npu_queue_state state = device_.queue_state(lookup.queue());
+  EXPECT_EQ(state.health, static_cast<uint32_t>(DRM_NPU_QUEUE_HEALTHY));
+  EXPECT_EQ(state.jobs_completed, 3u);
+  EXPECT_EQ(state.first_failed, 0u);
 }
 
 TEST_F(Fault, InjectRefusesNonsense) {

@@ -4,33 +4,17 @@
 // its own affair.
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <memory>
 
 #include "device.h"
+#include "processes.h"
 #include "streams.h"
 
 namespace kmd {
 namespace {
-
-// Runs `body` in a child; its return value is the exit status.
-template <typename Body>
-pid_t spawn(Body body) {
-  fflush(nullptr);
-  const pid_t pid = fork();
-  if (pid == 0) _exit(body());
-  return pid;
-}
-
-int join(pid_t pid) {
-  int status = 0;
-  if (waitpid(pid, &status, 0) != pid) return -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 int work(uint8_t seed, uint32_t placement, int rounds) {
   Device device;

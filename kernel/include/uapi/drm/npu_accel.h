@@ -165,6 +165,10 @@ struct drm_npu_counters {
 	__u32 queues;
 	/** @fences: Job fences not yet signalled. */
 	__u32 fences;
+	/** @job_aborts: Jobs without progress that the watchdog asked the card to abort. */
+	__u64 job_aborts;
+	/** @function_resets: Resets of the function or its slot, whoever asked for them. */
+	__u64 function_resets;
 };
 
 /**
