@@ -2,6 +2,7 @@
 /* The module: PCI probe and remove, open files, the list of ioctls. */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/wait_bit.h>
@@ -132,10 +133,50 @@ static const struct drm_ioctl_desc npu_ioctls[] = {
 	NPU_IOCTL(SUBMIT, submit),
 };
 
-/* DRM_ACCEL_FOPS leaves show_fdinfo out. */
+/*
+ * What a longer struct of a later version says must be zero: it asks for
+ * something that is not known here. DRM's core would drop it silently.
+ */
+static int npu_check_tail(unsigned int cmd, unsigned long arg)
+{
+	unsigned int nr = _IOC_NR(cmd) - DRM_COMMAND_BASE;
+	size_t known;
+	int ret;
+
+	if (_IOC_TYPE(cmd) != DRM_IOCTL_BASE || nr >= ARRAY_SIZE(npu_ioctls))
+		return 0;
+	known = _IOC_SIZE(npu_ioctls[array_index_nospec(nr, ARRAY_SIZE(npu_ioctls))].cmd);
+	if (_IOC_SIZE(cmd) <= known || !(_IOC_DIR(cmd) & _IOC_WRITE))
+		return 0;
+	ret = check_zeroed_user((void __user *)arg + known, _IOC_SIZE(cmd) - known);
+	if (ret < 0)
+		return ret;
+	return ret ? 0 : -EINVAL;
+}
+
+static long npu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return npu_check_tail(cmd, arg) ?: drm_ioctl(file, cmd, arg);
+}
+
+/* Layouts are the same; the core's own calls differ. */
+static long npu_compat_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return npu_check_tail(cmd, arg) ?: drm_compat_ioctl(file, cmd, arg);
+}
+
+/* DRM_ACCEL_FOPS spelled out, for the ioctls and show_fdinfo. */
 static const struct file_operations npu_fops = {
 	.owner = THIS_MODULE,
-	DRM_ACCEL_FOPS,
+	.open = accel_open,
+	.release = drm_release,
+	.unlocked_ioctl = npu_ioctl,
+	.compat_ioctl = npu_compat_ioctl,
+	.poll = drm_poll,
+	.read = drm_read,
+	.llseek = noop_llseek,
+	.mmap = drm_gem_mmap,
+	.fop_flags = FOP_UNSIGNED_OFFSET,
 	.show_fdinfo = drm_show_fdinfo,
 };
 

@@ -7,7 +7,8 @@
  *    and 32- and 64-bit programs see the same layout;
  *  - padding and unused fields are zero, or the call fails with EINVAL; so do
  *    unknown flags;
- *  - structs grow at their end only, zero meaning the old behaviour;
+ *  - structs grow at their end only, zero meaning the old behaviour; one that is
+ *    longer than the driver's must be zero beyond it, or the call fails with EINVAL;
  *  - no unions and no bit-fields; arrays carry their element's size (stride);
  *  - ioctl numbers are only ever appended;
  *  - addresses and handles of the caller are checked before anything happens:
