@@ -228,8 +228,11 @@ Result<Allocation> SimBackend::create_buffer(uint64_t size, drm_npu_placement pl
     }
     buffer.address = *offset;
     buffer.card_range = true;
-    std::memset(static_cast<std::byte*>(npu_model_card_memory(model_)) + buffer.address, 0,
-                buffer.size);
+    if (buffer.address < card_given_out_) {
+      std::memset(static_cast<std::byte*>(npu_model_card_memory(model_)) + buffer.address, 0,
+                  std::min(buffer.size, card_given_out_ - buffer.address));
+    }
+    card_given_out_ = std::max(card_given_out_, buffer.address + buffer.size);
   } else {
     auto address = bus_.allocate(buffer.size, true);
     if (!address.ok()) return address.error();

@@ -108,6 +108,7 @@ class SimBackend final : public Backend {
   std::mutex mutex_;  // protects what follows, up to the next mutex; order: mutex_ -> wake_mutex_
   SimPageTable pages_{bus_};
   RangeAllocator card_free_{0, 0};
+  uint64_t card_given_out_ = 0;  // card memory from here on never was, and is zero
   std::map<uint32_t, Buffer> buffers_;
   uint32_t next_buffer_ = 1;
   std::vector<std::unique_ptr<SimQueue>> queues_;  // by hardware queue; 0 is ours
