@@ -69,6 +69,7 @@ Starts repeat(const Starts& starts, uint32_t unit, uint64_t stride, uint64_t n) 
 }  // namespace
 
 uint64_t touched_granules(const ExternalRuns& runs, uint32_t unit) {
+  if (runs.dimensions == 0) return (runs.start % unit + runs.bytes - 1) / unit + 1;
   uint64_t extent[5] = {runs.bytes};
   for (unsigned d = 0; d < runs.dimensions; ++d)
     extent[d + 1] = extent[d] + runs.stride[d] * (runs.count[d] - 1);

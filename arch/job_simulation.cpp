@@ -113,10 +113,10 @@ bool JobSimulation::step_fetcher(Core& core) {
 
 // ---- Sequencer -------------------------------------------------------------
 
-bool JobSimulation::waits_met(const npu_command_header& header) const {
+uint32_t JobSimulation::unmet_wait(const npu_command_header& header) const {
   for (const uint32_t wait : header.wait)
-    if (wait != 0 && !met(wait)) return false;
-  return true;
+    if (wait != 0 && !met(wait)) return wait;
+  return 0;
 }
 
 bool JobSimulation::met(uint32_t wait) const {
@@ -141,7 +141,7 @@ uint64_t JobSimulation::wait_cost(const npu_command_header& header, unsigned cor
 }
 
 bool JobSimulation::execute_in_sequencer(unsigned core, const Command& command, uint32_t index) {
-  if (!waits_met(command.header())) return false;
+  if (unmet_wait(command.header()) != 0) return false;
   if (command.opcode() == NPU_OP_YIELD)
     for (const Engine& engine : cores_[core].engines)
       if (engine.retired != engine.dispatched) return false;
@@ -346,6 +346,12 @@ void JobSimulation::retire(unsigned core, unsigned engine_index, uint64_t starte
   }
 }
 
+// Whether the waits of the first command not started are met.
+bool JobSimulation::head_may_start(unsigned core, Engine& engine) {
+  engine.unmet = unmet_wait(input_.streams[core][engine.list[engine.started]].header());
+  return engine.unmet == 0;
+}
+
 bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
   Engine& engine = cores_[core].engines[engine_index];
   if (engine.drained_at <= now_) {
@@ -356,7 +362,7 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
   // DMA looks one command ahead.
   if (engine_index <= NPU_ENGINE_STORE && engine.phase >= Phase::kPrelude &&
       engine.ready_at == kNever && engine.started < engine.dispatched &&
-      waits_met(input_.streams[core][engine.list[engine.started]].header()))
+      head_may_start(core, engine))
     engine.ready_at = now_;
   switch (engine.phase) {
     case Phase::kIdle:
@@ -365,7 +371,7 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
       engine.head_since = now_;
       return true;
     case Phase::kWaiting:
-      if (!waits_met(input_.streams[core][engine.list[engine.started]].header())) return false;
+      if (!head_may_start(core, engine)) return false;
       start(core, engine_index);
       return true;
     case Phase::kPrelude:
@@ -408,7 +414,9 @@ bool JobSimulation::quiet(const Engine& engine, bool looks_ahead) const {
   if (engine.drained_at <= now_) return false;
   const bool queued = engine.started != engine.dispatched;
   if (engine.phase == Phase::kIdle) return !queued;
-  if (looks_ahead && queued && engine.ready_at == kNever) return false;
+  const bool blocked = engine.unmet != 0 && !met(engine.unmet);
+  if (engine.phase == Phase::kWaiting) return blocked;
+  if (looks_ahead && queued && engine.ready_at == kNever && !blocked) return false;
   return engine.phase == Phase::kWorking   ? engine.work.remaining != 0
          : engine.phase == Phase::kPrelude ? now_ < engine.until
                                            : false;

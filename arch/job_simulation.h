@@ -38,7 +38,8 @@ struct Engine {
   EngineTiming* timing = nullptr;
   uint64_t retired_at = 0;  // the last time
   uint64_t head_since = 0;
-  uint64_t ready_at = kNever;  // waits of the first command not started were met
+  uint32_t unmet = 0;          // a wait of the first command not started, when last looked at
+  uint64_t ready_at = kNever;  // its waits were met
   uint64_t started_at = 0;
   uint64_t translated_at = 0;  // DMA: end of its page walks
   uint64_t until = 0;          // end of kPrelude
@@ -119,8 +120,10 @@ class JobSimulation {
   void start(unsigned core, unsigned engine);
   void start_dma(Engine& engine, const Command& command, uint64_t ready, uint64_t previous);
   void retire(unsigned core, unsigned engine, uint64_t started_at, uint64_t ideal_cycles);
-  bool waits_met(const npu_command_header& header) const;
+  // A wait that is not met; 0: all are.
+  uint32_t unmet_wait(const npu_command_header& header) const;
   bool met(uint32_t wait) const;
+  bool head_may_start(unsigned core, Engine& engine);
   uint64_t wait_cost(const npu_command_header& header, unsigned core, unsigned engine) const;
   npu_profile_command* record(unsigned core, uint32_t index);
   void begin_fetch_chunk(Fetcher& fetcher);
