@@ -18,7 +18,8 @@ namespace npu::arch {
 HazardDetector::Sram::Sram(uint64_t granules)
     : boundaries(granules),
       cell_at(std::make_unique_for_overwrite<uint32_t[]>(granules)),
-      cells(1) {
+      cells(1),
+      lost(granules) {
   boundaries.insert(0);
   cell_at[0] = 0;
 }
@@ -74,7 +75,7 @@ bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
   accesses_.clear();
   append_sram_accesses(command, core, accesses_);
   if (footprint_ == Footprint::kExact)
-    for (SramAccess& access : accesses_) access.simplify();
+    for (SramAccess& access : accesses_) access.simplify(kHazardGranule - 1);
   // Reads first: what the command itself reads must not lie in what it writes.
   for (const bool write : {false, true}) {
     for (const SramAccess& access : accesses_) {
@@ -91,56 +92,80 @@ bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
   return true;
 }
 
-// Only what the YIELD lists, and what has survived those before it, does so
-// again. The rest need not be looked at: it falls behind.
+// What the YIELD does not list is lost.
 void HazardDetector::keep(Sram& sram, const npu_command_yield& yield) {
-  const uint32_t before = sram.yields++;
+  std::pair<uint64_t, uint64_t> kept[NPU_YIELD_RANGES];  // first and last granule
   for (uint32_t i = 0; i < yield.range_count; ++i) {
-    const uint64_t first = yield.live[i].address / kHazardGranule;
-    const uint64_t last =
-        (uint64_t{yield.live[i].address} + yield.live[i].bytes - 1) / kHazardGranule;
-    split(sram, first);
-    if (last + 1 < granules_) split(sram, last + 1);
-    for (uint64_t at = first; at <= last; at = sram.boundaries.after(at)) {
-      ++touched_;
-      Cell& cell = sram.cells[sram.cell_at[at]];
-      if (cell.kept == before) cell.kept = sram.yields;
-    }
+    const auto& range = yield.live[i];
+    kept[i] = {range.address / kHazardGranule,
+               (uint64_t{range.address} + range.bytes - 1) / kHazardGranule};
   }
+  std::sort(kept, kept + yield.range_count);
+  uint64_t next = 0;
+  for (uint32_t i = 0; i < yield.range_count; ++i) {
+    if (next < kept[i].first) lose(sram, next, kept[i].first - 1);
+    next = std::max(next, kept[i].second + 1);
+  }
+  if (next < granules_) lose(sram, next, granules_ - 1);
 }
 
-// Whether a write leaves nothing as it was in what is recorded for it.
-bool HazardDetector::fills_its_range(const SramAccess& access) const {
-  if (footprint_ == Footprint::kExact) return true;
-  uint64_t bytes = access.bytes;
-  for (const uint32_t count : access.count) bytes *= count;
-  return bytes == access.end() - access.address;
+// What has been written of granules first..last.
+void HazardDetector::lose(Sram& sram, uint64_t first, uint64_t last) {
+  for (uint64_t at = sram.boundaries.at_or_before(first); at <= last;) {
+    ++touched_;
+    const uint64_t next = sram.boundaries.after(at);
+    if (sram.cells[sram.cell_at[at]].write != 0)
+      sram.lost.insert(std::max(at, first), std::min(next - 1, last));
+    at = next;
+  }
 }
 
 void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& conflict) {
   Sram& sram = srams_[access.core];
-  // Dimensions whose gaps are shorter than a granule touch every granule.
-  uint64_t bytes = access.bytes;
-  int first_dimension = 0;
-  if (footprint_ == Footprint::kRange) {
-    bytes = access.end() - access.address;
-    first_dimension = 4;
+  const auto touch = [&](uint64_t begin, uint64_t end) {
+    touch_run(sram, begin / kHazardGranule, (end - 1) / kHazardGranule, access, slot, conflict);
+    return !conflict.found;
+  };
+  if (footprint_ == Footprint::kRange)
+    touch(access.address, access.end());
+  else
+    access.visit_blocks([](uint64_t, uint64_t) { return true; }, touch);
+  if (!conflict.found) meet_lost(sram, access, conflict);
+}
+
+// A write makes good what it touches, a read must not touch any.
+void HazardDetector::meet_lost(Sram& sram, const SramAccess& access, Conflict& conflict) {
+  const auto find = [&](uint64_t begin, uint64_t end) {
+    ++touched_;
+    const uint64_t granule = sram.lost.at_or_after(begin / kHazardGranule);
+    return granule <= (end - 1) / kHazardGranule ? granule : GranuleSet::kNone;
+  };
+  const auto any = [&](uint64_t begin, uint64_t end) {
+    return find(begin, end) != GranuleSet::kNone;
+  };
+  if (!any(access.address, access.end())) return;
+  SramAccess exact = access;
+  exact.simplify(kHazardGranule - 1);
+  if (access.write) {
+    exact.visit_blocks(any, [&](uint64_t begin, uint64_t end) {
+      ++touched_;
+      sram.lost.erase(begin / kHazardGranule, (end - 1) / kHazardGranule);
+      return true;
+    });
+    return;
   }
-  while (first_dimension < 4 && access.stride[first_dimension] < bytes + kHazardGranule) {
-    bytes += access.stride[first_dimension] * (access.count[first_dimension] - 1);
-    ++first_dimension;
-  }
-  uint32_t index[4] = {};
-  for (;;) {
-    uint64_t start = access.address;
-    for (int i = first_dimension; i < 4; ++i) start += access.stride[i] * index[i];
-    touch_run(sram, start / kHazardGranule, (start + bytes - 1) / kHazardGranule, access, slot,
-              conflict);
-    if (conflict.found) return;
-    int i = first_dimension;
-    while (i < 4 && ++index[i] == access.count[i]) index[i++] = 0;
-    if (i == 4) return;
-  }
+  exact.visit_blocks(any, [&](uint64_t begin, uint64_t end) {
+    const uint64_t granule = find(begin, end);
+    if (granule == GranuleSet::kNone) return true;
+    const Cell& cell = sram.cells[sram.cell_at[sram.boundaries.at_or_before(granule)]];
+    conflict = {.found = true,
+                .other_writes = true,
+                .lost = true,
+                .slot = cell.writer,
+                .count = cell.write,
+                .address = std::max(granule * kHazardGranule, access.address)};
+    return false;
+  });
 }
 
 // Granules first..last.
@@ -151,13 +176,6 @@ void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const 
     split(sram, first);
     if (last + 1 < granules_) split(sram, last + 1);
   }
-  // In the gaps of a write something that a YIELD did not keep may be left: then
-  // all of its range counts as that.
-  uint32_t kept = sram.yields;
-  if (access.write && sram.yields != 0 && !fills_its_range(access))
-    for (uint64_t at = first; at <= last; at = sram.boundaries.after(at))
-      if (const Cell& cell = sram.cells[sram.cell_at[at]]; cell.write != 0)
-        kept = std::min(kept, cell.kept);
   for (uint64_t at = sram.boundaries.at_or_before(first); at <= last;
        at = sram.boundaries.after(at)) {
     ++touched_;
@@ -171,7 +189,6 @@ void HazardDetector::touch_run(Sram& sram, uint64_t first, uint64_t last, const 
       sram.boundaries.erase(at);
     }
   }
-  if (access.write) sram.cells[sram.cell_at[first]].kept = kept;
 }
 
 // Makes `granule` a boundary.
@@ -206,10 +223,6 @@ bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
     return false;
   }
   if (!access.write) {
-    if (cell.write != 0 && cell.kept != srams_[access.core].yields) {
-      conflict = {true, true, true, cell.writer, cell.write, 0};
-      return false;
-    }
     // An operand in place is replaced by the command's own write.
     if (access.in_place) return true;
     cell.read[slot] = own_count_;

@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "arch/boundary_set.h"
+#include "arch/granule_set.h"
 #include "arch/sram_access.h"
 #include "arch/stream.h"
 
@@ -18,9 +18,9 @@ namespace npu::arch {
 
 class HazardDetector {
  public:
-  // What an access counts as touching: all from its first byte to its last,
-  // which is quick and finds every hazard but also some that are none; or its
-  // granules.
+  // What an access counts as touching where its order is judged: all from its
+  // first byte to its last, which is quick and finds every hazard but also some
+  // that are none; or its granules.
   enum class Footprint : uint8_t { kRange, kExact };
 
   // For one job: a gang of `gang` cores.
@@ -43,7 +43,6 @@ class HazardDetector {
   // 0 is none.
   struct Cell {
     uint32_t write = 0;
-    uint32_t kept = 0;     // YIELDs of the core when it was written, or that it has survived
     uint16_t writer = 0;   // slot
     uint16_t readers = 0;  // slots with a read since the write, one bit each
     uint32_t read[kSlots] = {};
@@ -52,11 +51,13 @@ class HazardDetector {
   struct Sram {
     explicit Sram(uint64_t granules);
 
-    BoundarySet boundaries;
+    GranuleSet boundaries;
     std::unique_ptr<uint32_t[]> cell_at;  // index, at boundaries
     std::vector<Cell> cells;
     std::vector<uint32_t> unused;  // indices
-    uint32_t yields = 0;           // of the core it belongs to
+    // Granules with something that a YIELD did not keep. Written, they are as
+    // good as any: of a write, with either footprint, its granules count.
+    GranuleSet lost;
   };
   // Retirement counts known to have happened, [core * NPU_ENGINE_COUNT + engine].
   using Clock = std::vector<uint32_t>;
@@ -72,7 +73,8 @@ class HazardDetector {
   void start_clock(const Command& command, unsigned core);
   void access(const SramAccess& access, unsigned slot, Conflict& conflict);
   void keep(Sram& sram, const npu_command_yield& yield);
-  bool fills_its_range(const SramAccess& access) const;
+  void lose(Sram& sram, uint64_t first, uint64_t last);
+  void meet_lost(Sram& sram, const SramAccess& access, Conflict& conflict);
   void touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access, unsigned slot,
                  Conflict& conflict);
   bool ordered(unsigned sram_core, unsigned slot, uint32_t count) const;

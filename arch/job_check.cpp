@@ -36,7 +36,6 @@ struct JobCheck::State {
   std::optional<StreamDecoder> decoder;
   std::optional<GangOrder> order;
   std::optional<HazardDetector> hazards;
-  bool exact = false;
   bool timed = false;
   TimingInput input;
   std::optional<JobSimulation> simulation;
@@ -94,7 +93,7 @@ Stage JobCheck::State::merge(JobCheck& job, uint64_t& budget) {
 
 // From the first command on.
 void JobCheck::State::look_for(HazardDetector::Footprint footprint, JobCheck& job) {
-  exact = footprint == HazardDetector::Footprint::kExact;
+  job.by_granule = footprint == HazardDetector::Footprint::kExact;
   order.emplace(job.streams);
   hazards.emplace(static_cast<unsigned>(bytes.size()), target, footprint);
 }
@@ -114,7 +113,7 @@ Stage JobCheck::State::find_hazards(JobCheck& job, uint64_t& budget) {
     const bool passed = hazards->add(job.streams[at_core][index], at_core, index, job.error);
     spend(budget, kHazardNs + kTouchNs * (hazards->touched() - before));
     if (passed) continue;
-    if (exact) return Stage::kDone;
+    if (job.by_granule) return Stage::kDone;
     job.error = {};
     look_for(HazardDetector::Footprint::kExact, job);
   }

@@ -47,7 +47,7 @@ bool SramAccess::disjoint() const {
   return true;
 }
 
-void SramAccess::simplify() {
+void SramAccess::simplify(uint64_t gap) {
   const Dimensions dimensions(*this);
   const uint64_t whole = end() - address;
   int kept = 0;
@@ -56,7 +56,7 @@ void SramAccess::simplify() {
   for (int i = 0; i < dimensions.size; ++i) {
     const auto [step, times] = dimensions.item[i];
     const uint64_t grown = extent + step * (times - 1);
-    if (kept == 0 && step <= extent) {
+    if (kept == 0 && step <= extent + gap) {
       bytes = grown;
     } else {
       interleaved = interleaved || step < extent;

@@ -32,11 +32,33 @@ struct SramAccess {
   // No byte belongs to two blocks. Sufficient, not necessary: true only if each
   // dimension, by growing stride, steps over all of what it repeats.
   bool disjoint() const;
-  // Sorts the dimensions by stride and joins blocks that touch. Dimensions of
-  // what remains step over what they repeat: a read whose strides interleave
-  // becomes its whole range, so that the number of blocks stays bounded by
-  // the range they lie in.
-  void simplify();
+  // Sorts the dimensions by stride and joins blocks with at most `gap` bytes
+  // between them. Dimensions of what remains step over what they repeat: a read
+  // whose strides interleave becomes its whole range, so that the number of
+  // blocks stays bounded by the range they lie in.
+  void simplify(uint64_t gap = 0);
+  // Calls visit(begin, end) for the blocks by growing address, if simplified,
+  // until it returns false; then it is false, too. Rows, planes and so on of
+  // blocks are entered only if enter(begin, end) says so of what they span.
+  template <typename Enter, typename Visit>
+  bool visit_blocks(const Enter& enter, const Visit& visit) const {
+    return visit_blocks(4, address, enter, visit);
+  }
+
+ private:
+  // Of the first `dimensions` only.
+  template <typename Enter, typename Visit>
+  bool visit_blocks(int dimensions, uint64_t begin, const Enter& enter, const Visit& visit) const {
+    while (dimensions > 0 && count[dimensions - 1] == 1) --dimensions;
+    uint64_t end = begin + bytes;
+    for (int i = 0; i < dimensions; ++i) end += stride[i] * (count[i] - 1);
+    if (dimensions == 0) return visit(begin, end);
+    if (!enter(begin, end)) return true;
+    const uint64_t step = stride[dimensions - 1];
+    for (uint32_t left = count[dimensions - 1]; left != 0; --left, begin += step)
+      if (!visit_blocks(dimensions - 1, begin, enter, visit)) return false;
+    return true;
+  }
 };
 
 // Appends every access of `command`, which runs on gang position `core`. The
