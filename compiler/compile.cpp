@@ -13,6 +13,7 @@
 #include "compiler/emit/yields.h"
 #include "compiler/passes/fuse.h"
 #include "compiler/passes/placement.h"
+#include "compiler/passes/share_batch.h"
 #include "compiler/schedule/schedule.h"
 #include "compiler/schedule/sram_map.h"
 #include "compiler/schedule/steps.h"
@@ -52,7 +53,17 @@ std::string fused_type(const Op& op) {
 class Compilation {
  public:
   Compilation(const Graph& graph, const CompileOptions& options, Diagnostics& diagnostics)
-      : graph_(graph), options_(options), target_(options.target), diagnostics_(diagnostics) {}
+      : model_(graph),
+        graph_(graph),
+        options_(options),
+        target_(options.target),
+        diagnostics_(diagnostics) {
+    if (options.cores < 2) return;
+    if (std::optional<Graph> share = share_of_batch(graph, options.cores)) {
+      graph_ = std::move(*share);
+      images_ = true;
+    }
+  }
 
   std::optional<CompiledModel> run() {
     const std::string bad = arch::validate_target(target_);
@@ -75,6 +86,16 @@ class Compilation {
                         .suggestion = {}});
       return std::nullopt;
     }
+    if (options_.cores < 1 || options_.cores > target_.cores) {
+      diagnostics_.add(
+          {.status = Status::kTarget,
+           .node = {},
+           .op = {},
+           .rule = fmt::format("a network runs on 1 to {} cores of this target", target_.cores),
+           .value = fmt::format("{} cores", options_.cores),
+           .suggestion = {}});
+      return std::nullopt;
+    }
     if (options_.fuse) fuse_output_chains(graph_, target_);
     reorder_flattened_weights(graph_);
     std::optional<MemoryPlan> plan = plan_memory(graph_, diagnostics_);
@@ -88,8 +109,10 @@ class Compilation {
     for (uint32_t bytes = target_.sram_bytes; bytes > 0; bytes /= 2) {
       for (const auto& [residency, stripes] : kVariants) {
         if ((residency && !options_.residency) || (stripes && !options_.stripes)) continue;
+        if (stripes && options_.cores > 1) continue;
         if (best && (!options_.keep_fastest || bytes < kLeastSram)) break;
-        std::optional<Candidate> candidate = compile_variant({residency, stripes, bytes});
+        std::optional<Candidate> candidate =
+            compile_variant({residency, stripes, options_.cores, images_, bytes});
         if (!diagnostics_.ok()) return std::nullopt;
         if (candidate && (!best || candidate->report.cycles < best->report.cycles))
           best = std::move(candidate);
@@ -114,9 +137,10 @@ class Compilation {
   // Before anything is emitted: tensors that do not fit would make tiles
   // without end.
   bool check_memory(const MemoryPlan& plan) {
-    uint64_t bytes = plan.constants.size() + plan.scratch_bytes;
+    const unsigned copies = images_ ? options_.cores : 1;
+    uint64_t bytes = plan.constants.size() + plan.scratch_bytes * copies;
     for (const Storage& storage : plan.storages) {
-      if (storage.region >= NPU_REGION_TENSORS) bytes += storage.bytes;
+      if (storage.region >= NPU_REGION_TENSORS) bytes += storage.bytes * copies;
     }
     for (const Op& op : graph_.ops) {
       if (const MacOp* mac = op.as<MacOp>()) bytes += mac->weights.size();
@@ -179,10 +203,19 @@ class Compilation {
       }
     }
     pack_scratch(plan);
-    Emitter emitter(target_);
+    Emitter emitter(target_, options_.cores);
+    const uint64_t scratch_bytes =
+        (plan.scratch_bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+    for (unsigned core = 1; images_ && core < options_.cores; ++core) {
+      emitter.set_region_base(core, NPU_REGION_SCRATCH, core * scratch_bytes);
+      for (const Storage& storage : plan.storages)
+        if (storage.region >= NPU_REGION_TENSORS)
+          emitter.set_region_base(core, storage.region, core * storage.bytes);
+    }
     Constants constants(plan.constants);
     size_t step = 0;
-    if (!emit_schedule({graph_, steps_, plan, target_}, schedule, map, constants, emitter, step)) {
+    if (!emit_schedule({graph_, steps_, plan, target_, options_.cores}, schedule, map, constants,
+                       emitter, step)) {
       if (plain)
         resources(graph_.ops[steps_[step].op], "the network needs more than 1 GiB of commands");
       return std::nullopt;
@@ -190,11 +223,13 @@ class Compilation {
     ModelParts parts;
     parts.jobs = emitter.take_jobs();
     parts.constants = constants.bytes();
-    parts.scratch_bytes = plan.scratch_bytes;
+    parts.scratch_bytes = images_ ? options_.cores * scratch_bytes : plan.scratch_bytes;
     if (!plain) {
-      for (const JobStream& job : parts.jobs)
-        if (job.bytes.size() > std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes))
-          return std::nullopt;
+      for (const Job& job : parts.jobs)
+        for (const JobStream& stream : job.streams)
+          if (stream.bytes.size() >
+              std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes))
+            return std::nullopt;
     }
     return measure(std::move(parts), notes(schedule, plan), plain);
   }
@@ -214,7 +249,7 @@ class Compilation {
         LayerReport layer;
         layer.name = graph_.sources[op.source].name;
         layer.type = fused_type(op);
-        layer.macs = macs_of(graph_, op);
+        layer.macs = macs_of(graph_, op) * (images_ ? options_.cores : 1);
         layer.segment = static_cast<uint32_t>(g);
         if (segment.stripes)
           layer.stripe_rows = static_cast<uint32_t>(segment.stripes->step_rows[i - segment.first]);
@@ -238,6 +273,7 @@ class Compilation {
     report.constant_bytes = parts.constants.size();
     report.scratch_bytes = parts.scratch_bytes;
     report.jobs = static_cast<uint32_t>(parts.jobs.size());
+    report.cores = options_.cores;
     for (const Source& source : graph_.sources) report.macs += source.macs;
     if (parts.jobs.size() > kMaxJobs) {
       if (!plain) return std::nullopt;
@@ -249,10 +285,10 @@ class Compilation {
                         .suggestion = "Choose a target with more SRAM or longer streams"});
       return std::nullopt;
     }
-    if (options_.max_yield_gap != 0) {
-      for (JobStream& job : parts.jobs) {
+    if (options_.max_yield_gap != 0 && options_.cores == 1) {
+      for (Job& job : parts.jobs) {
         const YieldReport added =
-            add_yields(job, options_.max_yield_gap, target_, memory_of_region);
+            add_yields(job.streams[0], options_.max_yield_gap, target_, memory_of_region);
         report.yields += added.yields;
         report.longest_yield_gap = std::max(report.longest_yield_gap, added.longest_gap);
         report.yield_live_bytes = std::max(report.yield_live_bytes, added.most_live_bytes);
@@ -260,7 +296,7 @@ class Compilation {
     }
     if (!simulate(parts.jobs, notes, report)) return std::nullopt;
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
-                        static_cast<double>(std::max<uint64_t>(1, report.cycles));
+                        options_.cores * static_cast<double>(std::max<uint64_t>(1, report.cycles));
     report.utilization = static_cast<double>(report.macs) / peak;
     return Candidate{std::move(parts), std::move(report)};
   }
@@ -268,9 +304,7 @@ class Compilation {
   std::optional<CompiledModel> finish(Candidate best) {
     CompiledModel out;
     out.report = std::move(best.report);
-    // Tensors are described as imported; planning may have put copies at the
-    // outputs, of the same type, shape and quantization.
-    out.file = write_model(graph_, best.parts, out.report, target_);
+    out.file = write_model(model_, best.parts, out.report, target_);
     if (out.file.empty()) {
       diagnostics_.add({.status = Status::kResources,
                         .node = {},
@@ -283,41 +317,56 @@ class Compilation {
     return out;
   }
 
-  // Checks every stream as the card will and measures it with the card's model
-  // of time.
-  bool simulate(const std::vector<JobStream>& jobs, const std::vector<LayerNote>& notes,
-                CompileReport& report) {
-    std::vector<LayerReport> by_source(graph_.sources.size());
-    uint64_t start = 0;
-    for (const JobStream& job : jobs) {
-      if (job.bytes.size() > target_.max_stream_bytes) {
+  // The streams of a job, checked as the card will.
+  bool decode(const Job& job, std::vector<arch::Stream>& streams) {
+    arch::StreamError error;
+    bool good = true;
+    for (unsigned core = 0; good && core < streams.size(); ++core) {
+      const std::vector<std::byte>& bytes = job.streams[core].bytes;
+      if (bytes.size() > target_.max_stream_bytes) {
         diagnostics_.add(
             {.status = Status::kResources,
              .node = {},
              .op = {},
-             .rule = fmt::format("a job's commands take {} bytes", job.bytes.size()),
+             .rule = fmt::format("a job's commands take {} bytes", bytes.size()),
              .value = fmt::format("a target with streams of {} bytes", target_.max_stream_bytes),
-             .suggestion = {}});
+             .suggestion =
+                 options_.cores > 1 ? "Compile for one core, which may take several jobs" : ""});
         return false;
       }
-      std::vector<arch::Stream> streams(1);
-      arch::StreamError error;
-      if (!arch::decode_stream(job.bytes, target_, 0, 1, streams[0], error) ||
-          !arch::check_deadlock(streams, error) || !arch::check_hazards(streams, target_, error)) {
-        diagnostics_.internal(fmt::format("command {} of the emitted stream is refused: {}: {}",
-                                          error.command, arch::status_name(error.status),
-                                          error.text));
-        return false;
-      }
+      good = arch::decode_stream(bytes, target_, core, static_cast<unsigned>(streams.size()),
+                                 streams[core], error);
+    }
+    if (good && arch::check_deadlock(streams, error) &&
+        arch::check_hazards(streams, target_, error)) {
+      return true;
+    }
+    diagnostics_.internal(
+        fmt::format("core {}, command {} of the emitted streams is refused: {}: {}", error.core,
+                    error.command, arch::status_name(error.status), error.text));
+    return false;
+  }
+
+  // Measures the streams with the card's model of time.
+  bool simulate(const std::vector<Job>& jobs, const std::vector<LayerNote>& notes,
+                CompileReport& report) {
+    std::vector<LayerReport> by_source(graph_.sources.size());
+    uint64_t start = 0;
+    for (const Job& job : jobs) {
+      std::vector<arch::Stream> streams(job.streams.size());
+      if (!decode(job, streams)) return false;
       arch::TimingInput input;
       input.streams = streams;
       input.region_memory = memory_of_region;
       std::vector<npu_profile_command> trace;
       const arch::JobTiming timing = arch::simulate_job(input, target_, &trace);
+      std::vector<const arch::Command*> commands;  // as the trace: core by core
+      for (const arch::Stream& stream : streams)
+        for (const arch::Command& command : stream) commands.push_back(&command);
       uint64_t end = 0;
       for (size_t i = 0; i < trace.size(); ++i) {
         const npu_profile_command& record = trace[i];
-        const arch::Command& command = streams[0][i];
+        const arch::Command& command = *commands[i];
         LayerReport& layer = by_source[record.source_op];
         const uint64_t last = start + record.start_cycle + record.execute_cycles;
         if (layer.commands++ == 0) layer.first_cycle = start + record.start_cycle;
@@ -336,8 +385,10 @@ class Compilation {
       report.external_bytes += timing.card_bytes + timing.pcie_bytes;
       report.energy_pj += timing.energy_pj;
       report.sram_peak_bytes = std::max(report.sram_peak_bytes, timing.sram_peak_bytes);
-      report.command_bytes += job.bytes.size();
-      report.commands += job.commands;
+      for (const JobStream& stream : job.streams) {
+        report.command_bytes += stream.bytes.size();
+        report.commands += stream.commands;
+      }
     }
     std::vector<bool> done(graph_.sources.size(), false);
     for (const LayerNote& note : notes) {
@@ -357,7 +408,9 @@ class Compilation {
     return true;
   }
 
-  Graph graph_;
+  const Graph& model_;  // as it was given
+  Graph graph_;         // as it is compiled: of one core's images, if those are divided
+  bool images_ = false;
   const CompileOptions& options_;
   const npu_target& target_;
   Diagnostics& diagnostics_;

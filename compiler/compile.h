@@ -24,6 +24,9 @@ inline constexpr uint64_t kDefaultYieldGap = 200'000;
 struct CompileOptions {
   npu_target target = {};
   uint64_t max_yield_gap = kDefaultYieldGap;  // modelled cycles; 0: no YIELDs
+  // Cores that run the network together, 1 to the target's. More than one: shorter alone,
+  // without YIELDs, and the other networks have fewer.
+  unsigned cores = 1;
   // Off for comparison.
   bool fuse = true;       // output chains
   bool residency = true;  // tensors stay in SRAM between layers
@@ -58,11 +61,11 @@ struct CompileReport {
   uint64_t energy_pj = 0;
   uint32_t sram_peak_bytes = 0;
   uint64_t constant_bytes = 0, scratch_bytes = 0, command_bytes = 0;
-  uint32_t commands = 0, jobs = 0;
+  uint32_t commands = 0, jobs = 0, cores = 1;
   uint32_t yields = 0;
   uint64_t longest_yield_gap = 0;  // cycles between places where the network can be put aside
   uint64_t yield_live_bytes = 0;   // most that is saved there
-  double utilization = 0;          // of one core's array
+  double utilization = 0;          // of the arrays of the cores that it runs on
 };
 
 struct CompiledModel {

@@ -358,53 +358,8 @@ TEST(Lowering, RandomNetworks) {
   const uint32_t networks = wanted != nullptr ? static_cast<uint32_t>(std::atoi(wanted)) : 30;
   for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
     SCOPED_TRACE(seed);
-    RandomGraph g(seed);
-    std::vector<ValueId> live{
-        g.input({1, g.pick(1, 16), g.pick(4, 20), g.pick(4, 20)}, g.byte_type())};
-    for (int64_t layers = g.pick(2, 9); layers > 0; --layers) {
-      const ValueId x = live[static_cast<size_t>(g.pick(0, static_cast<int64_t>(live.size()) - 1))];
-      const Shape in = g.shape(x);
-      ValueId y = kNoValue;
-      switch (g.pick(0, 7)) {
-        case 0:
-        case 1:
-          y = g.conv(x, g.pick(1, 40), 1, g.window(in[2], in[3], 3, true));
-          break;
-        case 2:
-          y = g.conv(x, in[1], in[1], g.window(in[2], in[3], 3, false));
-          break;
-        case 3:
-          y = g.pool(x, PoolKind::kMax, g.window(in[2], in[3], 3, false), false);
-          break;
-        case 4:
-          y = g.pool(x, PoolKind::kAverage, g.window(in[2], in[3], 3, false), g.chance(50));
-          break;
-        case 5:
-          y = g.lut(x);
-          break;
-        case 6:
-          for (const ValueId other : live) {
-            if (other != x && g.shape(other) == in) y = g.add(x, other);
-          }
-          if (y == kNoValue) y = g.mul(x, g.global_average(x));
-          break;
-        default:
-          y = x;
-          for (const ValueId other : live) {
-            if (other != x && g.shape(other) == in &&
-                g.graph.value(other).type == g.graph.value(x).type) {
-              y = g.concat({x, other}, 1);
-            }
-          }
-          if (y == x) y = g.lut(x);
-          break;
-      }
-      live.push_back(y);
-    }
-    g.output(live.back());
-    if (live.size() > 3 && g.chance(50)) g.output(live[live.size() / 2]);
     const uint32_t bytes[] = {4096, 8192, 16384, 65536, 524288};
-    check(g.graph, make_target(bytes[seed % 5]));
+    check(testing::random_network(seed, 1), make_target(bytes[seed % 5]));
   }
 }
 

@@ -28,6 +28,7 @@ struct Options {
   std::string report;
   std::string calibrate;
   int64_t batch = 0;
+  unsigned cores = 1;
   uint64_t max_yield_gap = compiler::kDefaultYieldGap;
   bool verify = false;
   bool list_ops = false;
@@ -48,6 +49,12 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--batch", o.batch, "Value of a symbolic first dimension of the inputs")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  app.add_option("--cores", o.cores,
+                 "Cores that run the network together: the shortest latency alone, but no "
+                 "YIELDs, and nothing else can run on those cores meanwhile")
+      ->type_name("N")
+      ->check(CLI::Range(1, NPU_MAX_CORES))
+      ->capture_default_str();
   app.add_option("--report", o.report, "Write DIR/report.json and DIR/report.txt: cost per layer")
       ->type_name("DIR");
   app.add_flag("--verify", o.verify,
@@ -161,6 +168,7 @@ int compile(const Options& o) {
   options.target = choose_target(o.target);
   options.fuse = !o.no_fuse;
   options.max_yield_gap = o.max_yield_gap;
+  options.cores = o.cores;
   options.residency = !o.no_residency;
   options.stripes = !o.no_stripes;
   const std::vector<std::byte> file = read_file(o.model);

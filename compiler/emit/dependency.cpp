@@ -2,14 +2,13 @@
 #include "compiler/emit/dependency.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 
 namespace npu::compiler {
 
 void Counts::raise(const Counts& other) {
-  for (unsigned i = 0; i < NPU_ENGINE_COUNT; ++i) {
-    engine[i] = std::max(engine[i], other.engine[i]);
-  }
+  for (size_t i = 0; i < std::size(of); ++i) of[i] = std::max(of[i], other.of[i]);
 }
 
 void DependencyTracker::collect(uint64_t begin, uint64_t end, bool write, Counts& need) const {
@@ -32,7 +31,7 @@ void DependencyTracker::split(uint64_t at) {
   segments_.emplace(at, right);
 }
 
-void DependencyTracker::record(uint64_t begin, uint64_t end, bool write, npu_engine engine,
+void DependencyTracker::record(uint64_t begin, uint64_t end, bool write, Executor by,
                                uint32_t count) {
   if (begin >= end) return;
   split(begin);
@@ -43,7 +42,7 @@ void DependencyTracker::record(uint64_t begin, uint64_t end, bool write, npu_eng
     const auto last = segments_.lower_bound(end);
     segments_.erase(it, last);
     Segment fresh{end, {}, {}};
-    fresh.writes.engine[engine] = count;
+    fresh.writes.of[by.index()] = count;
     segments_.emplace(begin, fresh);
     return;
   }
@@ -51,13 +50,14 @@ void DependencyTracker::record(uint64_t begin, uint64_t end, bool write, npu_eng
   while (at < end) {
     it = segments_.lower_bound(at);
     if (it != segments_.end() && it->first == at) {
-      it->second.reads.engine[engine] = std::max(it->second.reads.engine[engine], count);
+      uint32_t& reached = it->second.reads.of[by.index()];
+      reached = std::max(reached, count);
       at = it->second.end;
       continue;
     }
     const uint64_t gap_end = it == segments_.end() ? end : std::min(end, it->first);
     Segment fresh{gap_end, {}, {}};
-    fresh.reads.engine[engine] = count;
+    fresh.reads.of[by.index()] = count;
     segments_.emplace(at, fresh);
     at = gap_end;
   }

@@ -8,12 +8,20 @@
 #include <map>
 
 #include "npu/status.h"
+#include "npu/target.h"
 
 namespace npu::compiler {
 
-// Retirement counts, per engine, that must be reached.
+// Whose retirements are counted: an engine of a core of the gang.
+struct Executor {
+  unsigned core = 0;
+  npu_engine engine = NPU_ENGINE_LOAD;
+  unsigned index() const { return core * NPU_ENGINE_COUNT + engine; }
+};
+
+// Retirement counts that must be reached, by Executor::index().
 struct Counts {
-  uint32_t engine[NPU_ENGINE_COUNT] = {};
+  uint32_t of[NPU_MAX_CORES * NPU_ENGINE_COUNT] = {};
   void raise(const Counts& other);
   bool operator==(const Counts&) const = default;
 };
@@ -24,7 +32,7 @@ class DependencyTracker {
   // What an access of [begin, end) must wait for, added to `need`.
   void collect(uint64_t begin, uint64_t end, bool write, Counts& need) const;
   // Records an access by the command that is its engine's `count`th.
-  void record(uint64_t begin, uint64_t end, bool write, npu_engine engine, uint32_t count);
+  void record(uint64_t begin, uint64_t end, bool write, Executor by, uint32_t count);
   void clear() { segments_.clear(); }
 
  private:

@@ -3,14 +3,24 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <utility>
 
 namespace npu::compiler {
 namespace {
 
-int64_t output_rows(const Layer& layer) {
-  if (const auto* mac = std::get_if<MacLayer>(&layer)) return mac->out_h / mac->pool(0);
-  if (const auto* pool = std::get_if<PoolLayer>(&layer)) return pool->out_h;
-  return 1;
+// What a plan finishes at once: all of the channels, or all of the rows, of a tile.
+Box finished_at_once(const StepPlan& plan, const Layer& layer, const Box& part) {
+  Box unit = {0, part.row_end - part.row_begin, 0, part.channel_end - part.channel_begin};
+  if (const auto* mac = std::get_if<MacPlan>(&plan)) {
+    if (mac->channels_outer)
+      unit.channel_end = mac->tile_c;
+    else
+      unit.row_end = std::max<int64_t>(1, mac->tile_h / std::get<MacLayer>(layer).pool(0));
+  } else {
+    unit.channel_end = std::get<VecPlan>(plan).tile_c;
+  }
+  return unit;
 }
 
 class ScheduleEmission {
@@ -21,19 +31,18 @@ class ScheduleEmission {
         schedule_(schedule),
         map_(map),
         constants_(constants),
-        emitter_(emitter) {}
+        emitter_(emitter),
+        exchange_(network.cores) {}
 
   bool run(size_t& step) {
     for (size_t g = 0; g < schedule_.segments.size(); ++g) {
       const Segment& segment = schedule_.segments[g];
-      emitter_.hold_sram(map_.holds[g]);
+      // The cores of a gang begin and end a job together.
+      emitter_.hold_sram(map_.holds[g] || network_.cores > 1);
       if (segment.stripes) {
         striped(g, segment);
       } else {
-        set_source(segment.first);
-        const Layer layer = placed(network_.steps[segment.first].layer, schedule_.resident,
-                                   map_.storages, network_.plan);
-        lowering(layer, segment.plans[0], segment.first)->rows(0, output_rows(layer));
+        alone(g, segment);
       }
       if (emitter_.total_bytes() > kMaxCommandBytes) {
         step = segment.first;
@@ -60,6 +69,74 @@ class ScheduleEmission {
       return global_lowering(*global, std::get<VecPlan>(plan), memory, emitter_);
     return element_lowering(std::get<ElementLayer>(layer), std::get<VecPlan>(plan), memory,
                             constants_, emitter_);
+  }
+
+  // A layer that runs alone, on the cores that share it.
+  struct Work {
+    Layer layer;
+    std::vector<Box> parts;  // by core, as the others
+    std::vector<std::unique_ptr<LayerLowering>> lowerings;
+    std::vector<size_t> pieces;
+  };
+
+  Work prepare(const Segment& segment) {
+    const size_t step = segment.first;
+    Work work;
+    work.layer =
+        placed(network_.steps[step].layer, schedule_.resident, map_.storages, network_.plan);
+    for (unsigned core = 0; core < network_.cores; ++core) {
+      const Box part = part_of(work.layer, segment.split, network_.target, core, network_.cores);
+      work.parts.push_back(part);
+      work.lowerings.push_back(
+          lowering(narrowed(work.layer, segment.split, part), segment.plans[0], step));
+      work.pieces.push_back(
+          part.empty() ? 0 : work.lowerings[core]->pieces(part.row_begin, part.row_end));
+    }
+    const bool same = std::equal(work.pieces.begin() + 1, work.pieces.end(), work.pieces.begin());
+    if (same_weights(segment.split) && same)
+      for (unsigned core = 1; core < network_.cores; ++core)
+        work.lowerings[core]->share_weights(*work.lowerings[0], network_.cores);
+    return work;
+  }
+
+  void prefetch(const Work& work, size_t step, uint64_t cycles) {
+    set_source(step);
+    for (unsigned core = 0; core < network_.cores; ++core) {
+      emitter_.set_core(core);
+      if (work.pieces[core] > 0) work.lowerings[core]->prefetch(cycles);
+    }
+  }
+
+  void alone(size_t g, const Segment& segment) {
+    Work work = next_ ? std::move(*next_) : prepare(segment);
+    next_.reset();
+    const size_t most = *std::max_element(work.pieces.begin(), work.pieces.end());
+    const Estimate& estimate = segment.estimate;
+    if (network_.cores > 1) {
+      // Weights go first: what others make may be late.
+      prefetch(work, segment.first, std::max<uint64_t>(1, tail_cycles_));
+      for (unsigned core = 0; core < network_.cores && segment.split != Split::kImages; ++core) {
+        emitter_.set_core(core);
+        exchange_.bring(work.layer, work.parts[core], core, emitter_);
+      }
+      if (g + 1 < schedule_.segments.size()) next_ = prepare(schedule_.segments[g + 1]);
+    }
+    // Time in which memory would be idle goes to the next layer's weights.
+    const uint64_t idle =
+        (estimate.engine - std::min(estimate.engine, estimate.memory)) / network_.cores / most;
+    for (size_t i = 0; i < most; ++i) {
+      set_source(segment.first);
+      for (unsigned core = 0; core < network_.cores; ++core) {
+        emitter_.set_core(core);
+        if (i < work.pieces[core]) work.lowerings[core]->emit_piece(i);
+      }
+      if (next_ && map_.early_constants[segment.last]) prefetch(*next_, segment.last, idle);
+    }
+    // Behind its last load, a layer that waits for memory has next to nothing left to do.
+    tail_cycles_ = estimate.memory < estimate.engine ? estimate.engine / most : 0;
+    if (segment.split != Split::kImages)
+      exchange_.made(work.layer, work.parts,
+                     finished_at_once(segment.plans[0], work.layer, work.parts[0]));
   }
 
   void striped(size_t g, const Segment& segment) {
@@ -108,6 +185,9 @@ class ScheduleEmission {
   const SramMap& map_;
   Constants& constants_;
   Emitter& emitter_;
+  Exchange exchange_;
+  uint64_t tail_cycles_ = 0;  // that the layer before computes behind its last load, about
+  std::optional<Work> next_;  // if weights for it may have been loaded
 };
 
 }  // namespace

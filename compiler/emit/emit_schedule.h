@@ -15,6 +15,7 @@ struct Network {
   const std::vector<Step>& steps;
   const MemoryPlan& plan;
   const npu_target& target;
+  unsigned cores = 1;
 };
 
 // Far above any network that fits the card; stops a hopeless tiling early.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "arch/sram_access.h"
 
@@ -27,9 +28,30 @@ uint64_t granule_up(uint64_t address) {
   return granule_down(address + arch::kHazardGranule - 1);
 }
 
+// The blocks of an access, or its whole range if there are many of them.
+template <typename Visit>
+void for_each_block(arch::SramAccess& access, Visit visit) {
+  constexpr uint64_t kMostBlocks = 64;
+  access.simplify();
+  uint64_t blocks = 1;
+  for (const uint32_t count : access.count) blocks *= count;
+  if (blocks > kMostBlocks) {
+    visit(access.address, access.end());
+    return;
+  }
+  for (uint64_t i = 0; i < blocks; ++i) {
+    uint64_t at = access.address, left = i;
+    for (int d = 0; d < 4; ++d) {
+      at += access.stride[d] * (left % access.count[d]);
+      left /= access.count[d];
+    }
+    visit(at, at + access.bytes);
+  }
+}
+
 }  // namespace
 
-Emitter::Emitter(const npu_target& target) : target_(target) {}
+Emitter::Emitter(const npu_target& target, unsigned cores) : target_(target), cores_(cores) {}
 
 void Emitter::emit(npu_command_dma command) {
   arch::Command record;
@@ -71,13 +93,20 @@ void Emitter::wait_and_append(arch::Command& command, bool extended) {
   };
   std::vector<Access> accesses;
   std::vector<arch::SramAccess> sram;
-  arch::append_sram_accesses(command, 0, sram);
-  for (const arch::SramAccess& access : sram) {
-    accesses.push_back(
-        {&sram_, granule_down(access.address), granule_up(access.end()), access.write});
+  arch::append_sram_accesses(command, core_, sram);
+  for (arch::SramAccess& access : sram) {
+    DependencyTracker& tracker = cores_[access.core].sram;
+    for_each_block(access, [&](uint64_t begin, uint64_t end) {
+      accesses.push_back({&tracker, granule_down(begin), granule_up(end), access.write});
+    });
   }
   if (header.opcode == NPU_OP_LOAD || header.opcode == NPU_OP_STORE) {
-    const npu_command_dma& dma = command.dma();
+    npu_command_dma dma = command.dma();
+    const auto& bases = cores_[core_].region_base;
+    if (const auto base = bases.find(dma.region); base != bases.end()) {
+      dma.external_offset += base->second;
+      std::memcpy(command.records, &dma, sizeof(dma));
+    }
     uint64_t end = dma.external_offset + (uint64_t{1} << dma.element_log2);
     for (int i = 0; i < 4; ++i) end += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
     accesses.push_back(
@@ -88,54 +117,90 @@ void Emitter::wait_and_append(arch::Command& command, bool extended) {
   for (const Access& access : accesses) {
     access.tracker->collect(access.begin, access.end, access.write, need);
   }
-  int wait = 0;
-  for (unsigned other = 0; other < NPU_ENGINE_COUNT; ++other) {
-    // An engine's own commands retire in order.
-    if (other == engine || need.engine[other] <= waited_[engine].engine[other]) continue;
-    waited_[engine].engine[other] = need.engine[other];
-    header.wait[wait++] = arch::encode_wait(static_cast<npu_engine>(other), need.engine[other]);
-  }
+  add_waits(header, engine, need);
   std::memcpy(command.records, &header, sizeof(header));
 
+  arch::StreamBuilder& builder = cores_[core_].builder;
   uint32_t count = 0;
   if (engine == NPU_ENGINE_MAC) {
-    count = extended ? builder_.append(command.mac(), command.extension())
-                     : builder_.append(command.mac());
+    count = extended ? builder.append(command.mac(), command.extension())
+                     : builder.append(command.mac());
   } else if (engine == NPU_ENGINE_VEC) {
-    count = builder_.append(command.vec());
+    count = builder.append(command.vec());
   } else {
-    count = builder_.append(command.dma());
+    count = builder.append(command.dma());
   }
   for (const Access& access : accesses) {
-    access.tracker->record(access.begin, access.end, access.write, engine, count);
+    access.tracker->record(access.begin, access.end, access.write, {core_, engine}, count);
   }
+}
+
+void Emitter::add_waits(npu_command_header& header, npu_engine engine, const Counts& need) {
+  Counts& waited = cores_[core_].waited[engine];
+  const unsigned self = Executor{core_, engine}.index();
+  npu_command_header barrier = {};
+  int waits = 0, barrier_waits = 0;
+  for (unsigned core = 0; core < cores_.size(); ++core) {
+    for (unsigned other = 0; other < NPU_ENGINE_COUNT; ++other) {
+      const unsigned index = Executor{core, static_cast<npu_engine>(other)}.index();
+      // An engine's own commands retire in order.
+      if (index == self || need.of[index] <= waited.of[index]) continue;
+      waited.of[index] = need.of[index];
+      const uint32_t wait = arch::encode_wait(static_cast<npu_engine>(other), need.of[index], core);
+      if (waits < NPU_WAITS) {
+        header.wait[waits++] = wait;
+        continue;
+      }
+      if (barrier_waits == NPU_WAITS) {
+        cores_[core_].builder.append_nop(barrier);
+        barrier = {};
+        barrier_waits = 0;
+      }
+      barrier.source_op = source_;
+      barrier.wait[barrier_waits++] = wait;
+    }
+  }
+  if (barrier_waits > 0) cores_[core_].builder.append_nop(barrier);
+}
+
+size_t Emitter::longest_stream() const {
+  size_t bytes = 0;
+  for (const Core& core : cores_) bytes = std::max(bytes, core.builder.bytes().size());
+  return bytes;
 }
 
 void Emitter::checkpoint() {
   if (held_) return;
   const size_t limit = std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes);
   const size_t reserve = std::min(kStreamReserve, limit / 2);
-  if (builder_.bytes().size() + reserve > limit) finish_job();
+  if (longest_stream() + reserve > limit) finish_job();
 }
 
 void Emitter::finish_job() {
-  if (builder_.commands() == 0) return;
-  jobs_.push_back({builder_.bytes(), builder_.commands()});
-  builder_ = {};
-  sram_.clear();
+  if (longest_stream() == 0) return;
+  Job job;
+  for (Core& core : cores_) {
+    if (core.builder.commands() == 0) core.builder.append_nop();  // a core without work
+    job.streams.push_back({core.builder.bytes(), core.builder.commands()});
+    core.builder = {};
+    core.sram.clear();
+    for (Counts& counts : core.waited) counts = {};
+  }
+  jobs_.push_back(std::move(job));
   regions_.clear();
-  for (Counts& counts : waited_) counts = {};
   ++generation_;
 }
 
-std::vector<JobStream> Emitter::take_jobs() {
+std::vector<Job> Emitter::take_jobs() {
   finish_job();
   return std::move(jobs_);
 }
 
 uint64_t Emitter::total_bytes() const {
-  uint64_t bytes = builder_.bytes().size();
-  for (const JobStream& job : jobs_) bytes += job.bytes.size();
+  uint64_t bytes = 0;
+  for (const Core& core : cores_) bytes += core.builder.bytes().size();
+  for (const Job& job : jobs_)
+    for (const JobStream& stream : job.streams) bytes += stream.bytes.size();
   return bytes;
 }
 

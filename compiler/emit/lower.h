@@ -41,8 +41,39 @@ struct WorkMemory {
 class LayerLowering {
  public:
   virtual ~LayerLowering() = default;
-  // Rows [begin, end) of the output.
-  virtual void rows(int64_t begin, int64_t end) = 0;
+  // Divides the work on rows [begin, end) of the output into pieces; how many there are. Emits
+  // nothing.
+  virtual size_t pieces(int64_t begin, int64_t end) = 0;
+  // Emits one of them. Each once, in order.
+  virtual void emit_piece(size_t index) = 0;
+  void rows(int64_t begin, int64_t end) {
+    const size_t count = pieces(begin, end);
+    for (size_t i = 0; i < count; ++i) emit_piece(i);
+  }
+
+  // Emits the next loads that depend on no other layer, about `cycles` of them, as long as they
+  // have a place: the first weights.
+  virtual void prefetch(uint64_t) {}
+  // On one core of several that make rows of one layer: what one of them loads of the weights
+  // goes to all `cores`. They emit their pieces in turns, as many each.
+  virtual void share_weights(LayerLowering&, unsigned) {}
+};
+
+// A layer that is emitted in one go.
+class UndividedLowering : public LayerLowering {
+ public:
+  size_t pieces(int64_t begin, int64_t end) final {
+    begin_ = begin;
+    end_ = end;
+    return 1;
+  }
+  void emit_piece(size_t) final { emit_rows(begin_, end_); }
+
+ protected:
+  virtual void emit_rows(int64_t begin, int64_t end) = 0;
+
+ private:
+  int64_t begin_ = 0, end_ = 0;
 };
 
 std::unique_ptr<LayerLowering> mac_lowering(const MacLayer& layer, const MacPlan& plan,

@@ -40,7 +40,7 @@ std::vector<Dim> coalesce(std::vector<Dim> dims) {
   return out;
 }
 
-class ElementLowering final : public LayerLowering {
+class ElementLowering final : public UndividedLowering {
  public:
   ElementLowering(const ElementLayer& layer, const VecPlan& plan, const WorkMemory& memory,
                   Constants& constants, Emitter& emitter)
@@ -55,7 +55,7 @@ class ElementLowering final : public LayerLowering {
       table_offset_ = constants.add({layer.lut->table.begin(), layer.lut->table.end()});
   }
 
-  void rows(int64_t, int64_t) override {
+  void emit_rows(int64_t, int64_t) override {
     // All dimensions but the three innermost repeat the layer.
     std::vector<OuterDim> outer;
     for (size_t i = 0; i + 3 < layer_.dims.size(); ++i) {

@@ -46,43 +46,72 @@ class MacLowering final : public LayerLowering {
         emitter_(emitter),
         split_(plan.splits_sum(layer)),
         tables_(memory.constants),
-        weights_(tables_ + plan.table_bytes, plan.weight_bytes, plan.weight_slots),
-        parameters_(weights_.end(), plan.parameter_bytes, 2),
+        places_(std::make_shared<WeightPlaces>(tables_ + plan.table_bytes, plan)),
         inputs_(memory.data, plan.input_bytes, plan.input_slots),
         outputs_(inputs_.end(), plan.output_bytes, plan.output_slots),
         residuals_(outputs_.end(), plan.residual_bytes, plan.output_slots),
         channels_(channel_tiles(layer_, plan_)),
         steps_(sum_steps(layer_, plan_)) {}
 
-  void rows(int64_t begin, int64_t end) override {
-    if (!begun_) {
-      begun_ = true;
-      generation_ = emitter_.generation();
-      load_tables();
-    }
-    row_begin_ = begin * layer_.pool(0);
-    row_end_ = std::min(end * layer_.pool(0), layer_.used_h());
+  size_t pieces(int64_t begin_row, int64_t end_row) override {
+    row_end_ = std::min(end_row * layer_.pool(0), layer_.used_h());
+    pieces_.clear();
     for_each_outer(layer_.outer, [&](int64_t number, const OuterDim& shift) {
-      repeat_ = number;
-      shift_ = shift;
+      const auto for_each_space = [&](auto&& body) {
+        for (int64_t h = begin_row * layer_.pool(0); h < row_end_; h += plan_.tile_h)
+          for (int64_t w = 0; w < layer_.used_w(); w += plan_.tile_w) body(h, w);
+      };
       if (plan_.channels_outer) {
-        for (size_t c = 0; c < channels_.size(); ++c) {
-          for_each_space([&](int64_t h, int64_t w) { tile(c, h, w); });
-        }
+        for (size_t c = 0; c < channels_.size(); ++c)
+          for_each_space([&](int64_t h, int64_t w) {
+            pieces_.push_back({number, shift, c, h, w});
+          });
       } else {
         for_each_space([&](int64_t h, int64_t w) {
-          for (size_t c = 0; c < channels_.size(); ++c) tile(c, h, w);
+          for (size_t c = 0; c < channels_.size(); ++c) pieces_.push_back({number, shift, c, h, w});
         });
       }
     });
+    return pieces_.size();
+  }
+
+  void emit_piece(size_t index) override {
+    begin();
+    const Piece& piece = pieces_[index];
+    repeat_ = piece.repeat;
+    shift_ = piece.shift;
+    tile(piece.channel, piece.h, piece.w);
+  }
+
+  void prefetch(uint64_t cycles) override {
+    begin();
+    if (layer_.dynamic) return;
+    const size_t most = std::min<size_t>(channels_.size() * steps_.size(), plan_.weight_slots);
+    for (uint64_t loading = 0; prefetched_ < most && loading < cycles; ++prefetched_) {
+      weight_slot(prefetched_ / steps_.size(), prefetched_ % steps_.size());
+      loading += channel_cycles(plan_.weight_bytes, NPU_REGION_CONSTANTS, target_);
+    }
+  }
+
+  void share_weights(LayerLowering& other, unsigned cores) override {
+    // Of the same layer.
+    places_ = static_cast<MacLowering&>(other).places_;
+    places_->cores = cores;
   }
 
  private:
-  template <typename Body>
-  void for_each_space(Body&& body) {
-    for (int64_t h = row_begin_; h < row_end_; h += plan_.tile_h) {
-      for (int64_t w = 0; w < layer_.used_w(); w += plan_.tile_w) body(h, w);
-    }
+  struct Piece {
+    int64_t repeat;
+    OuterDim shift;
+    size_t channel;
+    int64_t h, w;
+  };
+
+  void begin() {
+    if (begun_) return;
+    begun_ = true;
+    generation_ = emitter_.generation();
+    load_tables();
   }
 
   void load_tables() {
@@ -362,9 +391,32 @@ class MacLowering final : public LayerLowering {
     return out;
   }
 
+  struct Blob {
+    uint64_t offset = 0;
+    uint32_t bytes = 0;
+  };
+
+  // Where weights and parameters lie, outside and in SRAM. Cores with the same work have one.
+  struct WeightPlaces {
+    WeightPlaces(uint32_t base, const MacPlan& plan)
+        : weights(base, plan.weight_bytes, plan.weight_slots),
+          parameters(weights.end(), plan.parameter_bytes, 2) {}
+    SlotPool weights, parameters;
+    unsigned cores = 1;
+    std::map<std::pair<size_t, size_t>, Blob> weight_offsets;
+    std::map<size_t, Blob> parameter_offsets;
+  };
+
+  void load_constants(const Blob& blob, uint32_t address) {
+    npu_command_dma load = linear_load(NPU_REGION_CONSTANTS, blob.offset, blob.bytes, address);
+    const unsigned all = (1u << places_->cores) - 1;
+    if (places_->cores > 1) load.multicast = static_cast<uint16_t>(all & ~(1u << emitter_.core()));
+    emitter_.emit(load);
+  }
+
   uint32_t weight_slot(size_t channel, size_t index) {
     const int64_t repeat = layer_.dynamic ? repeat_ : 0;
-    const SlotPool::Place place = weights_.acquire(
+    const SlotPool::Place place = places_->weights.acquire(
         {static_cast<int64_t>(channel), static_cast<int64_t>(index), repeat, 0}, generation_);
     if (place.present) return place.address;
     const ChannelTile& channels = channels_[channel];
@@ -375,34 +427,27 @@ class MacLowering final : public LayerLowering {
                           {1, step.c1 - step.c0, channels.end - channels.begin}, place.address));
       return place.address;
     }
-    const auto [it, fresh] = weight_offsets_.try_emplace({channel, index}, Blob{});
+    const auto [it, fresh] = places_->weight_offsets.try_emplace({channel, index}, Blob{});
     if (fresh) {
       const std::vector<uint8_t> blob = weight_blob(channels, step);
       it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
     }
-    emitter_.emit(
-        linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
+    load_constants(it->second, place.address);
     return place.address;
   }
 
   uint32_t parameter_slot(size_t channel) {
     const SlotPool::Place place =
-        parameters_.acquire({static_cast<int64_t>(channel), 0, 0, 0}, generation_);
+        places_->parameters.acquire({static_cast<int64_t>(channel), 0, 0, 0}, generation_);
     if (place.present) return place.address;
-    const auto [it, fresh] = parameter_offsets_.try_emplace(channel, Blob{});
+    const auto [it, fresh] = places_->parameter_offsets.try_emplace(channel, Blob{});
     if (fresh) {
       const std::vector<uint8_t> blob = parameter_blob(channels_[channel]);
       it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
     }
-    emitter_.emit(
-        linear_load(NPU_REGION_CONSTANTS, it->second.offset, it->second.bytes, place.address));
+    load_constants(it->second, place.address);
     return place.address;
   }
-
-  struct Blob {
-    uint64_t offset = 0;
-    uint32_t bytes = 0;
-  };
 
   const MacLayer layer_;
   const MacOp& op_;
@@ -412,13 +457,14 @@ class MacLowering final : public LayerLowering {
   Emitter& emitter_;
   const bool split_;
   const uint32_t tables_;
-  SlotPool weights_, parameters_, inputs_, outputs_, residuals_;
+  std::shared_ptr<WeightPlaces> places_;
+  SlotPool inputs_, outputs_, residuals_;
   const std::vector<ChannelTile> channels_;
   const std::vector<SumStep> steps_;
-  int64_t row_begin_ = 0, row_end_ = 0;
+  std::vector<Piece> pieces_;
+  size_t prefetched_ = 0;  // pieces of weights
+  int64_t row_end_ = 0;
   bool begun_ = false;
-  std::map<std::pair<size_t, size_t>, Blob> weight_offsets_;
-  std::map<size_t, Blob> parameter_offsets_;
   uint64_t table_offset_ = ~uint64_t{0};
   uint32_t generation_ = 0;
   int bank_ = 0;

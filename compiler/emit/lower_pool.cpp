@@ -54,7 +54,7 @@ Estimate estimate(const PoolLayer& layer, const VecPlan& plan, const npu_target&
   return e;
 }
 
-class PoolLowering final : public LayerLowering {
+class PoolLowering final : public UndividedLowering {
  public:
   PoolLowering(const PoolLayer& layer, const VecPlan& plan, const WorkMemory& memory,
                Emitter& emitter)
@@ -64,10 +64,13 @@ class PoolLowering final : public LayerLowering {
         inputs_(memory.data, plan.a_bytes, plan.slots),
         outputs_(inputs_.end(), plan.out_bytes, plan.slots) {}
 
-  void rows(int64_t begin, int64_t end) override {
+  void emit_rows(int64_t begin, int64_t end) override {
     for_each_outer(layer_.outer, [&](int64_t, const OuterDim& shift) {
       for (int64_t c = 0; c < layer_.channels; c += plan_.tile_c) {
-        for (int64_t h = begin; h < end; h += plan_.tile_h) {
+        const int64_t count = ceil_div(end - begin, plan_.tile_h);
+        for (int64_t i = 0; i < count; ++i) {
+          // What is above the first tile comes from another core, which makes it last.
+          const int64_t h = begin + (begin == 0 ? i : (i + 1) % count) * plan_.tile_h;
           for (int64_t w = 0; w < layer_.out_w; w += plan_.tile_w) {
             tile(shift, {h, w, c},
                  {std::min(plan_.tile_h, end - h), std::min(plan_.tile_w, layer_.out_w - w),
@@ -136,7 +139,7 @@ class PoolLowering final : public LayerLowering {
   SlotPool inputs_, outputs_;
 };
 
-class GlobalLowering final : public LayerLowering {
+class GlobalLowering final : public UndividedLowering {
  public:
   GlobalLowering(const GlobalLayer& layer, const VecPlan& plan, const WorkMemory& memory,
                  Emitter& emitter)
@@ -146,7 +149,7 @@ class GlobalLowering final : public LayerLowering {
         inputs_(memory.data, plan.a_bytes, plan.slots),
         outputs_(inputs_.end(), plan.out_bytes, plan.slots) {}
 
-  void rows(int64_t, int64_t) override {
+  void emit_rows(int64_t, int64_t) override {
     for_each_outer(layer_.outer, [&](int64_t, const OuterDim& shift) {
       for (int64_t at = 0; at < layer_.channels; at += plan_.tile_c) {
         emitter_.checkpoint();
@@ -196,7 +199,7 @@ class GlobalLowering final : public LayerLowering {
 
 // The largest tile that fits with two places each, else with one: whole rows
 // and channels as long as possible, and a few tiles rather than one, so that
-// loading overlaps.
+// loading, or the end of the layer before, overlaps.
 std::optional<VecPlan> plan_pool(const PoolLayer& layer, const npu_target& target,
                                  uint32_t sram_bytes, std::string& error) {
   const auto make = [&](int64_t h, int64_t w, int64_t c, uint32_t slots) {
@@ -220,7 +223,7 @@ std::optional<VecPlan> plan_pool(const PoolLayer& layer, const npu_target& targe
   for (const uint32_t slots : {2u, 1u}) {
     if (resident && slots > 1) continue;
     int64_t h = layer.stripe_rows > 0 ? layer.stripe_rows
-                : resident            ? layer.out_h
+                : resident            ? std::max<int64_t>(1, ceil_div(layer.out_h, 8))
                                       : std::max<int64_t>(1, ceil_div(layer.out_h, 4));
     int64_t w = layer.out_w, c = layer.channels;
     VecPlan plan = make(h, w, c, slots);

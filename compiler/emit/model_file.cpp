@@ -36,7 +36,8 @@ flatbuffers::Offset<format::Tensor> write_tensor(flatbuffers::FlatBufferBuilder&
 std::vector<std::byte> write_model(const Graph& graph, const ModelParts& parts,
                                    const CompileReport& report, const npu_target& target) {
   uint64_t stream_bytes = 0;
-  for (const JobStream& job : parts.jobs) stream_bytes += job.bytes.size();
+  for (const Job& job : parts.jobs)
+    for (const JobStream& stream : job.streams) stream_bytes += stream.bytes.size();
   if (stream_bytes + parts.constants.size() > 0x7f000000u) return {};
 
   flatbuffers::FlatBufferBuilder builder(stream_bytes + parts.constants.size() + 65536);
@@ -60,12 +61,15 @@ std::vector<std::byte> write_model(const Graph& graph, const ModelParts& parts,
   std::vector<flatbuffers::Offset<format::Job>> jobs;
   uint64_t offset = 0;
   for (size_t i = 0; i < parts.jobs.size(); ++i) {
-    const std::vector<flatbuffers::Offset<format::Stream>> streams{
-        format::CreateStream(builder, offset, static_cast<uint32_t>(parts.jobs[i].bytes.size()))};
+    std::vector<flatbuffers::Offset<format::Stream>> streams;
+    for (const JobStream& stream : parts.jobs[i].streams) {
+      streams.push_back(
+          format::CreateStream(builder, offset, static_cast<uint32_t>(stream.bytes.size())));
+      offset += stream.bytes.size();
+    }
     // The first job reads only inputs and constants before it writes; a later
     // one may overwrite scratch memory that it has read.
     jobs.push_back(format::CreateJobDirect(builder, &streams, i == 0));
-    offset += parts.jobs[i].bytes.size();
   }
 
   builder.ForceVectorAlignment(parts.constants.size(), 1, NPU_RECORD_BYTES);
@@ -73,9 +77,11 @@ std::vector<std::byte> write_model(const Graph& graph, const ModelParts& parts,
   builder.ForceVectorAlignment(stream_bytes, 1, NPU_RECORD_BYTES);
   uint8_t* at = nullptr;
   const auto commands = builder.CreateUninitializedVector<uint8_t>(stream_bytes, &at);
-  for (const JobStream& job : parts.jobs) {
-    std::memcpy(at, job.bytes.data(), job.bytes.size());
-    at += job.bytes.size();
+  for (const Job& job : parts.jobs) {
+    for (const JobStream& stream : job.streams) {
+      std::memcpy(at, stream.bytes.data(), stream.bytes.size());
+      at += stream.bytes.size();
+    }
   }
   std::vector<uint32_t> target_words(NPU_TARGET_WORDS);
   std::memcpy(target_words.data(), &target, sizeof(target));

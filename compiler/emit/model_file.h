@@ -13,7 +13,7 @@
 namespace npu::compiler {
 
 struct ModelParts {
-  std::vector<JobStream> jobs;
+  std::vector<Job> jobs;
   std::vector<uint8_t> constants;
   uint64_t scratch_bytes = 0;
 };

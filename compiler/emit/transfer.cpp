@@ -122,6 +122,15 @@ npu_command_dma move_rows(npu_opcode opcode, const Operand& external, const Oper
   return dma;
 }
 
+npu_command_dma bring_from(unsigned peer, const Operand& chip, const Extent& begin,
+                           const Extent& size) {
+  const auto address = static_cast<uint32_t>(offset_at(chip, begin));
+  npu_command_dma dma = transfer(NPU_OP_PEER_LOAD, chip.stride, chip.stride, size, address);
+  dma.source_address = address;
+  dma.peer_core = static_cast<uint8_t>(peer);
+  return dma;
+}
+
 npu_command_dma linear_load(uint8_t region, uint64_t offset, uint32_t bytes, uint32_t address) {
   Operand external;
   external.region = region;

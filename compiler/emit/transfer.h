@@ -48,6 +48,10 @@ npu_command_dma put(const Operand& operand, const Extent& begin, const Extent& s
 npu_command_dma move_rows(npu_opcode opcode, const Operand& external, const Operand& chip,
                           const Extent& begin, const Extent& size);
 
+// A PEER_LOAD of a box of an operand that lies at the same place in every core's SRAM.
+npu_command_dma bring_from(unsigned peer, const Operand& chip, const Extent& begin,
+                           const Extent& size);
+
 // A LOAD of contiguous bytes.
 npu_command_dma linear_load(uint8_t region, uint64_t offset, uint32_t bytes, uint32_t address);
 

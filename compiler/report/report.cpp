@@ -25,7 +25,7 @@ double utilization(const LayerReport& layer, double lanes) {
 }  // namespace
 
 std::string report_json(const CompileReport& report, const Graph& graph, const npu_target& target) {
-  const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs;
+  const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs * report.cores;
   Json out;
   out["schema"] = "npu-compile-report/1";
   out["network"] = graph.name;
@@ -42,6 +42,7 @@ std::string report_json(const CompileReport& report, const Graph& graph, const n
   out["command_bytes"] = report.command_bytes;
   out["commands"] = report.commands;
   out["jobs"] = report.jobs;
+  out["cores"] = report.cores;
   out["yields"] = report.yields;
   out["longest_yield_gap_cycles"] =
       report.longest_yield_gap == 0 ? Json(nullptr) : Json(report.longest_yield_gap);
@@ -70,7 +71,7 @@ std::string report_json(const CompileReport& report, const Graph& graph, const n
 }
 
 std::string report_table(const CompileReport& report, const npu_target& target) {
-  const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs;
+  const double lanes = static_cast<double>(target.mac_outputs) * target.mac_inputs * report.cores;
   std::string out =
       fmt::format("{:<32} {:<22} {:>7} {:>7} {:>18} {:>7} {:>8} {:>12} {:>12} {:>7} {:>12}\n",
                   "node", "operation", "segment", "stripe", "tile", "output", "commands", "cycles",
@@ -86,12 +87,13 @@ std::string report_table(const CompileReport& report, const npu_target& target) 
         layer.commands, layer.cycles, layer.mac_cycles, util, layer.external_bytes);
   }
   out += fmt::format(
-      "\ncycles {} (modelled), MACs {}, utilisation {:.1f} % of one core, external bytes {}\n"
+      "\ncycles {} (modelled), MACs {}, utilisation {:.1f} % of {} core{}, external bytes {}\n"
       "constants {} bytes, scratch {} bytes, commands {} in {} job{} ({} bytes), SRAM {} of {} "
       "bytes\n",
-      report.cycles, report.macs, 100 * report.utilization, report.external_bytes,
-      report.constant_bytes, report.scratch_bytes, report.commands, report.jobs,
-      report.jobs == 1 ? "" : "s", report.command_bytes, report.sram_peak_bytes, target.sram_bytes);
+      report.cycles, report.macs, 100 * report.utilization, report.cores,
+      report.cores == 1 ? "" : "s", report.external_bytes, report.constant_bytes,
+      report.scratch_bytes, report.commands, report.jobs, report.jobs == 1 ? "" : "s",
+      report.command_bytes, report.sram_peak_bytes, target.sram_bytes);
   if (report.longest_yield_gap != 0)
     out += fmt::format("yield points {}, longest gap {} cycles, at most {} bytes live\n",
                        report.yields, report.longest_yield_gap, report.yield_live_bytes);

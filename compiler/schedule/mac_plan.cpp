@@ -123,7 +123,7 @@ class Search {
   bool poor() const {
     if (plans_.empty()) return true;
     const MacPlan& best = plans_.back();
-    return best.tile_c < std::min<int64_t>(layer_.op->out_channels, target_.mac_outputs) ||
+    return best.tile_c < std::min<int64_t>(layer_.channels(), target_.mac_outputs) ||
            best.tile_h * best.tile_w < std::min<int64_t>(16, layer_.used_h() * layer_.used_w());
   }
 
@@ -161,12 +161,13 @@ class Search {
     std::vector<int64_t> channels;
     const int64_t group = layer_.group_outputs();
     if (op.groups == 1 || layer_.depthwise) {
-      channels = halvings(op.out_channels, std::min(outputs, op.out_channels), 12);
-      for (int64_t c = std::min(outputs, op.out_channels) / 2; c >= 1; c /= 2)
-        channels.push_back(c);
+      const int64_t all = layer_.channels();
+      channels = halvings(all, std::min(outputs, all), 12);
+      for (int64_t c = std::min(outputs, all) / 2; c >= 1; c /= 2) channels.push_back(c);
     } else {
       if (!split || step_c == layer_.group_inputs()) {
-        for (const int64_t g : halvings(op.groups, 1, 12)) channels.push_back(g * group);
+        for (const int64_t g : halvings(layer_.channels() / group, 1, 12))
+          channels.push_back(g * group);
       } else {
         channels.push_back(group);
       }
@@ -307,7 +308,7 @@ class Search {
   uint64_t array_cycles(const MacPlan& plan, bool split, const Counts& n) const {
     const int64_t tail_h = layer_.used_h() % plan.tile_h, tail_w = layer_.used_w() % plan.tile_w;
     const int64_t tail_c =
-        layer_.op->groups == 1 || layer_.depthwise ? layer_.op->out_channels % plan.tile_c : 0;
+        layer_.op->groups == 1 || layer_.depthwise ? layer_.channels() % plan.tile_c : 0;
     uint64_t mac = 0;
     const int64_t count_h = layer_.used_h() / plan.tile_h, count_w = layer_.used_w() / plan.tile_w;
     const int64_t count_c = tail_c > 0 ? n.channels - 1 : n.channels;
@@ -359,7 +360,8 @@ class Search {
     const uint64_t out = move_cycles(
         layer_.output, {std::max<int64_t>(1, plan.tile_h / layer_.pool(0)),
                         std::max<int64_t>(1, plan.tile_w / layer_.pool(1)), plan.tile_c});
-    const uint64_t weights = channel_cycles(plan.weight_bytes, NPU_REGION_CONSTANTS, target_);
+    const uint64_t weights =
+        channel_cycles(plan.weight_bytes, NPU_REGION_CONSTANTS, target_) / layer_.weight_sharers;
     const auto tiles = static_cast<uint64_t>(n.space * n.channels);
     uint64_t memory = static_cast<uint64_t>(input_loads) * in +
                       static_cast<uint64_t>(weight_loads) * weights + tiles * out;
@@ -405,25 +407,34 @@ std::vector<ChannelTile> channel_tiles(const MacLayer& layer, const MacPlan& pla
   std::vector<ChannelTile> out;
   const MacOp& op = *layer.op;
   const int64_t group_outputs = layer.group_outputs(), group_inputs = layer.group_inputs();
+  const int64_t first = layer.channel_begin, last = layer.channels_end();
   if (layer.depthwise) {
-    for (int64_t c = 0; c < op.out_channels; c += plan.tile_c) {
-      const int64_t end = std::min(op.out_channels, c + plan.tile_c);
+    for (int64_t c = first; c < last; c += plan.tile_c) {
+      const int64_t end = std::min(last, c + plan.tile_c);
       out.push_back({c, end, c, end, end - c});
     }
-  } else if (plan.tile_c >= group_outputs && op.groups > 1) {
+    return out;
+  }
+  if (op.groups == 1) {
+    for (int64_t c = first; c < last; c += plan.tile_c)
+      out.push_back({c, std::min(last, c + plan.tile_c), 0, group_inputs, 1});
+    return out;
+  }
+  const int64_t first_group = first / group_outputs, groups_end = last / group_outputs;
+  if (plan.tile_c >= group_outputs) {
     const int64_t groups = plan.tile_c / group_outputs;
-    for (int64_t g = 0; g < op.groups; g += groups) {
-      const int64_t end = std::min(op.groups, g + groups);
+    for (int64_t g = first_group; g < groups_end; g += groups) {
+      const int64_t end = std::min(groups_end, g + groups);
       out.push_back(
           {g * group_outputs, end * group_outputs, g * group_inputs, end * group_inputs, end - g});
     }
-  } else {
-    for (int64_t g = 0; g < op.groups; ++g) {
-      for (int64_t c = 0; c < group_outputs; c += plan.tile_c) {
-        out.push_back({g * group_outputs + c,
-                       g * group_outputs + std::min(group_outputs, c + plan.tile_c),
-                       g * group_inputs, (g + 1) * group_inputs, 1});
-      }
+    return out;
+  }
+  for (int64_t g = first_group; g < groups_end; ++g) {
+    for (int64_t c = 0; c < group_outputs; c += plan.tile_c) {
+      out.push_back({g * group_outputs + c,
+                     g * group_outputs + std::min(group_outputs, c + plan.tile_c), g * group_inputs,
+                     (g + 1) * group_inputs, 1});
     }
   }
   return out;

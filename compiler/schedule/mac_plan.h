@@ -37,7 +37,14 @@ struct MacLayer {
   // Rows of `output` (after pooling) are made in stripes of so many, and the
   // layer's working memory is kept from one to the next; 0: all rows at once.
   int64_t stripe_rows = 0;
+  // Output channels that are made; end 0: all. Whole groups, if there are groups.
+  int64_t channel_begin = 0, channel_end = 0;
 
+  // Cores that one LOAD of weights serves.
+  unsigned weight_sharers = 1;
+
+  int64_t channels_end() const { return channel_end == 0 ? op->out_channels : channel_end; }
+  int64_t channels() const { return channels_end() - channel_begin; }
   int64_t group_inputs() const { return op->in_channels / op->groups; }
   int64_t group_outputs() const { return op->out_channels / op->groups; }
   int64_t pool(int i) const { return op->chain.pool ? op->chain.pool->window[i] : 1; }

@@ -19,6 +19,7 @@ namespace {
 // States kept between two layers, and layers in a segment.
 constexpr size_t kMaxStates = 12;
 constexpr size_t kMaxSegment = 16;
+constexpr uint32_t kMostWeightSlots = 64;
 
 using Set = std::vector<int>;  // of storages, sorted
 
@@ -35,7 +36,11 @@ class Scheduler {
  public:
   Scheduler(const std::vector<Step>& steps, const MemoryPlan& plan, const npu_target& target,
             const ScheduleOptions& options)
-      : steps_(steps), plan_(plan), target_(target), options_(options) {}
+      : steps_(steps), plan_(plan), target_(target), options_(options) {
+    // Memory is shared; that all use it at once is the usual case.
+    target_.card_bytes_per_cycle = std::max(1u, target.card_bytes_per_cycle / options.cores);
+    target_.pcie_bytes_per_cycle = std::max(1u, target.pcie_bytes_per_cycle / options.cores);
+  }
 
   std::optional<Schedule> run(std::string& error, size_t& failed) {
     find_lives();
@@ -45,7 +50,7 @@ class Scheduler {
       prune(states_[at]);
       for (const auto& [set, state] : states_[at]) {
         alone(at, set, state.cost);
-        if (options_.stripes) striped(at, set, state.cost);
+        if (options_.stripes && options_.cores == 1) striped(at, set, state.cost);
       }
       if (states_[at + 1].empty() && !reachable_behind(at)) {
         error = error_.empty() ? "it fits in no way beside what lies in SRAM" : error_;
@@ -145,21 +150,55 @@ class Scheduler {
       const int replaced = keep ? replaceable(at, set, output) : -1;
       const uint64_t held = bytes_of(during) - (replaced >= 0 ? bytes_of(output) : 0);
       if (held > options_.sram_bytes) continue;
-      const StepPlan* plan =
-          best_plan(at, mask(during), 0, static_cast<uint32_t>(options_.sram_bytes - held));
-      if (plan == nullptr) continue;
-      State next;
-      next.from = at;
-      next.from_set = set;
-      next.segment.first = at;
-      next.segment.last = at + 1;
-      next.segment.plans = {*plan};
-      next.segment.estimate = estimate_of(*plan);
-      next.cost = cost + score(next.segment.estimate);
-      next.output = keep ? output : -1;
-      next.in_place_of = replaced;
-      reach(at + 1, survivors(during, at + 1), std::move(next));
+      for (const Split split : options_.images
+                                   ? std::vector<Split>{Split::kImages}
+                                   : splits_of(steps_[at].layer, target_, options_.cores)) {
+        const StepPlan* plan =
+            best_plan(at, mask(during), split, static_cast<uint32_t>(options_.sram_bytes - held));
+        if (plan == nullptr) continue;
+        State next;
+        next.from = at;
+        next.from_set = set;
+        next.segment.first = at;
+        next.segment.last = at + 1;
+        next.segment.split = split;
+        next.segment.plans = {*plan};
+        next.segment.estimate = estimate_of(*plan);
+        if (options_.cores > 1) {
+          more_weight_slots(next.segment.plans[0],
+                            static_cast<uint32_t>(options_.sram_bytes - held));
+        }
+        if (keep) next.segment.estimate.serial += exchange_cycles(steps_[at].layer, split);
+        next.cost = cost + score(next.segment.estimate);
+        next.output = keep ? output : -1;
+        next.in_place_of = replaced;
+        reach(at + 1, survivors(during, at + 1), std::move(next));
+      }
     }
+  }
+
+  // A quarter of the room that is left goes to weights that can be loaded while the layer before
+  // leaves memory idle, if this one waits for memory.
+  static void more_weight_slots(StepPlan& step, uint32_t room) {
+    auto* plan = std::get_if<MacPlan>(&step);
+    if (plan == nullptr || plan->weight_bytes == 0 || plan->weight_slots < 2 ||
+        plan->estimate.memory <= plan->estimate.engine) {
+      return;
+    }
+    const uint32_t more = (room - plan->sram_bytes()) / 4 / plan->weight_bytes;
+    plan->weight_slots = std::min(plan->weight_slots + more, kMostWeightSlots);
+  }
+
+  // What the cores wait until they have each other's part of an output: of rows a halo, of
+  // channels the piece that is ready last.
+  uint64_t exchange_cycles(const Layer& layer, Split split) const {
+    if (split == Split::kNone || split == Split::kImages) return 0;
+    const Box part = part_of(layer, split, target_, 0, options_.cores);
+    uint64_t bytes = static_cast<uint64_t>(part.channel_end - part.channel_begin);
+    if (const auto* mac = std::get_if<MacLayer>(&layer))
+      bytes *= static_cast<uint64_t>(mac->out_w / mac->pool(1));
+    if (split == Split::kChannels) bytes *= static_cast<uint64_t>(part.row_end) / 4 + 1;
+    return bytes / target_.sram_word_bytes + 2 * target_.wait_cycles_core;
   }
 
   // A resident residual whose last reader is this step and whose place the output may take.
@@ -232,7 +271,7 @@ class Scheduler {
     std::vector<const std::vector<StepPlan>*> choices;
     std::vector<size_t> chosen;
     for (size_t i = first; i < last; ++i) {
-      const auto& plans = plans_of(i, on_chip, stripes->step_rows[i - first]);
+      const auto& plans = plans_of(i, on_chip, stripes->step_rows[i - first], Split::kNone);
       if (plans.empty()) return std::nullopt;
       choices.push_back(&plans);
       chosen.push_back(0);
@@ -302,21 +341,23 @@ class Scheduler {
   // ---- plans of a layer ------------------------------------------------------------
 
   const std::vector<StepPlan>& plans_of(size_t at, const std::vector<bool>& on_chip,
-                                        int64_t stripe_rows) {
+                                        int64_t stripe_rows, Split split) {
     unsigned flags = 0, bit = 1;
     for_each_operand(steps_[at].layer, [&](const Operand& operand, bool) {
       if (on_chip[static_cast<size_t>(operand.storage)]) flags |= bit;
       bit <<= 1;
     });
-    auto [it, fresh] = plans_.try_emplace({at, flags, stripe_rows});
-    if (fresh) it->second = make_plans(at, on_chip, stripe_rows);
+    auto [it, fresh] = plans_.try_emplace({at, flags, stripe_rows, split});
+    if (fresh) it->second = make_plans(at, on_chip, stripe_rows, split);
     return it->second;
   }
 
-  std::vector<StepPlan> make_plans(size_t at, const std::vector<bool>& on_chip,
-                                   int64_t stripe_rows) {
+  std::vector<StepPlan> make_plans(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
+                                   Split split) {
     Layer layer =
         placed(steps_[at].layer, on_chip, std::vector<uint32_t>(on_chip.size(), 0), plan_);
+    layer =
+        reduced(layer, split, part_of(layer, split, target_, 0, options_.cores), options_.cores);
     std::string error;
     std::vector<StepPlan> out;
     if (auto* mac = std::get_if<MacLayer>(&layer)) {
@@ -349,9 +390,9 @@ class Scheduler {
   }
 
   // The fastest plan within `room`.
-  const StepPlan* best_plan(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
+  const StepPlan* best_plan(size_t at, const std::vector<bool>& on_chip, Split split,
                             uint32_t room) {
-    const std::vector<StepPlan>& plans = plans_of(at, on_chip, stripe_rows);
+    const std::vector<StepPlan>& plans = plans_of(at, on_chip, 0, split);
     for (size_t i = plans.size(); i-- > 0;)
       if (sram_bytes(plans[i]) <= room) return &plans[i];
     return nullptr;
@@ -379,11 +420,11 @@ class Scheduler {
 
   const std::vector<Step>& steps_;
   const MemoryPlan& plan_;
-  const npu_target& target_;
+  npu_target target_;  // as one of the cores sees it
   const ScheduleOptions& options_;
   std::vector<size_t> first_, last_;  // by storage: steps that use it
   std::vector<std::map<Set, State>> states_;
-  std::map<std::tuple<size_t, unsigned, int64_t>, std::vector<StepPlan>> plans_;
+  std::map<std::tuple<size_t, unsigned, int64_t, Split>, std::vector<StepPlan>> plans_;
   std::map<std::tuple<size_t, size_t, int64_t, Set>, std::shared_ptr<const Stripes>> stripes_;
   std::string error_;
 };

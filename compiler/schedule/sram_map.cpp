@@ -9,8 +9,8 @@ namespace {
 // Bytes that must lie still while segments [begin, end] run.
 struct Block {
   size_t begin, end;
-  // From here on if there is room: loads for this segment can then run while the one before
-  // computes.
+  // From here on if there is room: what other engines load or make for this segment can then
+  // run while the one before computes.
   size_t early;
   uint32_t bytes;
   uint32_t* address;
@@ -39,6 +39,12 @@ class Packer {
       return a.begin != b.begin ? a.begin < b.begin : a.bytes > b.bytes;
     };
     return attempt(by_life) || attempt(by_bytes) || attempt(by_area) || attempt(by_time);
+  }
+
+  bool is_early(const uint32_t* address) const {
+    return std::any_of(placed_.begin(), placed_.end(), [&](const Block& block) {
+      return block.address == address && block.begin == block.early;
+    });
   }
 
  private:
@@ -125,8 +131,8 @@ std::optional<SramMap> map_sram(const Schedule& schedule, const std::vector<Step
   }
   for (size_t s = 0; s < count; ++s) {
     if (place[s] == static_cast<int>(s))
-      packer.add(first[s], last[s], first[s], static_cast<uint32_t>(plan.storages[s].bytes),
-                 &map.storages[s]);
+      packer.add(first[s], last[s], first[s] > 0 ? first[s] - 1 : 0,
+                 static_cast<uint32_t>(plan.storages[s].bytes), &map.storages[s]);
   }
   for (size_t g = 0; g < segments; ++g) {
     const Segment& segment = schedule.segments[g];
@@ -144,6 +150,8 @@ std::optional<SramMap> map_sram(const Schedule& schedule, const std::vector<Step
     }
   }
   if (!packer.pack()) return std::nullopt;
+  for (const WorkMemory& step : map.steps)
+    map.early_constants.push_back(packer.is_early(&step.constants));
   for (size_t s = 0; s < count; ++s)
     if (place[s] >= 0) map.storages[s] = map.storages[static_cast<size_t>(place[s])];
   return map;

@@ -17,6 +17,8 @@ struct SramMap {
   std::vector<uint32_t> storages;            // address of a resident one
   std::vector<std::vector<uint32_t>> rings;  // by segment and ring
   std::vector<WorkMemory> steps;             // by step
+  // By step: the place for its constants is free while the segment before runs.
+  std::vector<bool> early_constants;
   // By segment: something that an earlier one left is in SRAM, or something will be left.
   std::vector<bool> holds;
 };

@@ -58,6 +58,10 @@ class RandomGraph {
   std::mt19937 random_;
 };
 
+// A network of some convolutions, pools, tables, sums, products and joins of images up to 20 x 20,
+// with one or two outputs.
+Graph random_network(uint32_t seed, int64_t images);
+
 }  // namespace npu::compiler::testing
 
 #endif  // NPU_COMPILER_TESTING_RANDOM_GRAPH_H_

@@ -13,6 +13,8 @@ import argparse
 import os
 import sys
 
+import onnx  # noqa: E402
+
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models"))
 
 from example_networks import Random  # noqa: E402
@@ -119,10 +121,17 @@ NETWORKS = {
 }
 
 
-def make(name, size, path, form="qdq"):
+def make(name, size, path, form="qdq", batch=""):
+    """`batch` is the name of a symbolic first dimension; without it the network is for one image."""
     net = NETWORKS[name](size)
     image = Random(7).rng.standard_normal(net.input_shape)
     net.quantized(net.calibrate(image), form).save(path)
+    if batch:
+        model = onnx.load(path)
+        del model.graph.value_info[:]
+        for value in [*model.graph.input, *model.graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_param = batch
+        onnx.save(model, path)
 
 
 def main():
