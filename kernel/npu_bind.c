@@ -52,14 +52,16 @@ static struct dma_fence *npu_bind_run(struct drm_sched_job *base)
 {
 	struct npu_bind_job *job = to_npu_bind_job(base);
 	struct npu_mmu *mmu = &job->vm->mmu;
-	struct npu_tlb_flush *flush;
-	struct dma_fence *fence = NULL;
+	struct npu_device *npu = job->vm->npu;
+	struct npu_tlb_flush *flush = job->flush;
+	struct dma_fence *fence;
 	bool cookie;
 	u32 i;
 	int idx;
 
-	if (!drm_dev_enter(&job->vm->npu->drm, &idx))
-		return ERR_PTR(-ENODEV);
+	job->flush = NULL;
+	if (!drm_dev_enter(&npu->drm, &idx))
+		return npu_tlb_flush_skip(npu, flush, -ENODEV);
 	cookie = dma_fence_begin_signalling();
 	for (i = 0; i < job->count; i++) {
 		struct npu_bind_step *step = &job->steps[i];
@@ -70,12 +72,11 @@ static struct dma_fence *npu_bind_run(struct drm_sched_job *base)
 		else
 			npu_mmu_unmap(mmu, step->va, step->size);
 	}
-	if (job->stale_start < job->stale_end) {
-		flush = job->flush;
-		job->flush = NULL;
-		fence = npu_tlb_flush_start(job->vm->npu, flush, mmu->asid, job->stale_start,
+	if (job->stale_start < job->stale_end)
+		fence = npu_tlb_flush_start(npu, flush, mmu->asid, job->stale_start,
 					    job->stale_end - job->stale_start);
-	}
+	else
+		fence = npu_tlb_flush_skip(npu, flush, 0);
 	dma_fence_end_signalling(cookie);
 	drm_dev_exit(idx);
 	return fence;

@@ -11,7 +11,6 @@
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/workqueue.h>
-#include <linux/xarray.h>
 
 #include <drm/drm_device.h>
 #include <drm/drm_drv.h>
@@ -111,14 +110,6 @@ struct npu_device {
 	struct npu_watchdog watchdog;
 	/* Runs all schedulers: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
-	/*
-	 * Schedulers of user queues by hardware queue, and of address spaces by
-	 * ASID. A scheduler's fences point to it for their timeline's name and
-	 * outlive the queue in sync files: its memory stays with the device, and
-	 * serves the next owner of the number.
-	 */
-	struct drm_gpu_scheduler *queue_scheds;
-	struct xarray bind_scheds;
 
 	/* Buffers of other drivers, while their attachments are mapped. */
 	struct list_head imports;

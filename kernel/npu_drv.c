@@ -21,6 +21,7 @@
 #include "npu_query.h"
 #include "npu_queue.h"
 #include "npu_reset.h"
+#include "npu_sched.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
 
@@ -222,17 +223,6 @@ static int npu_map(struct npu_device *npu, struct pci_dev *pdev)
 	return ret;
 }
 
-static void npu_free_bind_scheds(struct drm_device *drm, void *unused)
-{
-	struct npu_device *npu = to_npu(drm);
-	struct drm_gpu_scheduler *sched;
-	unsigned long asid;
-
-	xa_for_each(&npu->bind_scheds, asid, sched)
-		kfree(sched);
-	xa_destroy(&npu->bind_scheds);
-}
-
 static int npu_init_software(struct npu_device *npu)
 {
 	int ret;
@@ -242,14 +232,6 @@ static int npu_init_software(struct npu_device *npu)
 	INIT_LIST_HEAD(&npu->vms);
 	INIT_LIST_HEAD(&npu->imports);
 	spin_lock_init(&npu->imports_lock);
-	xa_init(&npu->bind_scheds);
-	ret = drmm_add_action_or_reset(&npu->drm, npu_free_bind_scheds, NULL);
-	if (ret)
-		return ret;
-	npu->queue_scheds = drmm_kcalloc(&npu->drm, npu->hwqs, sizeof(*npu->queue_scheds),
-					 GFP_KERNEL);
-	if (!npu->queue_scheds)
-		return -ENOMEM;
 	ret = drmm_mutex_init(&npu->drm, &npu->vms_lock);
 	if (ret)
 		return ret;
@@ -391,6 +373,7 @@ static void __exit npu_exit(void)
 	destroy_workqueue(npu_release_wq);
 	/* Fences and sched jobs are freed after a grace period. */
 	rcu_barrier();
+	npu_sched_free_all();
 }
 
 module_init(npu_init);

@@ -162,14 +162,10 @@ static struct dma_fence *npu_job_run(struct drm_sched_job *base)
 	struct npu_job *job = to_npu_job(base);
 	struct npu_queue *queue = job->queue;
 	struct dma_fence *fence = &job->fence->base;
+	int ret = -ENODEV;
 	bool cookie;
-	int ret;
 	int idx;
 
-	if (!drm_dev_enter(&queue->npu->drm, &idx)) {
-		npu_job_uncount(job);
-		return ERR_PTR(-ENODEV);
-	}
 	cookie = dma_fence_begin_signalling();
 	dma_fence_init(fence, &npu_job_fence_ops, &job->fence->lock, queue->fence_context,
 		       ++queue->fence_seqno);
@@ -177,17 +173,18 @@ static struct dma_fence *npu_job_run(struct drm_sched_job *base)
 	npu_fence_hold();
 	/* One reference for the completion, one for the scheduler. */
 	dma_fence_get(fence);
-	ret = npu_hwq_push(&queue->hwq, &job->entry, job->packets, job->count);
+	if (drm_dev_enter(&queue->npu->drm, &idx)) {
+		ret = npu_hwq_push(&queue->hwq, &job->entry, job->packets, job->count);
+		drm_dev_exit(idx);
+	}
 	if (ret) {
+		/* Refused; the fence is returned all the same: see npu_sched.c. */
 		npu_job_uncount(job);
 		dma_fence_set_error(fence, ret);
 		dma_fence_signal(fence);
 		dma_fence_put(fence);
-		dma_fence_put(fence);
-		fence = ERR_PTR(ret);
 	}
 	dma_fence_end_signalling(cookie);
-	drm_dev_exit(idx);
 	return fence;
 }
 

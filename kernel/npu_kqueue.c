@@ -223,6 +223,29 @@ void npu_tlb_flush_free(struct npu_tlb_flush *flush)
 	kfree(flush);
 }
 
+/* Its fence, with a reference for the card and one for the caller. */
+static struct dma_fence *npu_tlb_flush_fence(struct npu_device *npu, struct npu_tlb_flush *flush)
+{
+	dma_fence_init(&flush->fence, &npu_tlb_fence_ops, &flush->fence_lock,
+		       npu->kqueue.fence_context,
+		       atomic64_inc_return(&npu->kqueue.fence_seqno));
+	npu_fence_hold();
+	return dma_fence_get(&flush->fence);
+}
+
+/* There is nothing to invalidate: a fence that has signalled, with @error if not 0. */
+struct dma_fence *npu_tlb_flush_skip(struct npu_device *npu, struct npu_tlb_flush *flush,
+				     int error)
+{
+	struct dma_fence *fence = npu_tlb_flush_fence(npu, flush);
+
+	if (error)
+		dma_fence_set_error(fence, error);
+	dma_fence_signal(fence);
+	dma_fence_put(fence);
+	return fence;
+}
+
 /**
  * npu_tlb_flush_start - invalidate translations
  * @npu: device, inside drm_dev_enter()
@@ -248,12 +271,7 @@ struct dma_fence *npu_tlb_flush_start(struct npu_device *npu, struct npu_tlb_flu
 	int ret;
 
 	BUILD_BUG_ON(sizeof(packet) != sizeof(struct npu_packet));
-	dma_fence_init(&flush->fence, &npu_tlb_fence_ops, &flush->fence_lock,
-		       npu->kqueue.fence_context,
-		       atomic64_inc_return(&npu->kqueue.fence_seqno));
-	dma_fence_get(&flush->fence);
-	npu_fence_hold();
-
+	npu_tlb_flush_fence(npu, flush);
 	ret = npu_kqueue_push(&npu->kqueue, &flush->entry,
 			      (const struct npu_packet *)&packet, 1);
 	if (ret) {

@@ -49,6 +49,8 @@ struct npu_tlb_flush *npu_tlb_flush_alloc(struct npu_device *npu);
 void npu_tlb_flush_free(struct npu_tlb_flush *flush);
 struct dma_fence *npu_tlb_flush_start(struct npu_device *npu, struct npu_tlb_flush *flush,
 				      u16 asid, u64 va, u64 bytes);
+struct dma_fence *npu_tlb_flush_skip(struct npu_device *npu, struct npu_tlb_flush *flush,
+				     int error);
 void npu_tlb_flush_wait(struct npu_device *npu, u16 asid, u64 va, u64 bytes);
 void npu_kqueue_unpark(struct npu_kqueue *kqueue);
 

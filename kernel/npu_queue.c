@@ -15,6 +15,7 @@
 #include "npu_file.h"
 #include "npu_job.h"
 #include "npu_queue.h"
+#include "npu_sched.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
 
@@ -50,6 +51,7 @@ static void npu_queue_release(struct work_struct *work)
 
 	drm_sched_entity_fini(&queue->entity);
 	drm_sched_fini(queue->sched);
+	npu_sched_put(queue->sched);
 	npu_hwq_fini(&queue->hwq);
 	ida_free(&npu->queue_ida, queue->hwq.id);
 	npu_vm_put(queue->vm);
@@ -249,11 +251,15 @@ static struct npu_queue *npu_queue_create(struct npu_file *nfile, struct npu_dev
 	}
 	params->asid = vm->mmu.asid;
 	/* A job's credits are its packets: the ring never overflows. */
-	queue->sched = &npu->queue_scheds[hwq_id];
+	queue->sched = npu_sched_get("npu");
+	if (!queue->sched) {
+		ret = -ENOMEM;
+		goto err_id;
+	}
 	ret = npu_sched_init(queue->sched, &npu_job_sched_ops, npu->sched_wq,
 			     NPU_HWQ_RING_SIZE, "npu", npu->drm.dev);
 	if (ret)
-		goto err_id;
+		goto err_sched_put;
 	ret = drm_sched_entity_init(&queue->entity, DRM_SCHED_PRIORITY_NORMAL, &queue->sched, 1,
 				    NULL);
 	if (ret)
@@ -273,6 +279,8 @@ err_entity:
 	drm_sched_entity_fini(&queue->entity);
 err_sched:
 	drm_sched_fini(queue->sched);
+err_sched_put:
+	npu_sched_put(queue->sched);
 err_id:
 	ida_free(&npu->queue_ida, hwq_id);
 err_free:

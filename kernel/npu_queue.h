@@ -25,7 +25,7 @@ struct npu_queue {
 	struct npu_file *nfile;
 	struct npu_vm *vm;
 	struct npu_hwq hwq;
-	/* One of npu_device.queue_scheds. */
+	/* From npu_sched_get(). */
 	struct drm_gpu_scheduler *sched;
 	struct drm_sched_entity entity;
 	/* Handle, as the user knows it. */

@@ -7,6 +7,7 @@
 #include "npu_bo.h"
 #include "npu_device.h"
 #include "npu_file.h"
+#include "npu_sched.h"
 #include "npu_vm.h"
 
 struct npu_vm *npu_vm_get(struct npu_vm *vm)
@@ -28,6 +29,7 @@ static void npu_vm_release(struct work_struct *work)
 
 	drm_sched_entity_fini(&vm->entity);
 	drm_sched_fini(vm->sched);
+	npu_sched_put(vm->sched);
 
 	if (drm_dev_enter(&npu->drm, &idx)) {
 		npu_mmu_detach(&vm->mmu);
@@ -159,21 +161,6 @@ int npu_vm_bo_validate(struct drm_gpuvm_bo *vm_bo, struct drm_exec *exec)
 	return 0;
 }
 
-/* The scheduler that belongs to an ASID; the caller owns the ASID. */
-static struct drm_gpu_scheduler *npu_vm_sched(struct npu_device *npu, unsigned int asid)
-{
-	struct drm_gpu_scheduler *sched = xa_load(&npu->bind_scheds, asid);
-
-	if (sched)
-		return sched;
-	sched = kzalloc(sizeof(*sched), GFP_KERNEL);
-	if (sched && xa_err(xa_store(&npu->bind_scheds, asid, sched, GFP_KERNEL))) {
-		kfree(sched);
-		sched = NULL;
-	}
-	return sched;
-}
-
 static struct npu_vm *npu_vm_create(struct npu_device *npu)
 {
 	struct drm_gem_object *resv;
@@ -190,7 +177,7 @@ static struct npu_vm *npu_vm_create(struct npu_device *npu)
 	ret = npu_mmu_init(npu, &vm->mmu);
 	if (ret)
 		goto err_free;
-	vm->sched = npu_vm_sched(npu, vm->mmu.asid);
+	vm->sched = npu_sched_get("npu-bind");
 	if (!vm->sched) {
 		ret = -ENOMEM;
 		goto err_mmu;
@@ -199,7 +186,7 @@ static struct npu_vm *npu_vm_create(struct npu_device *npu)
 	ret = npu_sched_init(vm->sched, &npu_bind_sched_ops, npu->sched_wq, 64, "npu-bind",
 			     npu->drm.dev);
 	if (ret)
-		goto err_mmu;
+		goto err_sched_put;
 	ret = drm_sched_entity_init(&vm->entity, DRM_SCHED_PRIORITY_KERNEL, &vm->sched, 1, NULL);
 	if (ret)
 		goto err_sched;
@@ -224,6 +211,8 @@ err_entity:
 	drm_sched_entity_fini(&vm->entity);
 err_sched:
 	drm_sched_fini(vm->sched);
+err_sched_put:
+	npu_sched_put(vm->sched);
 err_mmu:
 	npu_mmu_detach(&vm->mmu);
 	npu_mmu_fini(&vm->mmu);

@@ -32,7 +32,7 @@ struct npu_vm {
 	struct npu_mmu mmu;
 	/* In npu_device.vms, while the page tables exist. */
 	struct list_head node;
-	/* Binds. One of npu_device.bind_scheds. */
+	/* Binds. From npu_sched_get(). */
 	struct drm_gpu_scheduler *sched;
 	struct drm_sched_entity entity;
 };

@@ -2,7 +2,9 @@
 //
 // The card goes while programs use it: taken by root, or off the bus. Fences
 // signal, calls fail with ENODEV, mappings stay readable, nothing is left over.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -64,6 +66,54 @@ TEST(Unplug, UnbindWithJobsInFlight) {
   EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
   LookupJob lookup(device, 4096, 1, DRM_NPU_PLACEMENT_CARD);
   EXPECT_EQ(lookup.run_checked(3), 0);
+}
+
+// SYNC_IOC_FILE_INFO asks a fence for its names: they outlive the queue, the file,
+// the driver's hold on the card, and keep the module for as long as they live.
+TEST(Unplug, FencesOutliveQueueFileAndDevice) {
+  const std::string address = card_address();
+  const uint64_t kVa = 0x7000'0000;
+  int done_file = -1, bound_file = -1, refused_file = -1;
+  const auto check = [&] {
+    EXPECT_EQ(sync_file_status(done_file, 0), 1);
+    EXPECT_EQ(sync_file_status(bound_file, 0), 1);
+    EXPECT_LT(sync_file_status(refused_file, 10), 0);
+  };
+  {
+    Device device;
+    {
+      LookupJob lookup(device, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, 500);
+      const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+      const drm_npu_sync bound = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+      const drm_npu_sync refused = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+      const drm_npu_job job = lookup.job();
+      ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {}, {&done, 1}), 0);
+      ASSERT_EQ(device.wait_syncobj(done.handle), 0);
+      drm_npu_bind_op op = {};
+      op.op = DRM_NPU_BIND_MAP;
+      op.handle = lookup.output().handle();
+      op.va = kVa;
+      op.size = kPage;
+      ASSERT_EQ(device.bind(lookup.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {}, {&bound, 1}), 0);
+      ASSERT_EQ(device.wait_syncobj(bound.handle), 0);
+      // More than a ring: the rest waits in the scheduler, and is refused there.
+      const std::vector<drm_npu_job> jobs(device.caps().max_jobs, job);
+      for (int i = 0; i < 8; ++i)
+        ASSERT_EQ(device.submit(lookup.queue(), jobs, {}, {&refused, 1}), 0);
+      done_file = device.export_fence(done.handle);
+      bound_file = device.export_fence(bound.handle);
+      refused_file = device.export_fence(refused.handle);
+    }
+    check();  // the queue is gone
+  }
+  check();  // the file is closed
+  ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/unbind", address));
+  check();
+  EXPECT_NE(syscall(SYS_delete_module, "npu", O_NONBLOCK), 0) << "their code would be gone";
+  check();
+  for (const int fd : {done_file, bound_file, refused_file}) close(fd);
+  ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/bind", address));
+  ASSERT_TRUE(wait_for_node());
 }
 
 // Runs while tests/vm/hotplug_*.sh take the card out of its slot.
