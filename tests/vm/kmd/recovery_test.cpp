@@ -187,9 +187,12 @@ int survivor(Stage* stage, uint8_t seed) {
     ret = lookup.run_checked(key);
     if (ret == 0 && key == seed) ++stage->working;
   }
-  // In flight at that moment, or refused after it, or its output was wiped.
+  // In flight at that moment, or refused after it, or its output was wiped; that one
+  // may see it before the queue is told.
   if (ret != -ECANCELED && ret != -EIO && ret != 1) return kJobFailed;
-  if (device.queue_state(lookup.queue()).health != DRM_NPU_QUEUE_MEMORY_LOST) return kUnhealthy;
+  if (!eventually(
+          [&] { return device.queue_state(lookup.queue()).health == DRM_NPU_QUEUE_MEMORY_LOST; }))
+    return kUnhealthy;
   if (device.submit(lookup.queue(), {&job, 1}) != -EIO) return kUnhealthy;
   ++stage->lost;
   uint32_t queue = 0;
