@@ -108,7 +108,7 @@ struct npu_device {
 	struct npu_vram vram;
 	struct npu_kqueue kqueue;
 	struct npu_watchdog watchdog;
-	/* Runs schedulers, watchdog and events: part of fence signalling. */
+	/* Runs all schedulers: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
 
 	/* Buffers of other drivers, while their attachments are mapped. */

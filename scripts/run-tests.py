@@ -20,12 +20,9 @@ import sys
 import time
 import xml.etree.ElementTree
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import mkinitrd  # noqa: E402
-
-ROOT = mkinitrd.ROOT
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, "build")
-RESULTS = os.path.join(mkinitrd.PLACE, "test-results")
+RESULTS = os.path.join(BUILD, "test-results")
 VM_OPTIONS = ("device", "file", "timeout", "memory", "smp", "machine", "append", "module-options",
               "no-module", "no-device", "env", "qemu", "migrate")
 

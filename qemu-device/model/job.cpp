@@ -199,7 +199,6 @@ bool Job::waits_met(const npu_command_header& header) const {
     if (wait == 0) continue;
     const uint32_t core = wait >> NPU_WAIT_CORE_SHIFT & 0xf;
     const uint32_t engine = wait >> NPU_WAIT_ENGINE_SHIFT & 0xf;
-    if (core >= streams.size() || engine >= NPU_ENGINE_COUNT) return false;
     if (streams[core].retired[engine] < (wait & NPU_WAIT_COUNT_MASK)) return false;
   }
   return true;
@@ -254,8 +253,6 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
   if (!env.functional || command.engine() == NPU_ENGINE_DISPATCH) return true;
 
   const bool fresh = std::holds_alternative<std::monostate>(s.op);
-  bool known = true;
-  bool ended = false;
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
     case NPU_ENGINE_STORE: {
@@ -268,26 +265,21 @@ bool Job::execute(unsigned core, Environment& env, Fault& fault) {
                                     {gang, cores.size()}, core);
       }
       Fault moved;
-      ended = std::get<DmaOp>(s.op).run(s.cursor, env.mmu, env.progress, moved);
+      const bool ended = std::get<DmaOp>(s.op).run(s.cursor, env.mmu, env.progress, moved);
       if (!moved.ok()) {
         fault = command_fault(core, s.current, moved.status);
         fault.access = moved.access;
         fault.address = moved.address;
       }
-      break;
+      return ended;
     }
     case NPU_ENGINE_MAC:
-      if (fresh) known = s.op.emplace<MacBatch>().begin(command, memory);
-      if (known) ended = std::get<MacBatch>(s.op).run(s.cursor, env.progress);
-      break;
+      if (fresh) s.op.emplace<MacBatch>().begin(command, memory);
+      return std::get<MacBatch>(s.op).run(s.cursor, env.progress);
     default:
-      if (fresh) known = s.op.emplace<VecOp>().begin(command, memory);
-      if (known) ended = std::get<VecOp>(s.op).run(s.cursor, env.progress);
-      break;
+      if (fresh) s.op.emplace<VecOp>().begin(command, memory);
+      return std::get<VecOp>(s.op).run(s.cursor, env.progress);
   }
-  if (known) return ended;
-  fault = command_fault(core, s.current, NPU_STATUS_BAD_COMMAND);
-  return true;
 }
 
 // Of the cores not in `skip`, the one that is furthest behind in modelled time;

@@ -105,7 +105,7 @@ bool Telemetry::set_state(const State& state, uint64_t now_ns) {
   constexpr double kMost = 1e30;  // any number of years of energy
   for (double v :
        {state.dynamic_pj, state.static_pj, state.window_pj, state.power_w, state.temperature_mc})
-    if (!(v >= -kMost && v <= kMost)) return false;
+    if (!(v >= 0 && v <= kMost)) return false;  // nor NaN
   std::lock_guard lock(mutex_);
   s_ = state;
   s_.now_ns = s_.window_start_ns = now_ns;

@@ -124,5 +124,21 @@ TEST(Telemetry, ThrottlesAboveAndNotBelow) {
   }
 }
 
+// A restored state is not trusted: what it says is read as unsigned numbers.
+TEST(Telemetry, RefusesStatesThatCannotBe) {
+  Telemetry telemetry(card());
+  telemetry.reset(0);
+  const Telemetry::State good = telemetry.state();
+  EXPECT_TRUE(telemetry.set_state(good, 0));
+  for (double Telemetry::State::*field :
+       {&Telemetry::State::dynamic_pj, &Telemetry::State::static_pj, &Telemetry::State::window_pj,
+        &Telemetry::State::power_w, &Telemetry::State::temperature_mc})
+    for (const double value : {-1.0, -1e20, 1e31, std::nan("")}) {
+      Telemetry::State bad = good;
+      bad.*field = value;
+      EXPECT_FALSE(telemetry.set_state(bad, 0)) << value;
+    }
+}
+
 }  // namespace
 }  // namespace npu::model

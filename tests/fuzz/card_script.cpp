@@ -2,17 +2,20 @@
 #include "card_script.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ranges>
+#include <span>
 #include <vector>
 
-#include "commands.h"
 #include "compute/kernels.h"
 #include "input.h"
 #include "machine.h"
 #include "npu/command.h"
 #include "npu/status.h"
+#include "streams.h"
 
 namespace npu::fuzz {
 namespace {
@@ -71,23 +74,76 @@ constexpr uint32_t kRegisters[] = {
     NPU_QUEUE_PAGE(2) + NPU_QUEUE_CYCLES,
     NPU_QUEUE_PAGE(3) + NPU_QUEUE_COUNT_IRQ,
     NPU_QUEUE_PAGE(200) + NPU_QUEUE_STATE,
+    NPU_QUEUE_PAGE(1) + NPU_QUEUE_PREEMPTIONS,
+    NPU_QUEUE_PAGE(1) + NPU_QUEUE_SAVED_BYTES,
+    NPU_QUEUE_PAGE(3) + NPU_QUEUE_WAITED,
+    NPU_REG_CORE(2, NPU_CORE_STATE),
+    NPU_REG_CORE(1, 0xc),
+    NPU_REG_ENGINE(0, 0, 0),
+    NPU_REG_ENGINE(1, 3, 4),
+    NPU_REG_ENGINE(1, 3, 7),
+    NPU_REG_ENGINE(2, 0, 0),
+    0xff8,
+    0x1ff8,
+    0x2ff8,
+    0x3000,
+};
+
+[[noreturn]] void broken(const char* promise) {
+  std::fprintf(stderr, "card-fuzz: the card broke a promise: %s\n", promise);
+  std::abort();
+}
+
+// Whether a STORE touches, in the memory of the process, what another command of the
+// gang does: their order is nobody's promise.
+bool shares_memory(const std::vector<uint8_t>& streams) {
+  struct Range {
+    uint64_t first, last;
+    bool write;
+  };
+  std::vector<Range> ranges;
+  for (size_t at = 0; at + sizeof(npu_command_dma) <= streams.size(); at += NPU_RECORD_BYTES) {
+    npu_command_dma dma;
+    std::memcpy(&dma, &streams[at], sizeof(dma));
+    if (dma.header.records == 2) at += NPU_RECORD_BYTES;
+    const bool write = dma.header.opcode == NPU_OP_STORE;
+    if ((!write && dma.header.opcode != NPU_OP_LOAD) || dma.region > 1) continue;
+    Range range = {dma.external_offset + (dma.region == 0 ? kVaCard : kVaRegion1), 0, write};
+    range.last = range.first;
+    for (int i = 0; i < 4; ++i) range.last += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
+    range.last += 3;
+    for (const Range& other : ranges)
+      if ((write || other.write) && range.first <= other.last && other.first <= range.last)
+        return true;
+    ranges.push_back(range);
+  }
+  return false;
+}
+
+// How a script is played: when it says "run", in steps of `budget` commands (0: at
+// once), with the state saved and loaded after each.
+struct Manner {
+  uint32_t mode = NPU_MODEL_FULL;
+  uint64_t budget = 0;
 };
 
 class Script {
  public:
-  Script(const uint8_t* data, size_t size, uint32_t mode, Memory& memory, Ledger* ledger)
-      : in_(data, size), machine_(mode, memory, ledger), ledger_(ledger) {}
+  Script(const uint8_t* data, size_t size, Manner manner, Memory& memory, Ledger* ledger)
+      : in_(data, size), manner_(manner), machine_(manner.mode, memory, ledger), ledger_(ledger) {}
 
   void play() {
     machine_.set_up();
     machine_.run(0);
     for (unsigned i = 0; i < kMaxActions && !in_.empty(); ++i) act();
-    machine_.fail_after = 0;
-    machine_.run(0);
+    machine_.fail_after = machine_.write_after = 0;
+    run(0);
     machine_.check();
   }
 
   uint32_t polls_left() const { return machine_.polls_left; }
+  // Whether what the jobs leave in memory follows from the script alone.
+  bool determined() const { return !disturbed_ && machine_.all_well(); }
 
  private:
   void act();
@@ -101,14 +157,20 @@ class Script {
   void inject();
   void reset();
   void run_some();
+  void rare();
+  void write_while_running();
+  void try_configuration();
 
+  void run(uint64_t budget);
   void submit(uint32_t queue, void* packet, uint8_t how);
   uint32_t queue() { return in_.pick(kQueues); }
   uint64_t address();
 
   Input in_;
+  const Manner manner_;
   Machine machine_;
   Ledger* const ledger_;
+  bool disturbed_ = false;  // by something else than jobs
   size_t stream_next_[kAsids] = {};
 };
 
@@ -123,6 +185,15 @@ uint64_t Script::address() {
   return kPlaces[place % std::size(kPlaces)] + in_.number() * 8;
 }
 
+void Script::run(uint64_t budget) {
+  if (manner_.budget == 0) {
+    machine_.run(budget);
+    return;
+  }
+  while (machine_.polls_left > 1 && machine_.run(manner_.budget) == NPU_MODEL_MORE)
+    machine_.save_and_load();
+}
+
 // `how`: bit 0 leaves the doorbell to a later action, bits 1 and 2 flags, bit 7 changes.
 void Script::submit(uint32_t queue, void* packet, uint8_t how) {
   auto* bytes = static_cast<uint8_t*>(packet);
@@ -132,7 +203,10 @@ void Script::submit(uint32_t queue, void* packet, uint8_t how) {
     // It may become a COPY or FILL.
     machine_.disbelieve();
     change_words(in_, bytes, sizeof(npu_packet));
+    disturbed_ = true;
   }
+  // Over a packet that may not have been read yet.
+  disturbed_ = disturbed_ || machine_.produced[queue] >= 1u << kRingLog2;
   machine_.submit(queue, packet, (how & 1) == 0);
 }
 
@@ -153,18 +227,25 @@ void Script::submit_job() {
   }
   if ((what & 32) != 0) job.core_mask = in_.u8();
   std::vector<uint8_t> all;
+  Counts counts;
   for (unsigned core = 0; core < job.stream_count; ++core) {
-    const std::vector<uint8_t> stream = make_stream(in_, core, job.stream_count, 6144);
+    const std::vector<uint8_t> stream = make_stream(in_, job.stream_count, 6144, counts);
     job.stream_bytes[core] = static_cast<uint32_t>(stream.size());
     all.insert(all.end(), stream.begin(), stream.end());
   }
   size_t& next = stream_next_[to];
-  if (next + all.size() > kStreamArea) next = 0;
+  if (next + all.size() > kStreamArea) {
+    disturbed_ = true;
+    next = 0;
+  }
   job.stream_va = kVaHost + next;
   std::copy(all.begin(), all.end(), machine_.host(kHostData + to * kHostDataPages * kPage + next));
   next += all.size();
   if ((what & 64) != 0) job.stream_va = in_.number() * NPU_RECORD_BYTES;
   if ((what & 128) != 0) job.region_va = in_.number() * 8;
+  // A profile differs in its times.
+  if ((what & (8 | 64 | 128)) != 0 || (job.stream_count > 1 && shares_memory(all)))
+    disturbed_ = true;
   if ((what & 64) == 0) machine_.expect(to, job.stream_va, std::move(all));
   submit(to, &job, how);
 }
@@ -293,7 +374,7 @@ void Script::change_queue() {
     c.coalesce_ns = static_cast<uint32_t>(in_.number());
   }
   if ((what & 16) != 0) c.core_mask = in_.u8();
-  if ((what & 32) != 0) c.save_area = 0;
+  if ((what & 32) != 0) c.save_bytes = in_.number() & (kPage - 1);
   if ((what & 64) != 0) {
     machine_.disbelieve();
     change_words(in_, reinterpret_cast<uint8_t*>(&c), sizeof(c));
@@ -352,12 +433,101 @@ void Script::run_some() {
   // Cancelled soon, as when the machine stops.
   if ((how & 1) != 0) machine_.polls_left = std::min<uint32_t>(left, how >> 3);
   const uint32_t given = machine_.polls_left;
-  machine_.run(budget);
+  run(budget);
   machine_.polls_left += left - given;
+  if ((how & 5) != 0) disturbed_ = true;
+}
+
+// A STOP, an ABORT, a doorbell or a reset in the middle of the next run.
+void Script::write_while_running() {
+  const uint8_t how = in_.u8();
+  const uint32_t page = NPU_QUEUE_PAGE(how >> 3 & 3);
+  static constexpr uint32_t kCommands[] = {NPU_QUEUE_CMD_STOP, NPU_QUEUE_CMD_ABORT_JOB,
+                                           NPU_QUEUE_CMD_START, NPU_QUEUE_CMD_STOP};
+  machine_.write_after = in_.u8();
+  if ((how & 4) == 0) {
+    machine_.write_offset = page + NPU_QUEUE_CONTROL;
+    machine_.write_value = kCommands[how & 3];
+  } else {
+    machine_.write_offset = (how & 2) != 0 ? NPU_REG_RESET : NPU_REG_CONTROL;
+    machine_.write_value = (how & 2) == 0   ? 0
+                           : (how & 1) != 0 ? uint32_t{NPU_RESET_KIND_CARD}
+                                            : NPU_RESET_KIND_CORE | (how >> 3 & 1) << 8;
+  }
+}
+
+// A card that cannot be is not made, and one that can be works.
+void Script::try_configuration() {
+  const uint8_t how = in_.u8();
+  npu_model_host host = {};
+  host.struct_size = sizeof(host);
+  host.read = [](void*, uint64_t, void*, size_t) { return NPU_BUS_DECODE_ERROR; };
+  host.write = [](void*, uint64_t, const void*, size_t) { return NPU_BUS_DECODE_ERROR; };
+  host.raise_irq = [](void*, uint32_t) {};
+  host.kick = [](void*) {};
+  host.now_ns = [](void*) { return uint64_t{0}; };
+  host.cancelled = [](void*) { return false; };
+  npu_model_config config = {};
+  config.struct_size = sizeof(config);
+  config.abi = NPU_MODEL_ABI;
+  config.target = small_target();
+  // Bit 6: no card memory, so that the model makes its own.
+  if ((how & 64) == 0) config.card_memory = machine_.card(0);
+  auto* field = reinterpret_cast<uint8_t*>(&config);
+  size_t bytes = offsetof(npu_model_config, serial);
+  if ((how & 1) != 0) field = reinterpret_cast<uint8_t*>(&host), bytes = sizeof(host);
+  const size_t at = in_.pick(static_cast<uint32_t>(bytes / 4)) * size_t{4};
+  const bool changes_memory = (how & 1) == 0 && at - offsetof(npu_model_config, card_memory) < 8;
+  // Memory of a size that is easy to find.
+  const bool grows = (how & 1) == 0 && at == offsetof(npu_model_config, target.card_memory_mib);
+  const uint32_t values[] = {0, 1, ~0u, 3, 0x10101010};
+  const uint32_t value = values[(how >> 1 & 31) % std::size(values)];
+  if ((how & 1) != 0 && at >= offsetof(npu_model_host, opaque))
+    std::memset(field + at / 8 * 8, 0, 8);
+  else if (!changes_memory && !grows)
+    std::memcpy(field + at, &value, sizeof(value));
+  const char* error = nullptr;
+  npu_model* made = npu_model_create((how & 128) != 0 ? nullptr : &config, &host,
+                                     (how & 32) != 0 ? nullptr : &error);
+  if (made == nullptr && error == nullptr && (how & 32) == 0) std::abort();
+  if (made == nullptr) return;
+  npu_model_write(made, NPU_REG_CONTROL, NPU_CONTROL_ENABLE, 4);
+  npu_model_write(made, NPU_QUEUE_PAGE(0) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_START, 4);
+  npu_model_run(made, 0);
+  npu_model_inject(made, NPU_INJECT_AER, NPU_INJECT_ANY_QUEUE, 0, 1, 0);
+  npu_model_destroy(made);
+}
+
+void Script::rare() {
+  disturbed_ = true;
+  switch (in_.pick(5)) {
+    case 0:
+    case 1: {
+      const size_t first = in_.u16();
+      const size_t stride = in_.u8();
+      machine_.load_all_changed(first, stride, in_.u8());
+      break;
+    }
+    case 2: {
+      const uint32_t to = queue();
+      machine_.ring_too_much(to, 1 + in_.pick(4));
+      break;
+    }
+    case 3:
+      write_while_running();
+      break;
+    default:
+      try_configuration();
+  }
 }
 
 void Script::act() {
-  switch (in_.pick(16)) {
+  const uint8_t what = in_.u8();
+  if (what >= 0xe0) return rare();
+  // Jobs, running them, looking at them, saving and loading.
+  const unsigned kind = what % 16;
+  if (kind >= 4 && kind != 7 && kind != 13 && kind != 15) disturbed_ = true;
+  switch (kind) {
     case 0:
       run_some();
       break;
@@ -403,6 +573,7 @@ void Script::act() {
         machine_.save_and_load();
         break;
       }
+      disturbed_ = true;
       const size_t position = in_.u16();
       machine_.load_changed(position, in_.u8(), how < 0xc0 ? 0 : static_cast<int>(how) - 0xe0);
       break;
@@ -420,30 +591,48 @@ void Script::act() {
 
 void play_card_script(const uint8_t* data, size_t size, Ledger* ledger) {
   if (size < 2) return;
-  if (data[0] % 8 >= 4 && data[0] % 8 <= 5) return play_stream_script(data + 1, size - 1, ledger);
+  if (data[0] % 8 == 4) return play_stream_script(data + 1, size - 1, ledger);
+  if (data[0] % 8 == 5) return play_spoilt_streams(data + 1, size - 1);
   static constexpr model::Isa kIsas[] = {model::Isa::kAvx512Vnni, model::Isa::kAvx2,
                                          model::Isa::kScalar, model::Isa::kReference};
-  const uint32_t mode = data[0] % 8 == 7   ? NPU_MODEL_FUNCTION_ONLY
-                        : data[0] % 8 == 6 ? NPU_MODEL_TIMING_ONLY
-                                           : NPU_MODEL_FULL;
+  Manner manner;
+  if (data[0] % 8 == 7) manner.mode = NPU_MODEL_FUNCTION_ONLY;
+  if (data[0] % 8 == 6) manner.mode = NPU_MODEL_TIMING_ONLY;
   model::Isa isa = kIsas[data[0] >> 3 & 3];
   if (!model::isa_available(isa)) isa = model::Isa::kScalar;
   model::force_isa_for_test(isa);
   static Memory memories[2];
-  Script script(data + 1, size - 1, mode, memories[0], ledger);
+  Script script(data + 1, size - 1, manner, memories[0], ledger);
   script.play();
-  if (data[0] < 0xc0 || isa == model::Isa::kReference) return;
+  if (data[0] < 0x80 || manner.mode == NPU_MODEL_TIMING_ONLY) return;
 
+  // What jobs leave does not depend on time, or on where the card stops for a
+  // while and goes on in another process.
+  if (data[0] < 0xc0) {
+    if (!script.determined()) return;
+    manner.mode = NPU_MODEL_FUNCTION_ONLY;
+    manner.budget = 1 + (data[0] >> 3 & 7);
+    Script again(data + 1, size - 1, manner, memories[1], nullptr);
+    again.play();
+    if (again.polls_left() <= 1) return;
+    const auto data_of = [](const Memory& memory, bool card) {
+      return card ? std::span(memory.card).subspan(kCardData)
+                  : std::span(memory.host).subspan(kHostData);
+    };
+    for (const bool card : {false, true})
+      if (!std::ranges::equal(data_of(memories[0], card), data_of(memories[1], card)))
+        broken("what a job leaves in memory depends on when it runs");
+    return;
+  }
   // Every instruction set computes the same, bit for bit. Where the card paused
   // depends on its speed, so only scripts in which it hardly did are compared.
+  if (isa == model::Isa::kReference) return;
   model::force_isa_for_test(model::Isa::kReference);
-  Script again(data + 1, size - 1, mode, memories[1], nullptr);
+  Script again(data + 1, size - 1, manner, memories[1], nullptr);
   again.play();
   if (script.polls_left() != again.polls_left() || again.polls_left() == 0) return;
-  if (memories[0].card != memories[1].card || memories[0].host != memories[1].host) {
-    std::fprintf(stderr, "card-fuzz: instruction sets disagree\n");
-    std::abort();
-  }
+  if (memories[0].card != memories[1].card || memories[0].host != memories[1].host)
+    broken("instruction sets disagree");
 }
 
 }  // namespace npu::fuzz

@@ -16,6 +16,8 @@ namespace npu::fuzz {
 // the others are: a script for a card, or streams for the checks alone.
 void play_card_script(const uint8_t* data, size_t size, Ledger* ledger);
 void play_stream_script(const uint8_t* data, size_t size, Ledger* ledger);
+// Streams of which each word in turn is changed in several ways.
+void play_spoilt_streams(const uint8_t* data, size_t size);
 
 }  // namespace npu::fuzz
 

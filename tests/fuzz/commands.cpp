@@ -2,7 +2,6 @@
 #include "commands.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "arch/numerics.h"
 #include "arch/stream.h"
@@ -11,9 +10,14 @@
 #include "npu/queue.h"
 
 namespace npu::fuzz {
-namespace {
 
 using arch::f32_bits;
+
+uint16_t extent(Input& in, unsigned most) {
+  return static_cast<uint16_t>(1 + in.pick(most));
+}
+
+namespace {
 
 // Tables behind the operands, where the templates keep theirs.
 constexpr uint32_t kTables = 0xc000;
@@ -24,10 +28,6 @@ constexpr uint32_t kLut2 = kTables + 0x1100;
 constexpr uint32_t kWeightZeros = kTables + 0x1200;
 constexpr uint32_t kResidual = kTables + 0x1400;
 
-uint16_t extent(Input& in, unsigned most) {
-  return static_cast<uint16_t>(1 + in.pick(most));
-}
-
 // float parameters that are valid, or not.
 uint32_t factor(Input& in) {
   static constexpr float kFactors[] = {0.01f, 0.5f, 1.0f, 3.7f, -1.0f, 0.0f, 1e30f, 1e-40f};
@@ -35,6 +35,8 @@ uint32_t factor(Input& in) {
   if (code == 0xff) return in.u32();
   return code == 0xfe ? 0x7fc00000 : code == 0xfd ? 0x7f800000 : f32_bits(kFactors[code % 8]);
 }
+
+}  // namespace
 
 npu_command_dma dma_block(Input& in, npu_opcode opcode) {
   npu_command_dma dma = {};
@@ -45,6 +47,8 @@ npu_command_dma dma_block(Input& in, npu_opcode opcode) {
   const bool padded = (shape & 8) != 0 && opcode == NPU_OP_LOAD;
   const bool ring = (shape & 16) != 0;
   const bool spread = (shape & 32) != 0;
+  // In external memory, behind each run of dimension 0 or of dimension 1.
+  const uint32_t gap = (shape & 0xc0) != 0 ? static_cast<uint32_t>(in.number() & 0xfffff) : 0;
   const uint32_t element = 1u << dma.element_log2;
   for (auto& size : dma.size) size = extent(in, 16);
   if (padded) {
@@ -60,6 +64,8 @@ npu_command_dma dma_block(Input& in, npu_opcode opcode) {
     dma.external_stride[from] = external;
     sram *= dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0u);
     external *= dma.size[from];
+    if ((shape >> 6 & 1) != 0 && i == 0) external += gap << dma.element_log2;
+    if ((shape >> 7 & 1) != 0 && i == 1) external += gap << dma.element_log2;
   }
   if (ring) {
     dma.ring_rows =
@@ -88,10 +94,20 @@ npu_command_dma run_of_bytes(Input& in, npu_opcode opcode) {
   return dma;
 }
 
+namespace {
+
 unsigned shorter(unsigned size, unsigned kernel, unsigned stride, unsigned dilation, unsigned pad) {
   const unsigned reach = (kernel - 1) * dilation + 1;
   return size + 2 * pad < reach ? 1 : (size + 2 * pad - reach) / stride + 1;
 }
+
+// A ring of as many rows or a few more, whose end lies within the tensor.
+void wrap(Input& in, npu_sram_tensor& tensor, uint32_t rows) {
+  tensor.ring_rows = static_cast<uint16_t>(rows + in.pick(4));
+  tensor.ring_first = static_cast<uint16_t>(tensor.ring_rows - 1 - in.pick(rows));
+}
+
+}  // namespace
 
 npu_command_mac mac_command(Input& in, npu_opcode opcode, npu_mac_extension& ext, bool& extended) {
   npu_command_mac mac;
@@ -139,6 +155,7 @@ npu_command_mac mac_command(Input& in, npu_opcode opcode, npu_mac_extension& ext
     mac.weight_bytes = uint32_t{mac.in_c} * mac.out_c;
   }
   if (output == NPU_TYPE_UINT8) mac.clamp_low = 0, mac.clamp_high = 255;
+  uint8_t more = 0;
   switch (options >> 4 & 3) {
     case 1:
       output = NPU_TYPE_INT32;
@@ -146,8 +163,21 @@ npu_command_mac mac_command(Input& in, npu_opcode opcode, npu_mac_extension& ext
     case 2:
       output = NPU_TYPE_FP32;
       break;
+    case 3:
+      more = in.u8();
+      break;
     default:
       break;
+  }
+  if ((more & 1) != 0) mac.flags |= NPU_MAC_ACTIVATION_STATIONARY;
+  if ((more & 2) != 0) wrap(in, mac.input, mac.in_h);
+  if ((more & 4) != 0) wrap(in, mac.output, mac.out_h);
+  if ((more & 8) != 0) {
+    const bool kn = (mac.flags & NPU_MAC_WEIGHTS_KN) != 0;
+    mac.weight_stride += in.pick(40);
+    const uint32_t rows = kn ? mac.in_c : mac.out_c;
+    const uint32_t row = mac.weight_bytes / rows;
+    mac.weight_bytes = (rows - 1) * mac.weight_stride + row;
   }
   if (output == NPU_TYPE_INT32 || output == NPU_TYPE_FP32) {
     mac.clamp_low = mac.clamp_high = 0;
@@ -221,10 +251,56 @@ npu_command_mac mac_command(Input& in, npu_opcode opcode, npu_mac_extension& ext
     ext.batch_input = static_cast<uint32_t>(in.number());
     ext.batch_weights = static_cast<uint32_t>(in.number());
     ext.batch_output = static_cast<uint32_t>(in.number());
+    if ((chain & 16) != 0) ext.batch_residual = ext.batch_output;
   }
   mac.types = NPU_TYPES(input, weight, output, residual);
   return mac;
 }
+
+namespace {
+
+// The variants that a function has; rings.
+void vary(Input& in, npu_command_vec& vec) {
+  const uint8_t how = in.u8();
+  const auto no_quantization = [&vec] { vec.p0_f32 = 0, vec.low = vec.high = 0; };
+  switch (vec.function) {
+    case NPU_VEC_REDUCE: {
+      if ((how & 1) != 0) {
+        vec.flags |= NPU_VEC_REDUCE_MAX;
+        no_quantization();
+      }
+      if ((how & 2) != 0) vec.flags |= NPU_VEC_REDUCE_CHANNELS;
+      if ((how & 4) != 0) vec.out_h = vec.in_h;
+      if ((how & 8) != 0) vec.out_w = vec.in_w;
+      break;
+    }
+    case NPU_VEC_SOFTMAX:
+      if ((how & 1) != 0) vec.flags |= NPU_VEC_SOFTMAX_FP32;
+      if ((how & 2) != 0) vec.table = kTables;
+      break;
+    case NPU_VEC_RESIZE:
+      vec.out_h = extent(in, 12);
+      vec.out_w = extent(in, 12);
+      vec.out = arch::test::dense(0x4000, vec.out_w, vec.channels);
+      vec.table = kTables;
+      if ((how & 1) == 0) break;
+      vec.flags |= NPU_VEC_RESIZE_LINEAR;
+      if ((how & 2) != 0) {
+        vec.flags |= NPU_VEC_RESIZE_TRUNCATE;
+      } else {
+        vec.p0_f32 = f32_bits(0.75f);
+        vec.low = -128, vec.high = 127;
+      }
+      break;
+    default:
+      break;
+  }
+  if ((how & 16) != 0) wrap(in, vec.a, vec.in_h);
+  if ((how & 32) != 0) wrap(in, vec.out, vec.out_h);
+  if ((how & 64) != 0 && NPU_TYPE_AT(vec.types, 1) != 0) wrap(in, vec.b, vec.in_h);
+}
+
+}  // namespace
 
 npu_command_vec vec_command(Input& in) {
   const auto function = static_cast<npu_vec_function>(in.pick(12));
@@ -245,6 +321,7 @@ npu_command_vec vec_command(Input& in) {
     vec = rows ? arch::test::row_function(function, h, w, channels)
                : arch::test::elementwise(function, h, w, channels);
   }
+  if ((options & 128) != 0) vary(in, vec);
   unsigned types[3];
   for (int i = 0; i < 3; ++i) types[i] = NPU_TYPE_AT(vec.types, i);
   if ((options & 1) != 0) {
@@ -261,7 +338,7 @@ npu_command_vec vec_command(Input& in) {
   return vec;
 }
 
-npu_command_yield yield(Input& in) {
+npu_command_yield yield_command(Input& in) {
   npu_command_yield command = {};
   command.range_count = in.pick(NPU_YIELD_RANGES + 1);
   for (uint32_t i = 0; i < command.range_count; ++i) {
@@ -269,141 +346,6 @@ npu_command_yield yield(Input& in) {
     command.live[i].bytes = 1 + static_cast<uint32_t>(in.number());
   }
   return command;
-}
-
-// Waits as the script wants them; by default for everything before.
-template <typename T>
-void add_waits(Input& in, T& command, const arch::StreamBuilder& stream, unsigned core,
-               unsigned gang) {
-  switch (in.pick(4)) {
-    case 0:
-      for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e) {
-        const auto engine = static_cast<npu_engine>(e);
-        arch::add_wait(command.header, engine, stream.count(engine), core);
-      }
-      break;
-    case 1:
-      break;
-    case 2: {
-      const auto engine = static_cast<npu_engine>(in.pick(NPU_ENGINE_COUNT));
-      arch::add_wait(command.header, engine, stream.count(engine), core);
-      break;
-    }
-    default:
-      for (unsigned i = 1 + in.pick(4); i > 0; --i) {
-        const auto engine = static_cast<npu_engine>(in.pick(NPU_ENGINE_COUNT));
-        const uint32_t count = in.pick(4);
-        command.header.wait[i - 1] = arch::encode_wait(engine, count, in.pick(gang));
-      }
-  }
-}
-
-}  // namespace
-
-void change_words(Input& in, uint8_t* bytes, size_t size) {
-  for (unsigned n = in.u8() & 3; n > 0; --n) {
-    const size_t at = in.pick(static_cast<uint32_t>(size / 2)) * size_t{2};
-    const uint8_t how = in.u8();
-    uint16_t word;
-    std::memcpy(&word, bytes + at, 2);
-    switch (how >> 6) {
-      case 0:  // 0..3 and edges
-        word = (how & 0x20) != 0 ? static_cast<uint16_t>(0x7ffe + (how & 0x1f))
-                                 : static_cast<uint16_t>(how & 0x1f);
-        break;
-      case 1:
-        word ^= static_cast<uint16_t>(1u << (how & 15));
-        break;
-      case 2:
-        word = static_cast<uint16_t>(word + (how & 0x3f) - 0x20);
-        break;
-      default:
-        word = (how & 0x20) != 0 ? in.u16() : static_cast<uint16_t>(0xffff - (how & 0x1f));
-    }
-    std::memcpy(bytes + at, &word, 2);
-  }
-}
-
-std::vector<uint8_t> make_stream(Input& in, unsigned core, unsigned gang, size_t most) {
-  arch::StreamBuilder stream;
-  std::vector<size_t> begins;
-  const unsigned commands = in.pick(24);
-  for (unsigned i = 0; i < commands; ++i) {
-    if (stream.bytes().size() + 2 * NPU_RECORD_BYTES > most) break;
-    const auto place = [&](auto command) {
-      add_waits(in, command, stream, core, gang);
-      stream.append(command);
-    };
-    const auto place_mac = [&](npu_opcode opcode) {
-      npu_mac_extension extension;
-      bool extended;
-      npu_command_mac mac = mac_command(in, opcode, extension, extended);
-      add_waits(in, mac, stream, core, gang);
-      if (extended)
-        stream.append(mac, extension);
-      else
-        stream.append(mac);
-    };
-    const size_t begin = stream.bytes().size();
-    switch (in.pick(14)) {
-      case 0:
-        place(run_of_bytes(in, NPU_OP_LOAD));
-        break;
-      case 1:
-        place(run_of_bytes(in, NPU_OP_STORE));
-        break;
-      case 2:
-        place(dma_block(in, NPU_OP_LOAD));
-        break;
-      case 3:
-        place(dma_block(in, NPU_OP_STORE));
-        break;
-      case 4:
-        place(dma_block(in, NPU_OP_FILL));
-        break;
-      case 5:
-        place(dma_block(in, NPU_OP_SRAM_COPY));
-        break;
-      case 6: {
-        npu_command_dma dma = dma_block(in, NPU_OP_SRAM_COPY);
-        dma.header.opcode = NPU_OP_PEER_LOAD;
-        dma.peer_core = static_cast<uint8_t>(in.pick(4));
-        place(dma);
-        break;
-      }
-      case 7:
-        place_mac(NPU_OP_CONV);
-        break;
-      case 8:
-        place_mac(NPU_OP_DEPTHWISE);
-        break;
-      case 9:
-        place_mac(NPU_OP_MATMUL);
-        break;
-      case 10:
-      case 11:
-        place(vec_command(in));
-        break;
-      case 12:
-        place(yield(in));
-        break;
-      default: {
-        npu_command_yield nop = {};
-        add_waits(in, nop, stream, core, gang);
-        stream.append_nop(nop.header);
-      }
-    }
-    begins.push_back(begin);
-  }
-  std::vector<uint8_t> bytes(stream.bytes().size());
-  if (!bytes.empty()) std::memcpy(bytes.data(), stream.bytes().data(), bytes.size());
-  // Changes come last, so that a mutation of them leaves the stream's shape alone.
-  for (unsigned n = in.u8() & 3; n > 0 && !begins.empty(); --n) {
-    const size_t begin = begins[in.pick(static_cast<uint32_t>(begins.size()))];
-    const size_t size = std::min<size_t>(bytes.size() - begin, 2 * NPU_RECORD_BYTES);
-    change_words(in, bytes.data() + begin, size);
-  }
-  return bytes;
 }
 
 }  // namespace npu::fuzz

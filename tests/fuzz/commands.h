@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: MIT
 //
-// Command streams for the fuzzer: templates that are valid for any parameters a
-// script gives them as far as cheaply possible, then changed field by field.
+// Commands for the fuzzer: valid for any parameters that a script gives them, as
+// far as cheaply possible.
 #ifndef NPU_TESTS_FUZZ_COMMANDS_H_
 #define NPU_TESTS_FUZZ_COMMANDS_H_
 
 #include <cstdint>
-#include <vector>
 
 #include "input.h"
+#include "npu/command.h"
 
 namespace npu::fuzz {
 
-// One stream of a gang of `gang`, at most `most` bytes.
-std::vector<uint8_t> make_stream(Input& in, unsigned core, unsigned gang, size_t most);
+// 1 .. most
+uint16_t extent(Input& in, unsigned most);
 
-// Changes a few words of `bytes`, if the script wants it.
-void change_words(Input& in, uint8_t* bytes, size_t size);
+npu_command_dma dma_block(Input& in, npu_opcode opcode);
+npu_command_dma run_of_bytes(Input& in, npu_opcode opcode);
+// `extended`: the extension is part of it.
+npu_command_mac mac_command(Input& in, npu_opcode opcode, npu_mac_extension& ext, bool& extended);
+npu_command_vec vec_command(Input& in);
+npu_command_yield yield_command(Input& in);
 
 }  // namespace npu::fuzz
 

@@ -35,7 +35,7 @@ uint64_t page_of(uint64_t address) {
 // What jobs find in card memory.
 const std::vector<uint8_t>& pattern() {
   static const std::vector<uint8_t> bytes = [] {
-    std::vector<uint8_t> made(2 * kPage);
+    std::vector<uint8_t> made(kCardDataPages * kPage);
     for (size_t i = 0; i < made.size(); ++i) made[i] = static_cast<uint8_t>(i * 7 + (i >> 8));
     return made;
   }();
@@ -107,6 +107,7 @@ Machine::Machine(uint32_t mode, Memory& memory, Ledger* ledger) : ledger_(ledger
   host.now_ns = [](void* self) { return static_cast<Machine*>(self)->clock_ns; };
   host.cancelled = [](void* self) {
     auto* machine = static_cast<Machine*>(self);
+    machine->other_processor();
     if (machine->polls_left == 0) return true;
     --machine->polls_left;
     return false;
@@ -132,6 +133,19 @@ Machine::~Machine() {
   npu_model_destroy(model_);
 }
 
+void Machine::other_processor() {
+  if (write_after != 0 && --write_after == 0) write(write_offset, write_value);
+}
+
+// What a job reads and writes is its own: a page is left alone while no packet of
+// the queue of its address space is to be done.
+void Machine::check_owner(uint64_t address) const {
+  if (address < kHostData || address >= kHostSecret) return;
+  const uint64_t owner = (address - kHostData) / (kHostDataPages * kPage);
+  require(owner < kQueues && completed_[owner] < produced[owner],
+          "a page is accessed for a job of its address space only");
+}
+
 npu_model_bus Machine::access(uint64_t address, void* data, size_t bytes, bool write) {
   require(bytes != 0 && bytes <= 256 * 1024, "a bus access has 1 byte to 256 KiB");
   if (fail_after != 0 && --fail_after == 0) return failure;
@@ -139,6 +153,8 @@ npu_model_bus Machine::access(uint64_t address, void* data, size_t bytes, bool w
   if (address > kHostBytes || bytes > kHostBytes - address) return NPU_BUS_DECODE_ERROR;
   require(!trusted_ || (address >= kPage && address + bytes <= kHostSecret),
           "nothing is accessed that no table, ring or packet names");
+  if (trusted_) check_owner(address);
+  other_processor();
   if (write)
     std::memcpy(host(address), data, bytes);
   else
@@ -154,18 +170,26 @@ void Machine::check_write(uint64_t address, const void* data, size_t bytes) {
   if (page == kEventRing) return;
   if (page >= kQueuePages && page < kQueuePages + kQueues * kPage) {
     const uint64_t at = address - page;
+    const uint64_t queue = (page - kQueuePages) / kPage;
     if (at >= kIndicesAt) return;
     require(at >= kCompletionsAt, "the card does not write rings");
-    if (at % sizeof(npu_completion) != 0) return;
+    bool& body_written = body_written_[queue][completion_slot(at)];
+    if (at % sizeof(npu_completion) != 0) {
+      body_written = true;
+      return;
+    }
     require(bytes == sizeof(uint64_t), "a completion's sequence is written by itself");
     uint64_t sequence;
     std::memcpy(&sequence, data, sizeof(sequence));
     require((sequence - 1) % (1u << kRingLog2) == completion_slot(at),
             "completion i goes into slot i");
+    require(std::exchange(body_written, false),
+            "the rest of a completion comes before its sequence");
     uint32_t status;
     std::memcpy(&status, host(address + offsetof(npu_completion, status)), sizeof(status));
-    require(status < NPU_STATUS_COUNT, "a completion's status comes before its sequence");
-    // So that the next one is seen to be written again.
+    require(status < NPU_STATUS_COUNT, "a completion's status is one of npu_status_code");
+    well_ = well_ && status == NPU_STATUS_OK;
+    completed_[queue] = sequence;
     return;
   }
   if (page >= kSavePages && page < kSavePages + kQueues * kPage) return;
@@ -224,8 +248,8 @@ void Machine::set_up() {
       map(asid, kVaCard + i * kPage, (card_data + i * kPage) | both | NPU_PTE_CARD);
     map(asid, kVaReadOnly,
         kCardReadOnly | NPU_PTE_VALID | NPU_PTE_LEAF | NPU_PTE_CARD | NPU_PTE_READ);
-    const uint64_t regions[] = {kVaCard,     kVaHost + 8 * kPage, kVaReadOnly,
-                                kVaUnmapped, uint64_t{1} << 47,   ~uint64_t{0}};
+    const uint64_t regions[] = {kVaCard,     kVaRegion1,        kVaReadOnly,
+                                kVaUnmapped, uint64_t{1} << 47, ~uint64_t{0}};
     poke(NPU_MEMORY_HOST, host_data + kVaRegions, regions, sizeof(regions));
     std::memcpy(card(card_data), pattern().data(), pattern().size());
   }
@@ -239,7 +263,8 @@ void Machine::set_up() {
   events_seen_ = 0;
   expected_.clear();
   for (uint32_t queue = 0; queue < kQueues; ++queue) {
-    produced[queue] = seen_[queue] = 0;
+    produced[queue] = seen_[queue] = completed_[queue] = 0;
+    std::fill(std::begin(body_written_[queue]), std::end(body_written_[queue]), false);
     start(queue, context(queue));
   }
 }
@@ -297,6 +322,25 @@ void Machine::ring(uint32_t queue) {
   write(NPU_QUEUE_PAGE(queue) + NPU_QUEUE_DOORBELL, static_cast<uint32_t>(producer));
 }
 
+void Machine::ring_too_much(uint32_t queue, uint32_t more) {
+  run(0);
+  const uint64_t page = NPU_QUEUE_PAGE(queue);
+  const uint64_t before = read(page + NPU_QUEUE_STATE);
+  const auto end = static_cast<uint32_t>(read(page + NPU_QUEUE_CONSUMER)) + (1u << kRingLog2);
+  write(page + NPU_QUEUE_DOORBELL, end + more);
+  const uint32_t polls = polls_left;
+  run(0);
+  const bool told = before == NPU_QUEUE_IDLE && believed_ && polls > 1 && write_after == 0 &&
+                    read(NPU_REG_MAGIC) == NPU_MAGIC;
+  require(!told || read(page + NPU_QUEUE_STATE) == NPU_QUEUE_ERROR,
+          "a doorbell for more packets than the ring holds is an error");
+}
+
+bool Machine::all_well() const {
+  return trusted_ && well_ && polls_left > 0 &&
+         std::equal(produced, produced + kQueues, completed_);
+}
+
 void Machine::expect(uint32_t queue, uint64_t va, std::vector<uint8_t> bytes) {
   if (ledger_ == nullptr) return;
   const uint64_t at = kHostData + queue * kHostDataPages * kPage + va;
@@ -305,6 +349,7 @@ void Machine::expect(uint32_t queue, uint64_t va, std::vector<uint8_t> bytes) {
 
 npu_model_run_result Machine::run(uint64_t budget) {
   const npu_model_run_result result = npu_model_run(model_, budget);
+  check_rings();
   observe();
   return result;
 }
@@ -329,6 +374,15 @@ void Machine::retired(const Expected& job) {
       ledger_->count("npu_pool_kind", extension.pool_kind);
     }
     at += std::max<size_t>(header.records, 1) * NPU_RECORD_BYTES;
+  }
+}
+
+void Machine::check_rings() {
+  if (!believed_ || read(NPU_REG_MAGIC) != NPU_MAGIC) return;
+  for (uint32_t queue = 0; queue < kQueues; ++queue) {
+    const uint64_t page = NPU_QUEUE_PAGE(queue);
+    require(read(page + NPU_QUEUE_PRODUCER) - read(page + NPU_QUEUE_CONSUMER) <= 1u << kRingLog2,
+            "a queue has no more packets than its ring");
   }
 }
 
@@ -420,6 +474,23 @@ void Machine::load_changed(size_t position, uint8_t value, int cut) {
   if (npu_model_load(model_, state.data(), state.size())) return;
   require(read(NPU_REG_CONTROL) == 0 && read(NPU_REG_MAGIC) == NPU_MAGIC,
           "a state that is refused leaves the card reset");
+}
+
+void Machine::load_all_changed(size_t first, size_t stride, uint8_t value) {
+  constexpr unsigned kPositions = 96;
+  std::vector<uint8_t> state(npu_model_save(model_, nullptr, 0));
+  npu_model_save(model_, state.data(), state.size());
+  disbelieve();
+  for (unsigned i = 0; i < kPositions && polls_left > 1; ++i, first += stride) {
+    const uint8_t good = std::exchange(state[first % state.size()], value);
+    if (npu_model_load(model_, state.data(), state.size()))
+      npu_model_run(model_, 2);
+    else
+      require(read(NPU_REG_CONTROL) == 0 && read(NPU_REG_MAGIC) == NPU_MAGIC,
+              "a state that is refused leaves the card reset");
+    state[first % state.size()] = good;
+  }
+  require(npu_model_load(model_, state.data(), state.size()), "a saved state can be loaded");
 }
 
 }  // namespace npu::fuzz

@@ -47,6 +47,7 @@ inline constexpr uint32_t kRingLog2 = 4;
 inline constexpr uint64_t kVaHost = 0;  // streams first, then the region table, then data
 inline constexpr uint64_t kVaCard = 32 * kPage;
 inline constexpr uint64_t kVaReadOnly = 64 * kPage;
+inline constexpr uint64_t kVaRegion1 = kVaHost + 8 * kPage;
 inline constexpr uint64_t kVaUnmapped = 80 * kPage;
 inline constexpr uint64_t kVaRegions = kVaHost + 12 * kPage;
 inline constexpr uint64_t kVaProfile = kVaHost + 13 * kPage;
@@ -96,6 +97,8 @@ class Machine {
   // Puts `packet` into the ring, with or without the doorbell.
   void submit(uint32_t queue, const void* packet, bool ring);
   void ring(uint32_t queue);
+  // A doorbell for `more` packets than the ring holds, while nothing is under way.
+  void ring_too_much(uint32_t queue, uint32_t more);
   // `commands`: what the streams of the packet just submitted consist of.
   void expect(uint32_t queue, uint64_t va, std::vector<uint8_t> bytes);
 
@@ -107,6 +110,8 @@ class Machine {
   void save_and_load();
   // Saved state with bytes changed. False: refused, and the card is as after a reset.
   void load_changed(size_t position, uint8_t value, int cut);
+  // The same for each of some positions, and some work after each; then as it was.
+  void load_all_changed(size_t first, size_t stride, uint8_t value);
 
   // The script has named physical addresses: the card may rightly touch anything.
   void distrust() { trusted_ = false; }
@@ -118,6 +123,16 @@ class Machine {
   uint32_t fail_after = 0;          // bus accesses until one fails; 0: none does
   npu_model_bus failure = NPU_BUS_DECODE_ERROR;
   uint64_t produced[kQueues] = {};
+
+  // A register that is written while the card works, as by another processor, when
+  // it has asked the host that many things. 0: none is.
+  uint32_t write_after = 0;
+  uint64_t write_offset = 0;
+  uint32_t write_value = 0;
+
+  // Whether each packet has completed, and well, and nothing but jobs has had a
+  // say: then what is in memory does not depend on how the card came there.
+  bool all_well() const;
 
   // What bounds the time of a script: the card asks once a round of its loop and
   // after about 0.5 ms of work.
@@ -133,6 +148,9 @@ class Machine {
 
   npu_model_bus access(uint64_t address, void* data, size_t bytes, bool write);
   void check_write(uint64_t address, const void* data, size_t bytes);
+  void check_owner(uint64_t address) const;
+  void check_rings();
+  void other_processor();
   void retired(const Expected& job);
   uint64_t new_table(npu_memory memory);
 
@@ -144,6 +162,9 @@ class Machine {
   uint64_t host_tables_ = kHostTables;
   uint64_t card_tables_ = kCardTables;
   uint64_t seen_[kQueues] = {};
+  uint64_t completed_[kQueues] = {};  // as written by the card
+  bool body_written_[kQueues][1u << kRingLog2] = {};
+  bool well_ = true;
   uint32_t events_seen_ = 0;
   std::vector<Expected> expected_;
 };

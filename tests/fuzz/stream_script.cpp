@@ -13,9 +13,9 @@
 #include "arch/stream.h"
 #include "arch/target.h"
 #include "card_script.h"
-#include "commands.h"
 #include "input.h"
 #include "npu/command.h"
+#include "streams.h"
 
 namespace npu::fuzz {
 namespace {
@@ -53,8 +53,8 @@ void play_stream_script(const uint8_t* data, size_t size, Ledger* ledger) {
   target.sram_bytes = 64 << 10;
   const unsigned gang = 1 + (how >> 1 & 7);
   std::vector<std::vector<uint8_t>> made(gang);
-  for (unsigned core = 0; core < gang; ++core)
-    made[core] = make_stream(in, core, gang, 64 * NPU_RECORD_BYTES);
+  Counts counts;
+  for (auto& stream : made) stream = make_stream(in, gang, 64 * NPU_RECORD_BYTES, counts);
   if ((how & 16) != 0) made[0].resize(made[0].size() + in.number() % 20000);
   std::vector<std::span<const std::byte>> streams;
   for (const auto& stream : made) streams.push_back(std::as_bytes(std::span(stream)));
@@ -77,6 +77,43 @@ void play_stream_script(const uint8_t* data, size_t size, Ledger* ledger) {
   if (error.status == NPU_STATUS_OK && (how & 32) == 0)
     require(check.timing.sram_peak_bytes <= target.sram_bytes, "SRAM is what there is");
   compare(streams, target, check);
+}
+
+void play_spoilt_streams(const uint8_t* data, size_t size) {
+  Input in(data, size);
+  const uint8_t how = in.u8();
+  npu_target target = *arch::find_target((how & 1) != 0 ? "card" : "edge");
+  target.sram_bytes = 64 << 10;
+  target.accumulator_rows = 64;
+  const unsigned gang = 1 + (how >> 1 & 1);
+  std::vector<std::vector<uint8_t>> made(gang);
+  Counts counts;
+  for (auto& stream : made) stream = make_stream(in, gang, 8 * NPU_RECORD_BYTES, counts);
+  std::vector<uint8_t>& spoilt = made[how >> 2 & (gang - 1)];
+  if (spoilt.empty()) return;
+  const size_t record = (how >> 3) % (spoilt.size() / NPU_RECORD_BYTES) * NPU_RECORD_BYTES;
+  std::vector<std::span<const std::byte>> streams;
+  for (const auto& stream : made) streams.push_back(std::as_bytes(std::span(stream)));
+
+  unsigned slices = 0;
+  for (size_t at = record; at < record + NPU_RECORD_BYTES; at += 2) {
+    uint16_t good;
+    std::memcpy(&good, &spoilt[at], sizeof(good));
+    const auto next = static_cast<uint16_t>(good + 1), previous = static_cast<uint16_t>(good - 1);
+    for (const uint16_t word : {uint16_t{0}, uint16_t{1}, next, previous, uint16_t{0x7fff},
+                                uint16_t{0xffff}, static_cast<uint16_t>(good ^ 0x100)}) {
+      std::memcpy(&spoilt[at], &word, sizeof(word));
+      arch::JobCheck check(streams, target);
+      check.request_timing([](unsigned) { return arch::External::kCard; });
+      while (!check.run(1'000'000))
+        if (++slices == kMaxSlices) return;
+      require((check.error.status == NPU_STATUS_OK) == check.error.text.empty(),
+              "an error has a text");
+      for (const arch::Stream& stream : check.streams)
+        for (const arch::Command& command : stream) arch::disassemble(command);
+    }
+    std::memcpy(&spoilt[at], &good, sizeof(good));
+  }
 }
 
 }  // namespace npu::fuzz

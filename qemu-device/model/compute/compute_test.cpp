@@ -455,13 +455,13 @@ class ComputeTest : public ::testing::TestWithParam<Isa> {
         if (command.engine() == NPU_ENGINE_MAC) {
           oracle.mac(command.mac(), command.extension());
           MacBatch op;
-          ASSERT_TRUE(op.begin(command, core));
+          op.begin(command, core);
           while (!run_slice(op, cursor, progress)) {
           }
         } else {
           oracle.vec(command.vec());
           VecOp op;
-          ASSERT_TRUE(op.begin(command, core));
+          op.begin(command, core);
           while (!run_slice(op, cursor, progress)) {
           }
         }
@@ -517,12 +517,12 @@ TEST_P(ComputeTest, NoiseInTablesIsTheSameEverywhere) {
         uint64_t cursor = 0;
         if (command.engine() == NPU_ENGINE_MAC) {
           MacBatch op;
-          ASSERT_TRUE(op.begin(command, core));
+          op.begin(command, core);
           while (!run_slice(op, cursor, progress)) {
           }
         } else {
           VecOp op;
-          ASSERT_TRUE(op.begin(command, core));
+          op.begin(command, core);
           while (!run_slice(op, cursor, progress)) {
           }
         }
@@ -569,7 +569,7 @@ TEST_P(ComputeTest, WrapsAndSaturates) {
   ASSERT_TRUE(arch::decode_stream(builder.bytes(), target, 0, 1, stream, error)) << error.text;
   MacBatch op;
   uint64_t cursor = 0;
-  ASSERT_TRUE(op.begin(stream[0], core));
+  op.begin(stream[0], core);
   while (!run_slice(op, cursor, progress)) {
   }
   const auto expected =

@@ -16,7 +16,7 @@ constexpr unsigned kRowsAtATime = 6;  // of the widest kernel
 
 }  // namespace
 
-bool MacOp::begin(const arch::Command& command, CoreMemory& memory) {
+void MacOp::begin(const arch::Command& command, CoreMemory& memory) {
   memory_ = &memory;
   sram_ = memory.sram();
   mac_ = command.mac();
@@ -24,15 +24,8 @@ bool MacOp::begin(const arch::Command& command, CoreMemory& memory) {
   isa_ = current_isa();
   kernels_ = &current_kernels();
 
-  const unsigned output = NPU_TYPE_AT(mac_.types, 2);
   const bool keep = (mac_.accumulate & NPU_ACCUMULATE_KEEP) != 0;
-  if (!is_8bit(NPU_TYPE_AT(mac_.types, 0)) || !is_8bit(NPU_TYPE_AT(mac_.types, 1)) ||
-      mac_.weight_format != NPU_WEIGHTS_RAW)
-    return false;
-  if (!keep && !is_8bit(output) && output != NPU_TYPE_INT32 && output != NPU_TYPE_FP32)
-    return false;
-  if ((ext_.flags & NPU_EXT_RESIDUAL) != 0 && !is_8bit(NPU_TYPE_AT(mac_.types, 3))) return false;
-  if (!shape_.set(command)) return false;
+  shape_.set(command);
 
   bias_.assign(mac_.out_c, 0);
   if ((mac_.flags & NPU_MAC_BIAS) != 0)
@@ -42,11 +35,9 @@ bool MacOp::begin(const arch::Command& command, CoreMemory& memory) {
   unsigned rows = mac_.out_h, columns = mac_.out_w;
   unsigned per_pixel = 1;
   if (output_.pools()) {
-    if (ext_.pool_h == 0 || ext_.pool_w == 0) return false;
     rows /= ext_.pool_h;
     columns /= ext_.pool_w;
     per_pixel = ext_.pool_h * ext_.pool_w;
-    if (rows == 0 || columns == 0) return false;
   }
   const uint64_t pixels = uint64_t{rows} * columns;
   // Units are the same for every path: a saved cursor must mean the same on a
@@ -72,7 +63,6 @@ bool MacOp::begin(const arch::Command& command, CoreMemory& memory) {
                      tensor_end(mac_.output, rows, columns,
                                 uint64_t{mac_.out_c} * output_.output_element_bytes()));
   choose_path();
-  return true;
 }
 
 void MacOp::choose_path() {
@@ -80,9 +70,6 @@ void MacOp::choose_path() {
   depth_block_ = 512;
   path_ = Path::kReference;
   if (isa_ == Isa::kReference) return;
-  // The zero point must be a value of the input's type: padding is gathered.
-  const int32_t zero = mac_.input_zero;
-  if (zero < (shape_.input_signed ? -128 : 0) || zero > (shape_.input_signed ? 127 : 255)) return;
   // Packed copies may be larger than the weights; what a strange stride would
   // blow up stays on the slow path.
   const size_t limit = std::max<size_t>(8u << 20, size_t{4} * memory_->sram_bytes());

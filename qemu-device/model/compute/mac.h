@@ -27,8 +27,8 @@ namespace npu::model {
 
 class MacOp {
  public:
-  // False: operand types that this engine does not execute.
-  bool begin(const arch::Command& command, CoreMemory& memory);
+  // A command that has been decoded.
+  void begin(const arch::Command& command, CoreMemory& memory);
   // Continues at unit `cursor`. True when the command is complete.
   bool run(uint64_t& cursor, Progress& progress);
   uint64_t units() const { return units_; }

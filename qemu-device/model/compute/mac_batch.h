@@ -14,13 +14,13 @@ namespace npu::model {
 
 class MacBatch {
  public:
-  // False: operand types that this engine does not execute.
-  bool begin(const arch::Command& command, CoreMemory& memory);
+  // A command that has been decoded.
+  void begin(const arch::Command& command, CoreMemory& memory);
   // Continues at unit `cursor`. True when the command is complete.
   bool run(uint64_t& cursor, Progress& progress);
 
  private:
-  bool begin_repetition(uint32_t repetition);
+  void begin_repetition(uint32_t repetition);
 
   arch::Command command_;
   CoreMemory* memory_ = nullptr;

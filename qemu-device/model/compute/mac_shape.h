@@ -33,8 +33,7 @@ struct MacShape {
   int32_t input_zero;
   bool input_signed, weight_signed, weights_kn;
 
-  // False: impossible numbers of channels.
-  bool set(const arch::Command& command) {
+  void set(const arch::Command& command) {
     const npu_command_mac& mac = command.mac();
     const bool matmul = command.opcode() == NPU_OP_MATMUL;
     kernel_h = matmul ? 1 : mac.kernel_h;
@@ -43,12 +42,7 @@ struct MacShape {
     stride_x = matmul ? 1 : mac.stride_x;
     dilation_y = matmul ? 1 : mac.dilation_y;
     dilation_x = matmul ? 1 : mac.dilation_x;
-    groups = command.opcode() == NPU_OP_DEPTHWISE ? mac.out_c
-             : matmul                             ? 1u
-                                                  : std::max<unsigned>(mac.groups, 1);
-    if (mac.in_h == 0 || mac.in_w == 0 || mac.in_c == 0 || mac.out_h == 0 || mac.out_w == 0 ||
-        mac.out_c == 0 || mac.in_c % groups != 0 || mac.out_c % groups != 0)
-      return false;
+    groups = command.opcode() == NPU_OP_DEPTHWISE ? mac.out_c : matmul ? 1u : mac.groups;
     group_in = mac.in_c / groups;
     group_out = mac.out_c / groups;
     depth = kernel_h * kernel_w * group_in;
@@ -63,8 +57,7 @@ struct MacShape {
     input_zero = mac.input_zero;
     input_signed = NPU_TYPE_AT(mac.types, 0) == NPU_TYPE_INT8;
     weight_signed = NPU_TYPE_AT(mac.types, 1) == NPU_TYPE_INT8;
-    weights_kn = matmul && (mac.flags & NPU_MAC_WEIGHTS_KN) != 0;
-    return true;
+    weights_kn = (mac.flags & NPU_MAC_WEIGHTS_KN) != 0;
   }
 
   bool channel_wise() const { return group_in == 1 && group_out == 1; }

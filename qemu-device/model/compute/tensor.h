@@ -25,10 +25,6 @@ inline uint64_t tensor_end(const npu_sram_tensor& t, uint64_t rows, uint64_t col
   return t.address + last_row * t.row_stride + (columns - 1) * t.pixel_stride + pixel_bytes;
 }
 
-inline bool is_8bit(unsigned type) {
-  return type == NPU_TYPE_INT8 || type == NPU_TYPE_UINT8;
-}
-
 inline int32_t value_of(uint8_t byte, bool is_signed) {
   return is_signed ? static_cast<int8_t>(byte) : byte;
 }

@@ -10,17 +10,12 @@
 
 namespace npu::model {
 
-bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
+void VecOp::begin(const arch::Command& command, CoreMemory& memory) {
   vec_ = command.vec();
   sram_ = memory.sram();
   kernels_ = current_isa() == Isa::kReference ? &kScalarKernels : &current_kernels();
   const unsigned a = NPU_TYPE_AT(vec_.types, 0);
   const unsigned out = NPU_TYPE_AT(vec_.types, 2);
-  const bool cast = vec_.function == NPU_VEC_CAST;
-  if (cast ? a != NPU_TYPE_INT32 && a != NPU_TYPE_FP32 : !is_8bit(a)) return false;
-  if (!is_8bit(out) || vec_.in_h == 0 || vec_.in_w == 0 || vec_.channels == 0 || vec_.out_h == 0 ||
-      vec_.out_w == 0)
-    return false;
   a_signed_ = a == NPU_TYPE_INT8;
   b_signed_ = NPU_TYPE_AT(vec_.types, 1) == NPU_TYPE_INT8;
   out_signed_ = out == NPU_TYPE_INT8;
@@ -29,14 +24,6 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
   p2_ = arch::f32_from_bits(vec_.p2_f32);
   result_.resize(vec_.channels);
   switch (vec_.function) {
-    case NPU_VEC_ADD:
-    case NPU_VEC_MUL:
-    case NPU_VEC_CAST:
-    case NPU_VEC_LUT:
-    case NPU_VEC_SOFTMAX:
-    case NPU_VEC_LAYER_NORM:
-    case NPU_VEC_RESIZE:
-      break;
     case NPU_VEC_POOL_MAX:
       best_.resize(vec_.channels);
       break;
@@ -49,12 +36,11 @@ bool VecOp::begin(const arch::Command& command, CoreMemory& memory) {
       best_.resize(vec_.channels);
       break;
     default:
-      return false;
+      break;
   }
   table_.assign(sram_ + vec_.table, sram_ + vec_.table + arch::vec_table_bytes(vec_));
   memory.note_sram(vec_.out.address,
                    tensor_end(vec_.out, vec_.out_h, vec_.out_w, arch::vec_out_channels(vec_)));
-  return true;
 }
 
 bool VecOp::run(uint64_t& cursor, Progress& progress) {
