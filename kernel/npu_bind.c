@@ -16,6 +16,7 @@
 #include "npu_device.h"
 #include "npu_file.h"
 #include "npu_sync.h"
+#include "npu_trace.h"
 #include "npu_vm.h"
 
 #define NPU_MAX_BIND_OPS	1024
@@ -66,6 +67,7 @@ static struct dma_fence *npu_bind_run(struct drm_sched_job *base)
 	for (i = 0; i < job->count; i++) {
 		struct npu_bind_step *step = &job->steps[i];
 
+		trace_npu_bind(job->vm->npu, mmu->asid, step->va, step->size, step->bo);
 		if (step->bo)
 			npu_mmu_map(mmu, step->va, step->size, step->bo, step->offset,
 				    step->readonly);

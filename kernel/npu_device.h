@@ -26,7 +26,9 @@
 #include "npu/target.h"
 
 #include "npu_compat.h"
+#include "npu_coredump.h"
 #include "npu_kqueue.h"
+#include "npu_report.h"
 #include "npu_vram.h"
 
 #ifdef __BIG_ENDIAN
@@ -108,6 +110,8 @@ struct npu_device {
 	struct npu_vram vram;
 	struct npu_kqueue kqueue;
 	struct npu_watchdog watchdog;
+	struct npu_dump dump;
+	struct npu_wedged wedged;
 	/* Runs all schedulers: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
 

@@ -238,6 +238,10 @@ static int npu_init_software(struct npu_device *npu)
 	npu->sched_wq = npu_drmm_alloc_workqueue(&npu->drm, "npu-sched");
 	if (IS_ERR(npu->sched_wq))
 		return PTR_ERR(npu->sched_wq);
+	npu_wedged_init(npu);
+	ret = npu_dump_init(npu);
+	if (ret)
+		return ret;
 	return npu_watchdog_init(npu);
 }
 
@@ -294,6 +298,8 @@ err_kqueue:
 err_stop:
 	npu_hw_stop(npu);
 	npu_irq_fini(npu);
+	npu_dump_fini(npu);
+	npu_wedged_fini(npu);
 	npu_hw_free_tables(npu);
 	return ret;
 }
@@ -322,6 +328,8 @@ static void npu_remove(struct pci_dev *pdev)
 		}
 	}
 	npu_kqueue_fini(npu);
+	npu_dump_fini(npu);
+	npu_wedged_fini(npu);
 	npu_vm_free_tables(npu);
 	npu_prime_unmap_all(npu);
 	ttm_device_clear_dma_mappings(&npu->ttm);

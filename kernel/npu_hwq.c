@@ -11,6 +11,7 @@
 
 #include "npu_device.h"
 #include "npu_hwq.h"
+#include "npu_trace.h"
 #include "npu_watchdog.h"
 
 #define NPU_HWQ_RING_BYTES	(NPU_HWQ_RING_SIZE * sizeof(struct npu_packet))
@@ -154,6 +155,7 @@ int npu_hwq_push(struct npu_hwq *hwq, struct npu_hwq_entry *entry,
 	for (i = 0; i < count; i++)
 		hwq->ring[(hwq->producer + i) % NPU_HWQ_RING_SIZE] = packets[i];
 	hwq->producer += count;
+	trace_npu_run(hwq, entry->first, count);
 
 	/* Packets before the index, the index before the doorbell. */
 	dma_wmb();

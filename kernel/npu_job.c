@@ -15,6 +15,7 @@
 #include "npu_job.h"
 #include "npu_queue.h"
 #include "npu_sync.h"
+#include "npu_trace.h"
 #include "npu_vm.h"
 
 /* A job that is lost in so many resets is no longer started again. */
@@ -106,6 +107,12 @@ static void npu_job_packet(struct npu_hwq_entry *entry, u32 index,
 		first_failure = true;
 	}
 	npu_queue_account(job->queue, job->number + index, first_failure, completion);
+	trace_npu_complete(job->queue, entry->first + index, job->number + index, completion);
+	if (first_failure && npu_status_is_guilty(completion->status)) {
+		trace_npu_fault(job->queue, job->number + index, completion);
+		npu_report_job(job->queue, job->number + index, completion);
+		npu_dump_job(job->queue, entry->first + index, &job->packets[index], completion);
+	}
 }
 
 /*
@@ -388,6 +395,7 @@ static int npu_job_submit(struct npu_job *job, struct drm_file *file,
 	drm_gpuvm_resv_add_fence(&vm->gpuvm, &exec, finished, DMA_RESV_USAGE_BOOKKEEP,
 				 DMA_RESV_USAGE_BOOKKEEP);
 	npu_signals_attach(&signals, finished);
+	trace_npu_submit(queue, job->number, job->count);
 	drm_sched_entity_push_job(&job->base);
 	dma_fence_put(finished);
 	drm_exec_fini(&exec);

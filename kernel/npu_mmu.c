@@ -315,3 +315,33 @@ void npu_mmu_unmap(struct npu_mmu *mmu, u64 va, u64 size)
 	/* Gone before the invalidation that follows. */
 	dma_wmb();
 }
+
+/**
+ * npu_mmu_walk - read what the card reads on its way to an address
+ * @mmu: page tables
+ * @va: address, of any kind
+ * @entries: room for 1 + NPU_MMU_LEVELS: the context's, then one per level
+ *
+ * Any context, while the address space has users. Returns how many there are;
+ * the last one is a leaf, or why there is none.
+ */
+unsigned int npu_mmu_walk(struct npu_mmu *mmu, u64 va, u64 *entries)
+{
+	struct npu_table *table = mmu->root;
+	unsigned int level = NPU_MMU_LEVELS - 1;
+	unsigned int count = 0;
+
+	entries[count++] = READ_ONCE(mmu->npu->contexts[mmu->asid].root);
+	while (table) {
+		unsigned int i = npu_mmu_index(va, level);
+		u64 entry = READ_ONCE(table->entries[i]);
+
+		entries[count++] = entry;
+		if (!level || !(entry & NPU_PTE_VALID) || entry & NPU_PTE_LEAF)
+			break;
+		/* Pairs with npu_mmu_prepare(). */
+		table = smp_load_acquire(&table->below[i]);
+		level--;
+	}
+	return count;
+}

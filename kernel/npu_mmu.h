@@ -43,5 +43,6 @@ int npu_mmu_prepare_split(struct npu_mmu *mmu, u64 va);
 void npu_mmu_map(struct npu_mmu *mmu, u64 va, u64 size, struct npu_bo *bo, u64 offset,
 		 bool readonly);
 void npu_mmu_unmap(struct npu_mmu *mmu, u64 va, u64 size);
+unsigned int npu_mmu_walk(struct npu_mmu *mmu, u64 va, u64 *entries);
 
 #endif

@@ -242,6 +242,8 @@ static struct npu_queue *npu_queue_create(struct npu_file *nfile, struct npu_dev
 	spin_lock_init(&queue->lock);
 	queue->npu = npu;
 	queue->core_mask = params->core_mask;
+	get_task_comm(queue->comm, current->group_leader);
+	queue->pid = task_tgid_nr(current);
 	queue->fence_context = dma_fence_context_alloc(1);
 
 	hwq_id = ida_alloc_range(&npu->queue_ida, 1, npu->hwqs - 1, GFP_KERNEL);

@@ -4,6 +4,7 @@
 #define NPU_QUEUE_H_
 
 #include <linux/kref.h>
+#include <linux/sched.h>
 #include <linux/workqueue.h>
 
 #include <drm/gpu_scheduler.h>
@@ -30,6 +31,9 @@ struct npu_queue {
 	struct drm_sched_entity entity;
 	/* Handle, as the user knows it. */
 	u32 id;
+	/* Who made it, for reports. */
+	char comm[TASK_COMM_LEN];
+	u32 pid;
 	u32 core_mask;
 
 	u64 fence_context;

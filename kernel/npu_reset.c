@@ -18,6 +18,7 @@
 #include "npu_irq.h"
 #include "npu_queue.h"
 #include "npu_reset.h"
+#include "npu_trace.h"
 #include "npu_watchdog.h"
 
 static void npu_function_stop_locked(struct npu_device *npu)
@@ -75,6 +76,7 @@ static int npu_function_revive(struct npu_device *npu)
 	/* The kernel's own packets are repeated by those who wait for them. */
 	npu_hwq_restart(&npu->kqueue.hwq, NPU_STATUS_VICTIM);
 	npu_kqueue_unpark(&npu->kqueue);
+	npu_wedged_send(npu, "none");
 	/* Each restore uses up what was saved: for the next one. */
 	pci_save_state(npu_pdev(npu));
 out:
@@ -87,6 +89,7 @@ out:
 /* Stops the card now; the watchdog resets it once it has left its lock. */
 void npu_function_want_reset(struct npu_device *npu)
 {
+	trace_npu_reset(npu, "function", -1);
 	npu_function_stop_locked(npu);
 	WRITE_ONCE(npu->watchdog.function_reset_wanted, true);
 	npu_watchdog_kick(npu);

@@ -20,6 +20,7 @@
 #include "npu_hw.h"
 #include "npu_hwq.h"
 #include "npu_reset.h"
+#include "npu_trace.h"
 #include "npu_watchdog.h"
 
 #define NPU_WATCHDOG_PERIOD_MS	200
@@ -101,8 +102,11 @@ void npu_watchdog_card_lost(struct npu_device *npu)
 	unsigned int id;
 
 	lockdep_assert_held(&npu->watchdog.lock);
-	if (!npu->lost)
+	if (!npu->lost) {
 		drm_notice(&npu->drm, "card is gone or does not recover; jobs end with ENODEV\n");
+		trace_npu_reset(npu, "give up", -1);
+		npu_wedged_send(npu, "rebind");
+	}
 	WRITE_ONCE(npu->lost, true);
 	npu_hw_stop(npu);
 	for (id = 0; id < npu->hwqs; id++)
@@ -123,6 +127,8 @@ static void npu_card_reset(struct npu_device *npu)
 	WRITE_ONCE(npu->watchdog.card_reset_wanted, false);
 
 	drm_notice(&npu->drm, "resetting the card\n");
+	trace_npu_reset(npu, "card", -1);
+	npu_dump_begin(npu, NULL);
 	for (id = 0; id < npu->hwqs; id++)
 		if (npu->slots[id])
 			npu_hwq_begin_reset(npu->slots[id]);
@@ -139,23 +145,21 @@ static void npu_card_reset(struct npu_device *npu)
 		npu_hwq_end_reset(hwq);
 	}
 	npu_kqueue_unpark(&npu->kqueue);
+	npu_wedged_send(npu, "none");
 }
 
-/* A running queue makes no progress: up the ladder until its oldest packet ends. */
-static void npu_recover(struct npu_hwq *hwq)
+/* Up the ladder until the oldest packet, @index, ends. */
+static void npu_climb(struct npu_hwq *hwq, u64 index)
 {
 	struct npu_device *npu = hwq->npu;
-	u64 index = npu_hwq_consumer(hwq);
-
-	drm_notice(&npu->drm, "queue %u: packet %llu makes no progress for %u ms\n",
-		   hwq->id, index, READ_ONCE(hang_timeout_ms));
-	npu_hwq_blame(hwq, NPU_STATUS_HANG);
 
 	atomic64_inc(&npu->job_aborts);
+	trace_npu_reset(npu, "abort", hwq->id);
 	npu_hwq_command(hwq, NPU_QUEUE_CMD_ABORT_JOB);
 	if (npu_wait_retired(hwq, index))
 		return;
 
+	trace_npu_reset(npu, "core", hwq->id);
 	if (npu_hw_reset_cores_of(npu, hwq->id)) {
 		drm_notice(&npu->drm, "queue %u: core reset\n", hwq->id);
 		if (npu_wait_retired(hwq, index))
@@ -165,6 +169,20 @@ static void npu_recover(struct npu_hwq *hwq)
 	npu_card_reset(npu);
 	if (!npu->lost && !npu->offline && !npu_wait_retired(hwq, index))
 		npu_function_want_reset(npu);
+}
+
+/* A running queue makes no progress. */
+static void npu_recover(struct npu_hwq *hwq)
+{
+	struct npu_device *npu = hwq->npu;
+	u64 index = npu_hwq_consumer(hwq);
+
+	drm_notice(&npu->drm, "queue %u: packet %llu makes no progress for %u ms\n",
+		   hwq->id, index, READ_ONCE(hang_timeout_ms));
+	npu_dump_begin(npu, hwq);
+	npu_hwq_blame(hwq, NPU_STATUS_HANG);
+	npu_climb(hwq, index);
+	npu_dump_end(npu, hwq);
 }
 
 /*
