@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// npu-objdump: what is in a compiled model.
+// npu-objdump: what is in a compiled model, or in a coredump of the driver.
 #include <fmt/format.h>
 
 #include <cstring>
@@ -11,6 +11,7 @@
 #include "tools/common/json_output.h"
 #include "tools/common/program.h"
 #include "tools/common/tensor_file.h"
+#include "tools/objdump/coredump.h"
 
 namespace npu::tools {
 namespace {
@@ -22,6 +23,7 @@ struct Options {
   std::string file;
   bool header = false, tensors = false, operators = false, jobs = false, disassemble = false;
   bool all = false;
+  bool coredump = false;
   std::string json;
 };
 
@@ -192,7 +194,18 @@ Json to_json(const ModelFile& file, bool disassemble) {
           {"jobs", jobs}};
 }
 
+int dump_coredump(const Options& o) {
+  const Coredump coredump = parse_coredump(read_file(o.file), o.file);
+  const bool all_commands = o.disassemble || o.all;
+  if (!o.json.empty())
+    write_json(o.json, coredump_json(coredump, all_commands));
+  else
+    fmt::print("{}", coredump_text(coredump, all_commands));
+  return kExitOk;
+}
+
 int dump(const Options& o) {
+  if (o.coredump) return dump_coredump(o);
   auto file = ModelFile::parse(read_file(o.file));
   if (!file.ok()) throw ToolError(kExitBadInput, o.file + ": " + file.error().text);
   const bool nothing_chosen =
@@ -211,22 +224,29 @@ int dump(const Options& o) {
 }
 
 int main_of(int argc, char** argv) {
-  Program program("npu-objdump",
-                  "show what is in a compiled model\n\n"
-                  "Without options: header, tensors, operators and jobs. Commands that the target "
-                  "would refuse are marked with '!'.",
-                  {{"npu-objdump digits.npu", "what it is"},
-                   {"npu-objdump -d digits.npu", "its commands, one a line"},
-                   {"npu-objdump -a --json - digits.npu", "everything, for programs"}});
+  Program program(
+      "npu-objdump",
+      "show what is in a compiled model or a coredump\n\n"
+      "Without options: header, tensors, operators and jobs. Commands that the target "
+      "would refuse are marked with '!'.\n\n"
+      "With --coredump, FILE is what the driver left in /sys/class/devcoredump after a "
+      "job failed or the card was reset: who, which job and command, the page walk of "
+      "the faulting address, the commands around the guilty one (-d: all), the queue's "
+      "ring, registers.",
+      {{"npu-objdump digits.npu", "what it is"},
+       {"npu-objdump -d digits.npu", "its commands, one a line"},
+       {"npu-objdump -a --json - digits.npu", "everything, for programs"},
+       {"npu-objdump --coredump /sys/class/devcoredump/devcd1/data", "why the last job failed"}});
   Options o;
   CLI::App& app = program.app();
-  app.add_option("MODEL", o.file, "Compiled model")->required();
+  app.add_option("FILE", o.file, "Compiled model, or coredump")->required();
   app.add_flag("--header", o.header, "The header: target, sizes, totals");
   app.add_flag("-t,--tensors", o.tensors, "Inputs and outputs");
   app.add_flag("--operators", o.operators, "Operators of the ONNX model");
   app.add_flag("-j,--jobs", o.jobs, "Jobs and their streams");
   app.add_flag("-d,--disassemble", o.disassemble, "Jobs with their commands");
   app.add_flag("-a,--all", o.all, "Everything");
+  app.add_flag("--coredump", o.coredump, "FILE is a coredump of the driver");
   app.add_option("--json", o.json, "Write JSON to FILE (- for stdout) instead of text")
       ->type_name("FILE");
   return program.run(argc, argv, [&] { return dump(o); });
