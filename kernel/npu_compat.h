@@ -139,6 +139,14 @@ static inline int npu_gpuvm_sm_map(struct drm_gpuvm *gpuvm, void *priv, u64 va, 
 #endif
 }
 
+/* ---- fdinfo ---- */
+
+#ifdef NPU_HAVE_GEM_OBJECT_ACTIVE
+#define NPU_MEMORY_STATS	(DRM_GEM_OBJECT_RESIDENT | DRM_GEM_OBJECT_ACTIVE)
+#else
+#define NPU_MEMORY_STATS	DRM_GEM_OBJECT_RESIDENT
+#endif
+
 /* ---- Managed resources ---- */
 
 static inline void npu_drmm_destroy_workqueue(struct drm_device *drm, void *wq)

@@ -14,14 +14,17 @@
 #include "npu_bo.h"
 #include "npu_debugfs.h"
 #include "npu_device.h"
+#include "npu_fdinfo.h"
 #include "npu_file.h"
 #include "npu_hw.h"
+#include "npu_hwmon.h"
 #include "npu_irq.h"
 #include "npu_job.h"
 #include "npu_query.h"
 #include "npu_queue.h"
 #include "npu_reset.h"
 #include "npu_sched.h"
+#include "npu_sysfs.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
 
@@ -96,25 +99,6 @@ static void npu_postclose(struct drm_device *drm, struct drm_file *file)
 	npu_queue_close_file(nfile);
 	npu_vm_close_file(nfile);
 	npu_file_put(nfile);
-}
-
-static void npu_show_fdinfo(struct drm_printer *p, struct drm_file *file)
-{
-	struct npu_device *npu = to_npu(file->minor->dev);
-	struct npu_file *nfile = file->driver_priv;
-	unsigned long flags;
-	u64 busy_ns, cycles;
-
-	spin_lock_irqsave(&nfile->lock, flags);
-	busy_ns = nfile->busy_ns;
-	cycles = nfile->cycles;
-	spin_unlock_irqrestore(&nfile->lock, flags);
-
-	drm_printf(p, "drm-engine-npu:\t%llu ns\n", busy_ns);
-	drm_printf(p, "drm-engine-capacity-npu:\t%u\n", npu->target.cores);
-	drm_printf(p, "drm-cycles-npu:\t%llu\n", cycles);
-	drm_printf(p, "drm-maxfreq-npu:\t%u MHz\n", npu->target.clock_mhz);
-	drm_show_memory_stats(p, file);
 }
 
 /* ---- The driver ---- */
@@ -287,6 +271,7 @@ static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_kqueue;
 	npu_debugfs_init(npu);
+	npu_hwmon_init(npu);
 	/* What a reset of the slot has to bring back. */
 	pci_save_state(pdev);
 	return 0;
@@ -355,6 +340,7 @@ static struct pci_driver npu_pci_driver = {
 	.remove = npu_remove,
 	.shutdown = npu_shutdown,
 	.err_handler = &npu_error_handlers,
+	.dev_groups = npu_dev_groups,
 };
 
 static int __init npu_init(void)

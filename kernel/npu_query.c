@@ -46,6 +46,18 @@ static void npu_query_telemetry(struct npu_device *npu, struct drm_npu_telemetry
 	};
 }
 
+/* For those outside drm_dev_enter(). -ENODEV: the card is gone. */
+int npu_telemetry(struct npu_device *npu, struct drm_npu_telemetry *telemetry)
+{
+	int idx;
+
+	if (READ_ONCE(npu->lost) || !drm_dev_enter(&npu->drm, &idx))
+		return -ENODEV;
+	npu_query_telemetry(npu, telemetry);
+	drm_dev_exit(idx);
+	return 0;
+}
+
 static void npu_query_counters(struct npu_device *npu, struct drm_npu_counters *counters)
 {
 	*counters = (struct drm_npu_counters) {

@@ -5,7 +5,10 @@
 
 struct drm_device;
 struct drm_file;
+struct drm_npu_telemetry;
+struct npu_device;
 
+int npu_telemetry(struct npu_device *npu, struct drm_npu_telemetry *telemetry);
 int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 
 #endif

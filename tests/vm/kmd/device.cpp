@@ -71,6 +71,10 @@ drm_npu_counters Device::counters() const {
   return query<drm_npu_counters>(*this, DRM_NPU_QUERY_COUNTERS);
 }
 
+drm_npu_telemetry Device::telemetry() const {
+  return query<drm_npu_telemetry>(*this, DRM_NPU_QUERY_TELEMETRY);
+}
+
 drm_npu_fault Device::last_fault() const {
   return query<drm_npu_fault>(*this, DRM_NPU_QUERY_LAST_FAULT);
 }

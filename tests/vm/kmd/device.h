@@ -45,6 +45,7 @@ class Device {
   drm_npu_caps caps() const;
   npu_target target() const;
   drm_npu_counters counters() const;
+  drm_npu_telemetry telemetry() const;
   drm_npu_fault last_fault() const;
 
   int create_vm(uint32_t& id) const;

@@ -3,8 +3,6 @@
 // What one SUBMIT costs in the steady state, counted: by the card (register
 // accesses, doorbells, interrupts) and by the kernel's tracer (allocations).
 #include <gtest/gtest.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +11,7 @@
 
 #include "device.h"
 #include "streams.h"
+#include "tracing.h"
 
 namespace kmd {
 namespace {
@@ -47,10 +46,7 @@ TEST(Steady, OneDoorbellNoOtherAccessAtMostOneInterruptPerSubmit) {
 // allocation inside it would show as an event between its braces.
 class Trace {
  public:
-  Trace() {
-    mkdir("/sys/kernel/tracing", 0755);
-    mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr);
-  }
+  Trace() : root(tracing_folder()) {}
   ~Trace() {
     write_file(root + "tracing_on", "0");
     write_file(root + "current_tracer", "nop");
@@ -69,7 +65,7 @@ class Trace {
     return read_file(root + "trace");
   }
 
-  const std::string root = "/sys/kernel/tracing/";
+  const std::string root;
 };
 
 // Lines of npu_job_run: from "npu_job_run() {" to the brace that closes it, of
