@@ -34,7 +34,7 @@ test: ## run all tests, on the host and in VMs
 	@$(SCRIPTS)/run-tests.sh
 
 # --- build ----------------------------------------------------------------
-.PHONY: all user module qemu kernel initrd deps
+.PHONY: all user module qemu qemu-fuzz kernel initrd deps
 all: user module qemu initrd ## build everything (dependencies installed: see deps)
 user: $(BUILD)/build.ninja ## libraries, compiler, tools and host tests (CMake)
 	@cmake --build $(BUILD) -j $(JOBS)
@@ -47,6 +47,8 @@ kernel: ## fetch the VM's kernel and its headers
 qemu: ## QEMU with the card
 	@cmake --preset release >/dev/null && cmake --build $(BUILD) -j $(JOBS) --target npu-model
 	@$(SCRIPTS)/build-qemu.sh
+qemu-fuzz: ## QEMU's generic fuzzer with the card, for tests (clang)
+	@$(SCRIPTS)/build-qemu.sh --fuzz
 initrd: kernel ## the VM's base initrd
 	@$(SCRIPTS)/mkinitrd.py
 deps: ## install the packages that are missing (apt, sudo when not root)

@@ -34,4 +34,10 @@ run_quietly "building user space" cmake --build build -j "$JOBS" --target $targe
 scripts/fetch-kernel.sh
 scripts/build-module.sh
 scripts/build-qemu.sh
+case " $* " in
+*" test "*)
+	# With a ready QEMU there is no source to build the fuzzer from; its test is skipped.
+	[ -n "${QEMU:-}" ] || scripts/build-qemu.sh --fuzz
+	;;
+esac
 scripts/mkinitrd.py

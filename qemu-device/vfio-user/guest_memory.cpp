@@ -27,6 +27,11 @@ bool copy_or_fail(uint8_t* to, const uint8_t* from, size_t bytes) {
   sigjmp_buf here;
   if (sigsetjmp(here, 0) != 0) {
     bus_error_return = nullptr;
+    // The handler did not return: what was blocked for it still is.
+    sigset_t bus_error;
+    sigemptyset(&bus_error);
+    sigaddset(&bus_error, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus_error, nullptr);
     return false;
   }
   bus_error_return = &here;
@@ -51,7 +56,6 @@ GuestMemory::GuestMemory() {
   std::call_once(once, [] {
     struct sigaction action = {};
     action.sa_handler = on_bus_error;
-    action.sa_flags = SA_NODEFER;  // the handler does not return
     sigaction(SIGBUS, &action, nullptr);
   });
 }
