@@ -98,6 +98,14 @@ npu_model_run_result Card::run(uint64_t budget) {
   }
 }
 
+// Hosts have signed clocks and add to them: a time that a guest chose, and that none of
+// them can hold, would be in their past for ever.
+uint64_t Card::deadline() const {
+  constexpr uint64_t kLongestNs = 3'600'000'000'000;
+  const uint64_t at = interrupts_.deadline(), now_ns = now();
+  return at > now_ns && at - now_ns > kLongestNs ? now_ns + kLongestNs : at;
+}
+
 void Card::service_requests() {
   if (!shared_.attention.exchange(false)) return;
   thermal_checked_ns_ = 0;

@@ -49,7 +49,7 @@ class Card {
   uint8_t* card_memory() { return card_memory_; }
 
   npu_model_run_result run(uint64_t budget);
-  uint64_t deadline() const { return interrupts_.deadline(); }
+  uint64_t deadline() const;
   void reset(npu_model_reset_kind kind);
 
   std::vector<uint8_t> save();

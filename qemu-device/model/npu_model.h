@@ -128,7 +128,8 @@ enum npu_model_run_result {
 /*
  * Works on queues until nothing is runnable or `budget` commands and packets
  * have been executed (0: no limit). Call again after a kick, and once now_ns
- * reaches npu_model_deadline (0: none), when a delayed interrupt is due.
+ * reaches npu_model_deadline (0: none, never later than in an hour), when a delayed
+ * interrupt may be due.
  */
 NPU_MODEL_API enum npu_model_run_result npu_model_run(struct npu_model *model, uint64_t budget);
 NPU_MODEL_API uint64_t npu_model_deadline(struct npu_model *model);

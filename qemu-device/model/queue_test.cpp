@@ -414,6 +414,20 @@ TEST(Interrupts, LostAndLate) {
   EXPECT_EQ(h.interrupts.size(), 2u);
 }
 
+TEST(Interrupts, AnAbsurdDelayIsNoDeadlineThatAClockCannotHold) {
+  Harness h;
+  h.start(1, 1);
+  h.write64(NPU_REG_INJECT_ARG, 0xc100000000000000);
+  h.write(NPU_REG_INJECT_KIND, NPU_INJECT_LATE_INTERRUPT);
+  EXPECT_EQ(h.submit(1, nop(NPU_PACKET_IRQ)).status, 0u);
+  const uint64_t hour = 3'600'000'000'000;
+  EXPECT_EQ(npu_model_deadline(h.model()), h.clock_ns + hour);
+  h.clock_ns += hour;
+  h.run();
+  EXPECT_TRUE(h.interrupts.empty());
+  EXPECT_EQ(npu_model_deadline(h.model()), h.clock_ns + hour);
+}
+
 TEST(Events, FullRingCountsTheLost) {
   Harness h;
   h.start(1, 1);

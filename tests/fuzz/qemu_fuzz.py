@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ MESON = os.path.join(fuzz.ROOT, "build/tools/meson/usr/lib/python3/dist-packages
 GLUE = os.path.join(fuzz.ROOT, "qemu-device/qemu")
 # What runs the card: the register write that starts it, or a thread of its own.
 MODES = {"sync": 30, "threaded": 15}
+# What a script may take beyond the time that was asked for.
+GRACE_SECONDS = 60
 PLANTED_SECONDS = 600
 # What is planted: (what stands in npu-pci.c or npu-worker.c, what is planted).
 DOORBELL = "        trace_npu_doorbell(npu_id(s), (offset"
@@ -74,19 +77,32 @@ def unpack(folder):
             file.write(script)
 
 
-def play(env, *arguments, program=PROGRAM, **kwargs):
-    return subprocess.run([program, "--fuzz-target=generic-fuzz", "-timeout=20", "-rss_limit_mb=1024"] +
-                          list(arguments), env=env, check=False, **kwargs)
+def play(env, seconds, *arguments, program=PROGRAM, **kwargs):
+    # QEMU blocks the signal of libFuzzer's own -timeout. SIGABRT makes it write the script.
+    with subprocess.Popen([program, "--fuzz-target=generic-fuzz", "-rss_limit_mb=1024",
+                           "-artifact_prefix=%s/" % fuzz.BUILD] + list(arguments), env=env,
+                          **kwargs) as process:
+        try:
+            output = process.communicate(timeout=seconds + GRACE_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            try:
+                output = process.communicate(timeout=20)[0]
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output = process.communicate()[0]
+            output = (output or "") + "\nno end in time\n"
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
-def captured(env, *arguments, **kwargs):
-    return play(env, *arguments, **kwargs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                encoding="utf-8", errors="replace", timeout=900)
+def captured(env, seconds, *arguments, **kwargs):
+    return play(env, seconds, *arguments, **kwargs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                encoding="utf-8", errors="replace")
 
 
 def search(mode, seconds, folder, run=play):
-    return run(environment(mode), "-seed=1", "-max_total_time=%d" % seconds, "-max_len=2048",
-               "-detect_leaks=0", "-print_final_stats=1", "-artifact_prefix=%s/" % fuzz.BUILD, folder)
+    return run(environment(mode), seconds, "-seed=1", "-max_total_time=%d" % seconds,
+               "-max_len=2048", "-detect_leaks=0", "-print_final_stats=1", folder)
 
 
 def build_or_die():
@@ -103,7 +119,7 @@ def run(options):
 def coverage(_):
     build_or_die()
     unpack(WORK)
-    done = captured(environment("sync"), "-runs=0", "-detect_leaks=0", "-print_coverage=1", WORK)
+    done = captured(environment("sync"), 600, "-runs=0", "-detect_leaks=0", "-print_coverage=1", WORK)
     if done.returncode:
         sys.exit(done.stdout[-4000:])
     print("| function | edges | reached |\n|---|---|---|")
@@ -169,7 +185,7 @@ def test(_):
     shutil.rmtree(folder, ignore_errors=True)
     unpack(folder)
     seeds = sorted(os.path.join(folder, name) for name in os.listdir(folder))
-    done = captured(environment("sync", "-trace", "npu_*"), *seeds)
+    done = captured(environment("sync", "-trace", "npu_*"), 60, *seeds)
     tap.result(done.returncode == 0, "the %d seeds are played" % len(seeds), done.stdout)
     seen = collections.Counter(re.findall(r"^(npu_\w+) ", done.stdout, re.M))
     for event in trace_events():

@@ -221,6 +221,12 @@ def scripts():
         yield "injected: " + name, s.bytes()
 
     s = started()
+    s.inject("LATE_INTERRUPT", 0xc1 << 56)
+    s.submit(0, 1, plain("NOP"))
+    s.step_clock()
+    yield "an interrupt that is absurdly late", s.bytes()
+
+    s = started()
     s.config_write(COMMAND, COMMAND_MEMORY)
     s.submit(0, 1, plain("NOP"))
     s.config_write(COMMAND, COMMAND_MEMORY | COMMAND_MASTER)

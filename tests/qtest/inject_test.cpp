@@ -93,6 +93,19 @@ TEST_P(Inject, LateInterrupt) {
   EXPECT_TRUE(card().take_message(1));
 }
 
+// A time beyond QEMU's signed clock was in its past: its timer never came to rest.
+TEST_P(Inject, AnInterruptThatIsAbsurdlyLate) {
+  start_queues();
+  arm({.kind = NPU_INJECT_LATE_INTERRUPT,
+       .name = "late-interrupt",
+       .argument = 0xc100000000000000});
+  card().run(0, nop(NPU_PACKET_IRQ));
+  machine().clock_step(1'000'000'000);
+  EXPECT_FALSE(card().take_message(1));
+  EXPECT_EQ(card().run(0, nop(NPU_PACKET_IRQ)).status, uint32_t{NPU_STATUS_OK});
+  EXPECT_TRUE(card().take_message(1));
+}
+
 TEST_P(Inject, Ecc) {
   start_queues();
   arm({.kind = NPU_INJECT_ECC, .name = "ecc", .queue = kQueue});
