@@ -22,7 +22,7 @@ help: ## list the targets
 		while IFS='|' read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "A fresh clone: 'make demo' installs what is missing, builds and shows everything."
-	@echo "See README.md for the variables (KDIR, KERNEL_IMAGE, QEMU, NPU_CACHE, JOBS, ...)."
+	@echo "See docs/building.md for the variables (NPU_KERNEL, KDIR, KERNEL_IMAGE, QEMU, NPU_CACHE, JOBS, ...)."
 
 # --- try it ---------------------------------------------------------------
 .PHONY: demo vm test
@@ -32,6 +32,18 @@ vm: ## interactive shell in the VM, module loaded, tools in PATH
 	@$(SCRIPTS)/demo.sh --shell
 test: ## run all tests, on the host and in VMs
 	@$(SCRIPTS)/run-tests.sh
+
+# --- the driver on other kernels ------------------------------------------
+.PHONY: kernel-matrix test-kernels debug-kernel test-debug
+kernel-matrix: ## build npu.ko, W=1, against every kernel that Debian serves
+	@$(SCRIPTS)/kernel-matrix.sh
+test-kernels: ## run the VM tests on the stock 6.12 and on Debian's newest 7.x
+	@$(SCRIPTS)/run-tests.sh --vm
+	@NPU_KERNEL=7 $(SCRIPTS)/run-tests.sh --vm
+debug-kernel: ## build the kernel that checks (KASAN, lockdep, kmemleak, failing allocations)
+	@NPU_KERNEL=debug $(SCRIPTS)/fetch-kernel.sh
+test-debug: ## run the VM tests on the debug kernel
+	@NPU_KERNEL=debug $(SCRIPTS)/run-tests.sh --vm
 
 # --- build ----------------------------------------------------------------
 .PHONY: all user module qemu qemu-fuzz kernel initrd deps

@@ -112,7 +112,7 @@ struct npu_device {
 	struct npu_watchdog watchdog;
 	struct npu_dump dump;
 	struct npu_wedged wedged;
-	/* Runs all schedulers: part of fence signalling. */
+	/* Runs schedulers, watchdog and events: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
 
 	/* Buffers of other drivers, while their attachments are mapped. */

@@ -144,11 +144,15 @@ static long npu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return npu_check_tail(cmd, arg) ?: drm_ioctl(file, cmd, arg);
 }
 
+#ifdef CONFIG_COMPAT
 /* Layouts are the same; the core's own calls differ. */
 static long npu_compat_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	return npu_check_tail(cmd, arg) ?: drm_compat_ioctl(file, cmd, arg);
 }
+#else
+#define npu_compat_ioctl NULL
+#endif
 
 /* DRM_ACCEL_FOPS spelled out, for the ioctls and show_fdinfo. */
 static const struct file_operations npu_fops = {

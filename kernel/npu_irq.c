@@ -27,7 +27,7 @@ static irqreturn_t npu_irq_handler(int irq, void *data)
 			npu_hwq_process(hwq);
 	}
 	if (vector->index == NPU_VECTOR_EVENTS)
-		queue_work(system_wq, &npu->event_work);
+		queue_work(npu->sched_wq, &npu->event_work);
 	return IRQ_HANDLED;
 }
 

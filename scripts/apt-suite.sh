@@ -9,6 +9,7 @@
 #   apt-suite.sh SUITE source DIR PACKAGE[=VERSION]        unpacked source in DIR
 #   apt-suite.sh SUITE versions PACKAGE                    versions, newest first
 #   apt-suite.sh SUITE names REGEX                         matching package names
+#   apt-suite.sh SUITE sources                             lines for a sources.list
 #
 # SUITE is e.g. bookworm-backports, bookworm-security, trixie or sid.
 # State and downloads are kept in $NPU_CACHE (default build/cache).
@@ -17,7 +18,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 
-[ $# -ge 3 ] || { sed -n '4,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || [ "${2:-}" = sources ] || { sed -n '4,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 suite=$1 verb=$2
 shift 2
 
@@ -92,6 +93,7 @@ download)
 	;;
 source) dir=$1; shift; fetch "$dir" source "$@" ;;
 versions) apt-cache "${options[@]}" madison "$1" | awk -F' *\\| *' '/Packages/ { print $2 }' ;;
+sources) cat "$state/sources.list" ;;
 names) apt-cache "${options[@]}" pkgnames | grep -E -- "$1" || true ;;
 *) die "unknown verb '$verb'" ;;
 esac

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Builds npu.ko against the headers of the VM's kernel (build/kernel/kernel.env);
-# the result is build/npu.ko. Kbuild writes next to its sources, so it works on
-# a copy under build/module, which keeps the mtime of unchanged files.
+# Builds npu.ko against the headers of the VM's kernel (kernel/kernel.env); the
+# result is build/npu.ko, or build/kernels/$NPU_KERNEL/npu.ko. Kbuild writes next
+# to its sources, so it works on a copy in module/, which keeps the mtime of
+# unchanged files.
 #
 #   build-module.sh [MAKE-ARGUMENT]...     e.g. W=1, C=1
 set -euo pipefail
@@ -12,13 +13,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 
 [ -f "$root/kernel/Kbuild" ] || [ -f "$root/kernel/Makefile" ] || die "kernel/ holds no module yet"
-[ -f "$root/build/kernel/kernel.env" ] || "$root/scripts/fetch-kernel.sh"
-. "$root/build/kernel/kernel.env"
+grep -qs KERNEL_CC "$place/kernel/kernel.env" || "$root/scripts/fetch-kernel.sh"
+. "$place/kernel/kernel.env"
 
-copy=$root/build/module
+copy=$place/module
 mkdir -p "$copy"
-ln -sfn ../../include "$copy/include"
-ln -sfn ../../scripts "$copy/scripts"
+ln -sfn "$root/include" "$copy/include"
+ln -sfn "$root/scripts" "$copy/scripts"
 # Removed sources leave; new and changed ones arrive.
 if [ -d "$copy/kernel" ]; then
 	(cd "$copy/kernel" && find . -type f \( -name '*.[ch]' -o -name Kbuild -o -name Makefile -o -name '*.sh' \) ! -name '*.mod.c' -print) |
@@ -36,8 +37,8 @@ fi
 		cp -p "$root/kernel/$file" "$copy/kernel/$file"
 	done
 
-compiler=()
-command -v gcc-12 > /dev/null || compiler=(CC=gcc)
-run_quietly "building npu.ko for $KERNEL_RELEASE" \
-	make -j "$JOBS" -C "$KDIR" M="$copy/kernel" "${compiler[@]}" "$@" modules
-cmp -s "$copy/kernel/npu.ko" "$root/build/npu.ko" || cp "$copy/kernel/npu.ko" "$root/build/npu.ko"
+there=()
+[ -z "$KERNEL_DEBIAN" ] || there=("$root/scripts/debian-root.sh" "$KERNEL_DEBIAN" "make,$KERNEL_CC,libelf-dev,perl,python3")
+run_quietly "building npu.ko for $KERNEL_RELEASE" "${there[@]}" \
+	make -j "$JOBS" -C "$KDIR" M="$copy/kernel" CC="$KERNEL_CC" "$@" modules
+cmp -s "$copy/kernel/npu.ko" "$place/npu.ko" || cp "$copy/kernel/npu.ko" "$place/npu.ko"

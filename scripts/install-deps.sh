@@ -3,7 +3,7 @@
 #
 # Installs the Debian packages that are missing (through sudo when not root).
 #
-#   install-deps.sh [--check] [SET]...     sets: build vm test; default: all
+#   install-deps.sh [--check] [SET]...     sets: build vm test kernels; default: the first three
 #
 # --check only lists what is missing, and fails if anything is. A line below
 # is a package and the reason it is here.
@@ -55,6 +55,14 @@ python3-onnx            writes and reads the models that tests are made of
 clang                   fuzzing: GCC has no libFuzzer
 libclang-rt-dev         its run-time libraries, libFuzzer among them
 '
+packages_kernels='
+mmdebstrap              modules for newer kernels are built in a newer Debian
+libelf-dev              objtool of the debug kernel
+bc                      build of the debug kernel
+flex                    build of the debug kernel
+bison                   build of the debug kernel
+sparse                  make module C=1
+'
 
 check=
 [ "${1:-}" != --check ] || { check=1; shift; }
@@ -63,7 +71,7 @@ check=
 wanted=()
 for set in "$@"; do
 	variable=packages_$set
-	[ -n "${!variable:-}" ] || die "no such set: $set (build vm test)"
+	[ -n "${!variable:-}" ] || die "no such set: $set (build vm test kernels)"
 	mapfile -t -O ${#wanted[@]} wanted < <(awk 'NF { print $1 }' <<< "${!variable}")
 done
 

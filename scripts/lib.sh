@@ -11,6 +11,16 @@ export NPU_CACHE JOBS
 say() { printf '%s\n' "-- $*" >&2; }
 die() { printf '%s\n' "${0##*/}: $*" >&2; exit 1; }
 
+# Where the results for the VM's kernel are: kernel/, module/, npu.ko, vm/.
+# NPU_KERNEL chooses another kernel than the default one (scripts/fetch-kernel.sh).
+case ${NPU_KERNEL:-} in
+*[!A-Za-z0-9.+-]*) die "NPU_KERNEL='$NPU_KERNEL' is no kernel's name" ;;
+esac
+place=$root/build${NPU_KERNEL:+/kernels/$NPU_KERNEL}
+
+# Where run_quietly TEXT keeps the output.
+log_of() { printf '%s' "$root/build/log/$(printf '%s' "$1" | tr -cs 'A-Za-z0-9._' '-' | cut -c1-60).log"; }
+
 # run_quietly TEXT COMMAND...: runs the command and shows that it lives: one line
 # with the elapsed time, and the last line of its output, renewed every
 # second on a terminal and every 2 s in a log. On failure shows the end of
@@ -19,7 +29,7 @@ run_quietly() {
 	local text=$1 log start=$SECONDS shown=$SECONDS pid status=0
 	shift
 	mkdir -p "$root/build/log"
-	log=$root/build/log/$(printf '%s' "$text" | tr -cs 'A-Za-z0-9._' '-' | cut -c1-60).log
+	log=$(log_of "$text")
 	[ -t 2 ] || say "$text ..."
 	"$@" > "$log" 2>&1 < /dev/null &
 	pid=$!

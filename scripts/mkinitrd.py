@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Builds build/vm/base.cpio, the part of the VM's initrd that never changes.
+"""Builds vm/base.cpio, the part of the VM's initrd that never changes; in build/, or
+in build/kernels/$NPU_KERNEL/ for another kernel than the default one.
 
 It holds busybox, /init and the kernel's modules that npu.ko and the tests
 stand on. vm-run appends programs, npu.ko and the command of one boot.
@@ -16,7 +17,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cpio  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OUT = os.path.join(ROOT, "build/vm")
+# Where the results for the VM's kernel are, as in scripts/lib.sh.
+PLACE = os.path.join(ROOT, "build", *(("kernels", os.environ["NPU_KERNEL"])
+                                      if os.environ.get("NPU_KERNEL") else ()))
+OUT = os.path.join(PLACE, "vm")
 
 # What a DRM accel driver may need, and what tests or make vm use.
 MODULES = ("drm", "gpu_sched", "drm_exec", "drm_gpuvm", "drm_buddy", "ttm", "drm_ttm_helper",
@@ -24,10 +28,10 @@ MODULES = ("drm", "gpu_sched", "drm_exec", "drm_gpuvm", "drm_buddy", "ttm", "drm
 
 
 def kernel():
-    """build/kernel/kernel.env as a dictionary."""
-    path = os.path.join(ROOT, "build/kernel/kernel.env")
+    """kernel/kernel.env as a dictionary."""
+    path = os.path.join(PLACE, "kernel/kernel.env")
     if not os.path.exists(path):
-        sys.exit("mkinitrd.py: build/kernel/kernel.env is missing; run make kernel")
+        sys.exit("mkinitrd.py: %s is missing; run make kernel" % path)
     with open(path) as lines:
         return dict(line.strip().replace("'", "").split("=", 1) for line in lines)
 

@@ -20,9 +20,12 @@ import sys
 import time
 import xml.etree.ElementTree
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mkinitrd  # noqa: E402
+
+ROOT = mkinitrd.ROOT
 BUILD = os.path.join(ROOT, "build")
-RESULTS = os.path.join(BUILD, "test-results")
+RESULTS = os.path.join(mkinitrd.PLACE, "test-results")
 VM_OPTIONS = ("device", "file", "timeout", "memory", "smp", "machine", "append", "module-options",
               "no-module", "no-device", "env", "qemu", "migrate")
 

@@ -57,6 +57,7 @@ class Trace {
     return write_file(root + "tracing_on", "0") && write_file(root + "buffer_size_kb", "8192") &&
            write_file(root + "set_graph_function", "npu_job_run") &&
            write_file(root + "current_tracer", "function_graph") &&
+           write_file(root + "options/funcgraph-proc", "1") &&
            write_file(root + "events/kmem/enable", "1") && write_file(root + "trace", "\n") &&
            write_file(root + "tracing_on", "1");
   }
@@ -69,7 +70,7 @@ class Trace {
 };
 
 // Lines of npu_job_run: from "npu_job_run() {" to the brace that closes it, of
-// the CPU that runs it.
+// the CPU and the task that run it: another task may come in between.
 struct Calls {
   unsigned calls = 0;
   unsigned pushes = 0;
@@ -80,20 +81,20 @@ Calls read_trace(const std::string& text) {
   Calls found;
   std::istringstream lines(text);
   std::string line;
-  int inside_cpu = -1;
+  std::string inside;  // CPU and task
   int depth = 0;
   while (std::getline(lines, line)) {
     if (line.empty() || line[0] == '#') continue;
-    const size_t paren = line.find(')');
-    if (paren == std::string::npos) continue;
-    const int cpu = std::atoi(line.c_str());
-    if (inside_cpu < 0) {
+    const size_t bar = line.find('|');
+    if (bar == std::string::npos) continue;
+    const std::string where = line.substr(0, bar);
+    if (inside.empty()) {
       if (line.find(" npu_job_run") == std::string::npos) continue;
       ++found.calls;
-      if (line.find('{') != std::string::npos) inside_cpu = cpu, depth = 1;
+      if (line.find('{') != std::string::npos) inside = where, depth = 1;
       continue;
     }
-    if (cpu != inside_cpu) continue;
+    if (where != inside) continue;
     if (line.find("npu_hwq_push") != std::string::npos) ++found.pushes;
     for (const char* word : {"kmalloc", "kmem_cache_alloc", "mm_page_alloc", "__alloc_pages"})
       if (line.find(word) != std::string::npos) {
@@ -101,7 +102,7 @@ Calls read_trace(const std::string& text) {
         break;
       }
     if (line.find('{') != std::string::npos) ++depth;
-    if (line.find('}') != std::string::npos && --depth == 0) inside_cpu = -1;
+    if (line.find('}') != std::string::npos && --depth == 0) inside.clear();
   }
   return found;
 }
