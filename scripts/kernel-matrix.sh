@@ -30,6 +30,7 @@ wanted() { # VERSION ARGUMENT...
 # version than the headers' own is no warning about the driver.
 warnings() { grep -ci 'warning: ' < <(grep -vE 'warning: (the compiler|pahole version) differs' "$1"); }
 
+mkdir -p "$root/build"
 "$root/scripts/fetch-kernel.sh" --list > "$root/build/kernel-matrix.list"
 while read -r version suite; do
 	wanted "$version" "$@" || continue
