@@ -146,6 +146,8 @@ if [ "${NPU_KERNEL:-}" = debug ]; then
 	exit 0
 fi
 
+# The default is one of Debian 12's: no need for the package lists of other releases.
+[ -n "${NPU_KERNEL:-}" ] || suites=(bookworm-backports bookworm-security)
 if ! found=$(resolve "${NPU_KERNEL:-$pinned}"); then
 	[ -z "${NPU_KERNEL:-}" ] || die "Debian serves no kernel $NPU_KERNEL"
 	found=$(list | grep '^6\.12\..*+deb12' | tail -n 1)
