@@ -13,7 +13,7 @@
 namespace npu::model {
 namespace {
 
-constexpr uint64_t kMagic = 0x325441545355504eull;  // "NPUSTAT2" read as bytes
+constexpr uint64_t kMagic = 0x335441545355504eull;  // "NPUSTAT3" read as bytes
 
 // Whether the positions exist in the stream is seen once it is decoded again.
 void visit(Archive& ar, StreamState& s) {
@@ -23,6 +23,7 @@ void visit(Archive& ar, StreamState& s) {
   ar.value(s.cursor);
   ar.value(s.reached);
   ar.value(s.yielded_at);
+  ar.flag(s.passing);
 }
 
 void visit(Archive& ar, TlbEntry& entry) {

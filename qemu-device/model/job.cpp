@@ -148,9 +148,14 @@ uint64_t Job::put_aside() {
   return first;
 }
 
-void Job::pass_yields() {
-  for (unsigned core = 0; core < streams.size(); ++core)
-    if (yield_of(core) != nullptr) passing_ |= 1u << core;
+// False if no stream is at one.
+bool Job::pass_yields() {
+  bool any = false;
+  for (unsigned core = 0; core < streams.size(); ++core) {
+    streams[core].passing = yield_of(core) != nullptr;
+    any |= streams[core].passing;
+  }
+  return any;
 }
 
 void Job::restored() {
@@ -313,9 +318,8 @@ Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
       if (finished()) return Step::kDone;
       if (all_at_yield()) return Step::kYield;
       // Others of the gang need what comes behind the YIELDs: all try at their next.
-      pass_yields();
       stuck = 0;
-      if (passing_ != 0) continue;
+      if (pass_yields()) continue;
       // Nothing can start and nothing is under way. The checks exclude it; should
       // they have missed something, the job must end all the same.
       fault = Fault::of(NPU_STATUS_DEADLOCK);
@@ -341,11 +345,11 @@ Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
     if (yield_of(core) != nullptr) {
       // Who has asked for something meanwhile has a say here.
       if (env.shared.attention.load(std::memory_order_relaxed)) return Step::kMore;
-      if ((passing_ >> core & 1) == 0 && gives_way(env)) {
+      if (!s.passing && gives_way(env)) {
         stuck |= 1u << core;
         continue;
       }
-      passing_ &= ~(1u << core);
+      s.passing = false;
       if (plan_->timed && save_bytes() <= env.save_bytes)
         s.yielded_at = plan_->retired_at(core, s.current);
     } else if (overdue(core, s.current, env, fault)) {

@@ -37,6 +37,7 @@ struct StreamState {
   uint64_t cursor = 0;                          // its units done
   uint64_t reached = 0;                         // cycle of the last retirement
   uint64_t yielded_at = 0;                      // cycle of its last YIELD that could put it aside
+  bool passing = false;                         // goes on from its YIELD, whoever waits
   std::variant<std::monostate, DmaOp, MacBatch, VecOp> op;  // its working state, can be rebuilt
 };
 
@@ -127,13 +128,12 @@ class Job {
   bool gives_way(const Environment& env) const;
   bool overdue(unsigned core, uint32_t command, const Environment& env, Fault& fault);
   uint64_t last_yield() const;
-  void pass_yields();
+  bool pass_yields();
   bool all_at_yield() const;
 
   std::unique_ptr<Preparation> preparation_;  // while it is checked
   std::shared_ptr<const Prepared> plan_;
   bool judged_ = false;
-  uint32_t passing_ = 0;  // mask of streams that go on from their YIELD, whoever waits
 };
 
 }  // namespace npu::model

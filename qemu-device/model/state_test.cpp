@@ -90,10 +90,10 @@ TEST(State, OfACardThatHasRunForAYear) {
 
 // Saves after every third number of polls and goes on elsewhere. `output` bytes
 // at 1 MiB are the result.
-void continues_elsewhere(const StreamBuilder& stream, size_t output_bytes) {
+void continues_elsewhere(const std::vector<std::vector<std::byte>>& streams, size_t output_bytes) {
   JobBench reference;
   fill(reference);
-  const npu_completion expected = reference.run(stream.bytes());
+  const npu_completion expected = reference.h().submit(kQueue, reference.packet(streams));
   ASSERT_EQ(expected.status, 0u) << reference.h().log;
   const std::vector<uint8_t> output(reference.data() + (1 << 20),
                                     reference.data() + (1 << 20) + output_bytes);
@@ -105,7 +105,7 @@ void continues_elsewhere(const StreamBuilder& stream, size_t output_bytes) {
     JobBench bench;
     Harness& h = bench.h();
     fill(bench);
-    h.put(kQueue, bench.packet(stream.bytes(), NPU_PACKET_IRQ));
+    h.put(kQueue, bench.packet(streams, NPU_PACKET_IRQ));
     h.ring(kQueue);
     // Stop in the midst of whatever is under way after so many polls; budgets
     // of one command make the early ones fall between commands.
@@ -133,7 +133,7 @@ void continues_elsewhere(const StreamBuilder& stream, size_t output_bytes) {
 }
 
 TEST(State, JobContinuesAfterEveryNumberOfSteps) {
-  continues_elsewhere(work_stream(), 18000);
+  continues_elsewhere({work_stream().bytes()}, 18000);
 }
 
 // Every VEC function that looks at more than one pixel or has a table.
@@ -162,7 +162,57 @@ StreamBuilder vec_stream() {
 }
 
 TEST(State, VecCommandsContinueInTheirMidst) {
-  continues_elsewhere(vec_stream(), 720064);
+  continues_elsewhere({vec_stream().bytes()}, 720064);
+}
+
+// Core 0 loads for both, multiplies in batches and stores; core 1 fetches what
+// core 0 loaded and made from its SRAM, transposed, and stores all of it.
+std::vector<std::vector<std::byte>> gang_streams() {
+  StreamBuilder zero, one;
+  npu_command_dma in = contiguous(NPU_OP_LOAD, 0, 0, 600 * 1024);
+  in.multicast = 2;
+  zero.append(in);
+  npu_command_mac mac = arch::test::matmul(150, 500, 64);
+  mac.scale_f32 = arch::f32_bits(0.001f);
+  mac.output.address = 700 * 1024;
+  mac.header.wait[0] = arch::encode_wait(NPU_ENGINE_LOAD, 1);
+  npu_mac_extension batch = {};
+  batch.batch_count = 5;
+  batch.batch_input = 150 * 500;
+  batch.batch_weights = 0;
+  batch.batch_output = 150 * 64;
+  zero.append(mac, batch);
+  npu_command_dma out = contiguous(NPU_OP_STORE, 1 << 20, 700 * 1024, 48000);
+  out.header.wait[0] = arch::encode_wait(NPU_ENGINE_MAC, 1);
+  zero.append(out);
+
+  // Transposes `rows` of 64 bytes.
+  const auto fetch = [&](uint32_t from, uint32_t to, uint32_t rows, npu_engine engine) {
+    npu_command_dma peer = {};
+    peer.header.opcode = NPU_OP_PEER_LOAD;
+    peer.header.wait[0] = arch::encode_wait(engine, 1, 0);
+    peer.source_address = from;
+    peer.sram_address = to;
+    for (uint32_t& size : peer.size) size = 1;
+    peer.size[0] = 64, peer.size[1] = rows;
+    peer.external_stride[0] = 1, peer.external_stride[1] = 64;
+    peer.sram_stride[0] = rows, peer.sram_stride[1] = 1;
+    one.append(peer);
+  };
+  fetch(0, 1024 * 1024, 3000, NPU_ENGINE_LOAD);  // what core 0 loaded
+  fetch(700 * 1024, 800 * 1024, 750, NPU_ENGINE_MAC);
+  out = contiguous(NPU_OP_STORE, (1 << 20) + 48000, 800 * 1024, 48000);
+  out.header.wait[0] = arch::encode_wait(NPU_ENGINE_LOAD, 2, 1);
+  one.append(out);
+  one.append(contiguous(NPU_OP_STORE, (1 << 20) + 96000, 1024 * 1024, 192000));
+  out = contiguous(NPU_OP_STORE, (1 << 20) + 288000, 0, 600 * 1024);  // multicast
+  out.header.wait[0] = arch::encode_wait(NPU_ENGINE_LOAD, 1, 0);
+  one.append(out);
+  return {zero.bytes(), one.bytes()};
+}
+
+TEST(State, GangContinuesInTheMidstOfBatchesAndExchange) {
+  continues_elsewhere(gang_streams(), 288000 + 600 * 1024);
 }
 
 // A valid stream whose check alone takes a second: 150 additions over every
