@@ -23,6 +23,7 @@
 #include "npu_hwq.h"
 #include "npu_queue.h"
 #include "npu_vm.h"
+#include "npu_watchdog.h"
 
 #define NPU_DUMP_FIXED_BYTES	SZ_32K
 #define NPU_DUMP_MAX_STREAM	SZ_4M
@@ -342,14 +343,15 @@ static void npu_dump_work(struct work_struct *work)
 	struct npu_dump_file file = {};
 	struct drm_npu_dump_header *header;
 	bool entered;
+	bool cookie;
 	int idx;
 
 	entered = drm_dev_enter(&npu->drm, &idx);
 	if (entered && !dump->has_registers) {
-		mutex_lock(&npu->watchdog.lock);
+		cookie = npu_watchdog_lock(npu);
 		if (!npu->lost && !npu->offline)
 			npu_dump_registers(npu);
-		mutex_unlock(&npu->watchdog.lock);
+		npu_watchdog_unlock(npu, cookie);
 	}
 
 	file.size = dump->file.bytes;

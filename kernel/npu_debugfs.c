@@ -81,6 +81,7 @@ static ssize_t npu_inject_write(struct file *file, const char __user *data, size
 	char text[160];
 	char *rest = text;
 	char *word;
+	bool cookie;
 	int ret;
 	int idx;
 
@@ -104,13 +105,13 @@ static ssize_t npu_inject_write(struct file *file, const char __user *data, size
 
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return -ENODEV;
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	npu_write(npu, NPU_REG_INJECT_COUNT, inject.count);
 	npu_write(npu, NPU_REG_INJECT_SKIP, inject.skip);
 	npu_write(npu, NPU_REG_INJECT_QUEUE, inject.queue);
 	npu_write64(npu, NPU_REG_INJECT_ARG, inject.arg);
 	npu_write(npu, NPU_REG_INJECT_KIND, inject.kind);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 	drm_dev_exit(idx);
 	return bytes;
 }
@@ -130,6 +131,7 @@ static ssize_t npu_reset_write(struct file *file, const char __user *data, size_
 	struct npu_device *npu = file->private_data;
 	char text[16] = {};
 	bool function;
+	bool cookie;
 	int idx;
 
 	if (bytes >= sizeof(text))
@@ -142,9 +144,9 @@ static ssize_t npu_reset_write(struct file *file, const char __user *data, size_
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return -ENODEV;
 	if (function) {
-		mutex_lock(&npu->watchdog.lock);
+		cookie = npu_watchdog_lock(npu);
 		npu_function_want_reset(npu);
-		mutex_unlock(&npu->watchdog.lock);
+		npu_watchdog_unlock(npu, cookie);
 	} else {
 		npu_watchdog_card_reset_now(npu);
 	}
@@ -181,6 +183,7 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 	struct npu_device *npu = seq->private;
 	struct npu_vm *vm;
 	unsigned int i;
+	bool cookie;
 	int idx;
 
 	seq_printf(seq, "buffers %d vms %d queues %d fences %d inflight %d\n",
@@ -197,7 +200,7 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return 0;
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	for (i = 0; i < npu->target.cores; i++)
 		seq_printf(seq, "core %u: state %#x heartbeat %u command %u\n", i,
 			   npu_read(npu, NPU_REG_CORE(i, NPU_CORE_STATE)),
@@ -206,7 +209,7 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 	for (i = 0; i < npu->hwqs; i++)
 		if (npu->slots[i])
 			npu_state_queue(seq, npu->slots[i]);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 
 	mutex_lock(&npu->vms_lock);
 	list_for_each_entry(vm, &npu->vms, node)

@@ -52,6 +52,8 @@ struct npu_device;
 struct npu_vector {
 	struct npu_device *npu;
 	unsigned int index;
+	/* Kept: to ask for it takes a mutex under which others allocate. */
+	unsigned int irq;
 };
 
 struct npu_watchdog {

@@ -53,6 +53,7 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 		 const struct npu_hwq_params *params)
 {
 	struct npu_queue_context *context = &npu->queue_table[id];
+	bool cookie;
 
 	hwq->npu = npu;
 	hwq->id = id;
@@ -86,10 +87,10 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 		.save_bytes = hwq->save_bytes,
 	};
 
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	WRITE_ONCE(npu->slots[id], hwq);
 	npu_hwq_start(hwq);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 	return 0;
 }
 
@@ -108,20 +109,20 @@ void npu_hwq_start(struct npu_hwq *hwq)
 void npu_hwq_fini(struct npu_hwq *hwq)
 {
 	struct npu_device *npu = hwq->npu;
+	bool cookie = npu_watchdog_lock(npu);
 
-	mutex_lock(&npu->watchdog.lock);
 	if (hwq->ring) {
 		WARN_ON(!list_empty(&hwq->pending));
 		WRITE_ONCE(npu->slots[hwq->id], NULL);
 		/* A handler may have read the slot just before. */
-		synchronize_irq(pci_irq_vector(npu_pdev(npu), hwq->vector));
+		synchronize_irq(npu->vector[hwq->vector].irq);
 		dma_free_coherent(npu->drm.dev, NPU_HWQ_BYTES, hwq->ring, hwq->dma);
 		hwq->ring = NULL;
 		if (hwq->save)
 			dma_free_coherent(npu->drm.dev, hwq->save_bytes, hwq->save, hwq->save_dma);
 		hwq->save = NULL;
 	}
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 }
 
 /**

@@ -64,12 +64,13 @@ static void npu_event_work(struct work_struct *work)
 {
 	struct npu_device *npu = container_of(work, struct npu_device, event_work);
 	bool any = false;
+	bool cookie;
 	int idx;
 
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return;
 	/* The watchdog's lock: a card reset starts the ring anew. */
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	while (!npu->lost && !npu->offline) {
 		const struct npu_event *slot = &npu->events[npu->event_next % NPU_EVENT_RING_SIZE];
 		struct npu_event event;
@@ -86,7 +87,7 @@ static void npu_event_work(struct work_struct *work)
 	}
 	if (any)
 		npu_write(npu, NPU_REG_EVENT_HEAD, lower_32_bits(npu->event_next));
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 	drm_dev_exit(idx);
 }
 
@@ -115,7 +116,8 @@ int npu_irq_init(struct npu_device *npu)
 	for (i = 0; i < npu->vectors; i++) {
 		npu->vector[i].npu = npu;
 		npu->vector[i].index = i;
-		ret = devm_request_irq(&pdev->dev, pci_irq_vector(pdev, i), npu_irq_handler,
+		npu->vector[i].irq = pci_irq_vector(pdev, i);
+		ret = devm_request_irq(&pdev->dev, npu->vector[i].irq, npu_irq_handler,
 				       0, "npu", &npu->vector[i]);
 		if (ret)
 			return ret;

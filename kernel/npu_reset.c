@@ -31,9 +31,10 @@ static void npu_function_stop_locked(struct npu_device *npu)
 
 static void npu_function_stop(struct npu_device *npu)
 {
-	mutex_lock(&npu->watchdog.lock);
+	bool cookie = npu_watchdog_lock(npu);
+
 	npu_function_stop_locked(npu);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 }
 
 /* Whatever was in flight is lost, and so is what lies in card memory. */
@@ -53,8 +54,9 @@ static int npu_function_revive(struct npu_device *npu)
 {
 	unsigned int id;
 	int ret = 0;
+	bool cookie;
 
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	npu->offline = false;
 	npu->watchdog.function_reset_wanted = false;
 	atomic64_inc(&npu->function_resets);
@@ -80,7 +82,7 @@ static int npu_function_revive(struct npu_device *npu)
 	/* Each restore uses up what was saved: for the next one. */
 	pci_save_state(npu_pdev(npu));
 out:
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 	return ret;
 }
 
@@ -104,15 +106,16 @@ void npu_function_want_reset(struct npu_device *npu)
 void npu_function_reset(struct npu_device *npu)
 {
 	int ret = pci_try_reset_function(npu_pdev(npu));
+	bool cookie;
 
 	if (!ret || (ret == -EAGAIN && !drm_dev_is_unplugged(&npu->drm)))
 		return;
 	drm_notice(&npu->drm, "the function cannot be reset: %d\n", ret);
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	npu->offline = false;
 	npu->watchdog.function_reset_wanted = false;
 	npu_watchdog_card_lost(npu);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 }
 
 /* ---- What the PCI core calls; it holds the device's lock ---- */
@@ -130,6 +133,7 @@ static void npu_reset_done(struct pci_dev *pdev)
 static pci_ers_result_t npu_error_detected(struct pci_dev *pdev, pci_channel_state_t state)
 {
 	struct npu_device *npu = pci_get_drvdata(pdev);
+	bool cookie;
 
 	switch (state) {
 	case pci_channel_io_normal:
@@ -139,9 +143,9 @@ static pci_ers_result_t npu_error_detected(struct pci_dev *pdev, pci_channel_sta
 		npu_function_stop(npu);
 		return PCI_ERS_RESULT_NEED_RESET;
 	default:
-		mutex_lock(&npu->watchdog.lock);
+		cookie = npu_watchdog_lock(npu);
 		npu_watchdog_card_lost(npu);
-		mutex_unlock(&npu->watchdog.lock);
+		npu_watchdog_unlock(npu, cookie);
 		return PCI_ERS_RESULT_DISCONNECT;
 	}
 }

@@ -13,6 +13,7 @@
  * allocation, no dma_resv lock, no wait for a fence.
  */
 #include <linux/delay.h>
+#include <linux/dma-fence.h>
 #include <linux/jiffies.h>
 #include <linux/moduleparam.h>
 
@@ -33,6 +34,20 @@ static unsigned int hang_timeout_ms = 2000;
 module_param(hang_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(hang_timeout_ms,
 		 "Milliseconds without heartbeat after which a running job counts as hung (default 2000)");
+
+bool npu_watchdog_lock(struct npu_device *npu)
+{
+	bool cookie = dma_fence_begin_signalling();
+
+	mutex_lock(&npu->watchdog.lock);
+	return cookie;
+}
+
+void npu_watchdog_unlock(struct npu_device *npu, bool cookie)
+{
+	mutex_unlock(&npu->watchdog.lock);
+	dma_fence_end_signalling(cookie);
+}
 
 static u32 npu_hwq_read(struct npu_hwq *hwq, u32 reg)
 {
@@ -266,12 +281,13 @@ static void npu_watchdog_work(struct work_struct *work)
 	struct npu_device *npu =
 		container_of(to_delayed_work(work), struct npu_device, watchdog.work);
 	unsigned int id;
+	bool cookie;
 
 	/*
 	 * Not inside drm_dev_enter(): drm_dev_unplug() waits for those who wait for
 	 * queue 0, which may need this. npu_watchdog_fini() ends it.
 	 */
-	mutex_lock(&npu->watchdog.lock);
+	cookie = npu_watchdog_lock(npu);
 	/* The PCI core does not say when it gives up a recovery. */
 	if (npu->offline && time_after(jiffies, npu->offline_since + NPU_OFFLINE_LIMIT)) {
 		npu->offline = false;
@@ -282,7 +298,7 @@ static void npu_watchdog_work(struct work_struct *work)
 	for (id = 0; id < npu->hwqs && !npu->lost && !npu->offline; id++)
 		if (npu->slots[id])
 			npu_watch_queue(npu->slots[id]);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 
 	if (READ_ONCE(npu->watchdog.function_reset_wanted))
 		npu_function_reset(npu);
@@ -313,9 +329,9 @@ void npu_watchdog_want_card_reset(struct npu_device *npu)
 
 void npu_watchdog_card_reset_now(struct npu_device *npu)
 {
-	mutex_lock(&npu->watchdog.lock);
+	bool cookie = npu_watchdog_lock(npu);
 	npu_card_reset(npu);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 }
 
 /**
@@ -329,8 +345,8 @@ void npu_watchdog_card_reset_now(struct npu_device *npu)
 void npu_watchdog_stop_queue(struct npu_hwq *hwq, u32 status, int error)
 {
 	struct npu_device *npu = hwq->npu;
+	bool cookie = npu_watchdog_lock(npu);
 
-	mutex_lock(&npu->watchdog.lock);
 	if (!npu->lost && !npu->offline) {
 		npu_hwq_command(hwq, NPU_QUEUE_CMD_STOP);
 		if (!npu_wait_disabled(hwq)) {
@@ -344,7 +360,7 @@ void npu_watchdog_stop_queue(struct npu_hwq *hwq, u32 status, int error)
 		npu_hwq_process(hwq);
 	}
 	npu_hwq_give_up(hwq, status, error);
-	mutex_unlock(&npu->watchdog.lock);
+	npu_watchdog_unlock(npu, cookie);
 }
 
 int npu_watchdog_init(struct npu_device *npu)

@@ -6,6 +6,13 @@
 struct npu_device;
 struct npu_hwq;
 
+/*
+ * Who holds the watchdog's lock is on the way to signalling fences: lockdep is told
+ * first, for the functions called under the lock say so themselves.
+ */
+bool npu_watchdog_lock(struct npu_device *npu) __must_check;
+void npu_watchdog_unlock(struct npu_device *npu, bool cookie);
+
 int npu_watchdog_init(struct npu_device *npu);
 void npu_watchdog_fini(struct npu_device *npu);
 void npu_watchdog_arm(struct npu_device *npu);
