@@ -3,8 +3,9 @@
 #
 # make debug-kernel: the kernel that checks memory, locks and objects, and fails
 # allocations on demand: Debian's linux-source-6.12 with configs/debug-kernel.config
-# and nothing else. Sources and build are kept in $NPU_CACHE/linux, one build per
-# version and configuration; ccache is used if it is there. Prints the folder of the
+# and the fixes of configs/debug-kernel/, each of a bug in the kernel itself that ends
+# a test. Sources and build are kept in $NPU_CACHE/linux, one build per version,
+# configuration and fixes; ccache is used if it is there. Prints the folder of the
 # build, which serves as KDIR; NPU_KERNEL=debug makes the other scripts use it.
 set -euo pipefail
 
@@ -19,7 +20,9 @@ mkdir -p "$home"
 exec 7> "$home/lock"
 flock 7
 
-key=$(cat "$config" "$root/kernel/Kconfig" | sha256sum | cut -c1-12)
+fixes=("$root"/configs/debug-kernel/*.patch)
+fixed=$(cat "${fixes[@]}" | sha256sum | cut -c1-12)
+key=$(cat "$config" "$root/kernel/Kconfig" "${fixes[@]}" | sha256sum | cut -c1-12)
 tree=$(find "$home" -maxdepth 1 -name "debug-*-$key" | sort -V | tail -n 1)
 if [ -n "$tree" ] && [ -f "$tree/npu-compiler" ]; then
 	echo "$tree"
@@ -34,7 +37,7 @@ for suite in "${suites[@]}"; do
 done
 [ -n "$version" ] || die "no $package in ${suites[*]}"
 source=$home/$version
-if [ ! -d "$source" ]; then
+if ! stamped "$source/npu-fixes" "$fixed"; then
 	"$root/scripts/apt-suite.sh" "$suite" download "$home" "$package=$version"
 	rm -rf "$source.new"
 	mkdir -p "$source.new"
@@ -43,6 +46,11 @@ if [ ! -d "$source" ]; then
 			tar -xJ -C "$source.new" --strip-components=1
 	}
 	run_quietly "unpacking $package $version" unpack
+	for fix in "${fixes[@]}"; do
+		patch -d "$source.new" -p1 --quiet < "$fix" || die "$fix does not apply to $package $version"
+	done
+	stamp "$source.new/npu-fixes" "$fixed"
+	rm -rf "$source"
 	mv "$source.new" "$source"
 	rm -f "$home"/${package}_*.deb
 fi

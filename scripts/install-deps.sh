@@ -61,6 +61,7 @@ libelf-dev              objtool of the debug kernel
 bc                      build of the debug kernel
 flex                    build of the debug kernel
 bison                   build of the debug kernel
+patch                   fixes of the debug kernel
 sparse                  make module C=1
 '
 

@@ -221,8 +221,8 @@ def run_vm(tally, patterns):
                 judge_tap(tally, name, text + "not ok 1 - preparation on the host\n", status, seconds)
                 continue
         text, status, seconds = run_command(
-            name, [run, "--file", os.path.join(folder, "tap.sh"), "--file", path] + options +
-            ["--", "sh", "/root/" + script], timeout + 60)
+            name, [run, "--out", work, "--file", os.path.join(folder, "tap.sh"), "--file", path] +
+            options + ["--", "sh", "/root/" + script], timeout + 60)
         judge_tap(tally, name, text, status, seconds)
 
 

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// Every memory allocation of every call fails in turn: the call fails cleanly
-// or does without, and afterwards everything works and nothing is left over.
-// Needs a kernel with CONFIG_FAULT_INJECTION and CONFIG_FAILSLAB.
+// Every memory allocation, and every copy from and to user space, of every call
+// fails in turn: the call fails cleanly or does without, and afterwards everything
+// works and nothing is left over.
+// Needs a kernel with CONFIG_FAULT_INJECTION, CONFIG_FAILSLAB and, for the copies,
+// CONFIG_FAULT_INJECTION_USERCOPY.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -17,19 +22,31 @@ namespace kmd {
 namespace {
 
 const char* const kFailNth = "/proc/thread-self/fail-nth";
-constexpr int kMostAllocations = 2000;
+constexpr int kMostFailures = 2000;
 
-// Calls `body` until it has run once with no allocation failing. Returns how
-// many times one did.
+// Calls `body` until it has run once and nothing failed. Returns how many times
+// something did, or -1. The file stays open: to open it would count, too.
 int fail_each(const std::function<void()>& body) {
-  for (int nth = 1; nth < kMostAllocations; ++nth) {
-    if (!write_file(kFailNth, std::to_string(nth))) return -1;
+  const int file = open(kFailNth, O_RDWR | O_CLOEXEC);
+  int failures = -1;
+  for (int nth = 1; nth < kMostFailures && failures < 0; ++nth) {
+    const std::string text = std::to_string(nth);
+    if (pwrite(file, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) break;
     body();
-    const int left = std::atoi(read_file(kFailNth).c_str());
-    write_file(kFailNth, "0");
-    if (left != 0) return nth - 1;
+    char left[16] = {};
+    // What is left, or this very read is what failed.
+    const bool none = pread(file, left, sizeof(left) - 1, 0) > 0 && std::atoi(left) == 0;
+    if (pwrite(file, "0", 1, 0) != 1) break;
+    if (!none) failures = nth - 1;
   }
-  return -1;
+  close(file);
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  std::printf("%s: each of %d failures\n", test->name(), failures);
+  return failures;
+}
+
+bool clean(int ret) {
+  return ret == 0 || ret == -ENOMEM || ret == -EFAULT;
 }
 
 class MemoryFailure : public testing::Test {
@@ -43,6 +60,7 @@ class MemoryFailure : public testing::Test {
     write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "N");
     write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
     write_file("/sys/kernel/debug/fail_page_alloc/min-order", "0");
+    write_file("/sys/kernel/debug/fail_usercopy/verbose", "0");
   }
 
   void TearDown() override {
@@ -62,7 +80,7 @@ TEST_F(MemoryFailure, Buffers) {
       create.size = 64 * kPage;
       create.placement = placement;
       const int ret = device.ioctl(DRM_IOCTL_NPU_BO_CREATE, &create);
-      EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -ENOSPC) << ret;
+      EXPECT_TRUE(clean(ret) || ret == -ENOSPC) << ret;
       if (ret) return;
       drm_gem_close close = {};
       close.handle = create.handle;
@@ -77,10 +95,10 @@ TEST_F(MemoryFailure, SpacesAndQueues) {
   EXPECT_GT(fail_each([&] {
               uint32_t vm = 0, queue = 0;
               const int ret = device.create_vm(vm);
-              EXPECT_TRUE(ret == 0 || ret == -ENOMEM) << ret;
+              EXPECT_TRUE(clean(ret)) << ret;
               if (ret) return;
               const int queued = device.create_queue(vm, queue);
-              EXPECT_TRUE(queued == 0 || queued == -ENOMEM) << queued;
+              EXPECT_TRUE(clean(queued)) << queued;
               if (!queued) device.destroy_queue(queue);
               device.destroy_vm(vm);
             }),
@@ -96,9 +114,9 @@ TEST_F(MemoryFailure, Binds) {
   EXPECT_GT(fail_each([&] {
               va += 1ull << 40;  // new page tables each time
               int ret = device.map(vm, buffer.handle(), va % (1ull << 47), buffer.size());
-              EXPECT_TRUE(ret == 0 || ret == -ENOMEM) << ret;
+              EXPECT_TRUE(clean(ret)) << ret;
               ret = device.unmap(vm, va % (1ull << 47) + kPage, kPage);
-              EXPECT_TRUE(ret == 0 || ret == -ENOMEM) << ret;
+              EXPECT_TRUE(clean(ret)) << ret;
             }),
             5);
 }
@@ -115,7 +133,7 @@ TEST_F(MemoryFailure, Submits) {
               const drm_npu_sync out = {
                   .handle = timeline, .flags = DRM_NPU_SYNC_TIMELINE, .point = ++point};
               const int ret = device.submit(lookup.queue(), {&job, 1}, {&in, 1}, {&out, 1});
-              EXPECT_TRUE(ret == 0 || ret == -ENOMEM) << ret;
+              EXPECT_TRUE(clean(ret)) << ret;
               if (ret) --point;
             }),
             5);
@@ -130,18 +148,19 @@ TEST_F(MemoryFailure, Evictions) {
   LookupJob lookup(device, 60000, 1, DRM_NPU_PLACEMENT_CARD);
   ASSERT_EQ(lookup.run_checked(1), 0);
   const uint64_t total = uint64_t{device.target().card_memory_mib} << 20;
-  fail_each([&] {
+  const int failed = fail_each([&] {
     drm_npu_bo_create create = {};
     create.size = total - (64 << 10);
     create.placement = DRM_NPU_PLACEMENT_CARD;
     const int ret = device.ioctl(DRM_IOCTL_NPU_BO_CREATE, &create);
-    EXPECT_TRUE(ret == 0 || ret == -ENOMEM || ret == -ENOSPC) << ret;
+    EXPECT_TRUE(clean(ret) || ret == -ENOSPC) << ret;
     if (!ret) {
       drm_gem_close close = {};
       close.handle = create.handle;
       device.ioctl(DRM_IOCTL_GEM_CLOSE, &close);
     }
   });
+  EXPECT_GT(failed, 5);
   EXPECT_EQ(lookup.run_checked(9), 0);
 }
 
