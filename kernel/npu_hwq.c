@@ -293,9 +293,9 @@ void npu_hwq_blame(struct npu_hwq *hwq, u32 status)
 }
 
 /*
- * Ends everything pending with @status, but for a packet that was blamed. If @error is not 0 it is the error of
- * all of them, and new packets are refused with it. The card must have stopped
- * the queue, or be gone.
+ * Ends everything pending with @status, but for a packet that was blamed. If @error
+ * is not 0 it is the error of all of them, and new packets are refused with it. The
+ * card must have stopped the queue, or be gone.
  */
 void npu_hwq_give_up(struct npu_hwq *hwq, u32 status, int error)
 {

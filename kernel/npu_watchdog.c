@@ -330,6 +330,7 @@ void npu_watchdog_want_card_reset(struct npu_device *npu)
 void npu_watchdog_card_reset_now(struct npu_device *npu)
 {
 	bool cookie = npu_watchdog_lock(npu);
+
 	npu_card_reset(npu);
 	npu_watchdog_unlock(npu, cookie);
 }
