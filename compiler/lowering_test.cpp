@@ -271,6 +271,33 @@ TEST(Lowering, AnInputIsAnOutput) {
   check_all_sizes(g.graph);
 }
 
+// Over the last axis, wherever that lies: channels that are not adjacent are brought together.
+TEST(Lowering, SoftmaxAndLayerNorm) {
+  for (uint32_t seed = 1; seed <= 16; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const Shape size{g.pick(1, 3), g.pick(1, 30), g.pick(1, 9), g.pick(1, 60)};
+    ValueId x = g.input(size, g.byte_type());
+    if (g.chance(40)) x = g.conv(x, size[1], 1, Window{});
+    if (g.chance(50)) x = g.transpose(x, {0, 2, 3, 1});
+    x = g.chance(50) ? g.softmax(x) : g.layer_norm(x);
+    if (g.chance(40)) x = g.lut(x);
+    g.output(x);
+    check_all_sizes(g.graph);
+  }
+}
+
+TEST(Lowering, RowsLargerThanSramAreAnError) {
+  RandomGraph g(17);
+  g.output(g.layer_norm(g.input({2, 3000}, ByteType::kUint8)));
+  CompileOptions options;
+  options.target = make_target(16384);
+  Diagnostics diagnostics;
+  EXPECT_FALSE(compile_graph(g.graph, options, diagnostics));
+  EXPECT_EQ(diagnostics.status(), Status::kResources);
+  check(g.graph, make_target(65536));
+}
+
 // Chains that fusion turns into one command, with everything a chain can hold.
 TEST(Lowering, OutputChains) {
   for (uint32_t seed = 1; seed <= 32; ++seed) {

@@ -20,6 +20,8 @@ def _rounded_scale(quant, rounding=np.ceil):
 class Network:
     """Layers in order of execution; a layer is named by its index, the input is 0."""
 
+    COPIES = ("max_pool", "flatten", "reshape", "transpose")  # keep their input's quantization
+
     def __init__(self, name, input_shape, input_name="input", output_name="output"):
         self.name, self.input_shape = name, tuple(input_shape)
         self.input_name, self.output_name = input_name, output_name
@@ -119,11 +121,11 @@ class Network:
         """One Quant per layer, from the extremes that the layer takes on the batch."""
         quants = []
         for (kind, operands, options), values in zip(self.layers, self.forward(batch)):
-            if kind in ("max_pool", "flatten"):  # copies
+            if kind in self.COPIES:
                 quants.append(quants[operands[0]])
             elif kind == "input" and input_quant is not None:
                 quants.append(input_quant)
-            elif kind == "sigmoid":
+            elif kind in ("sigmoid", "softmax"):
                 quants.append(Quant(1 / 256, 0 if dtype is np.uint8 else -128, dtype))
             elif options.get("activation") is not None:
                 # Nothing below zero: the whole range for the rest, so that the quantization is the activation.
@@ -158,6 +160,8 @@ class Network:
                 value = graph.add(*args, quants[i], options["activation"])
             elif kind == "flatten":
                 value = graph.flatten(args[0])
+            elif hasattr(self, "_quantized_" + kind):
+                value = getattr(self, "_quantized_" + kind)(graph, args, options, quants[i])
             else:
                 value = getattr(graph, kind)(args[0], quants[i])
             values.append(value)

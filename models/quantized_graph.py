@@ -219,8 +219,9 @@ class GraphBuilder:
         self._node("QGemm", inputs, stem, domain="com.microsoft", alpha=1.0, transA=0, **attributes)
         return self._clamp_stored(Value(stem, shape, quant), activation)
 
-    def matmul(self, x, weights, weight_scale, quant, weight_zp=None):
-        """weights: a constant array [K, N], or another Value (then no scale)."""
+    def matmul(self, x, weights, weight_scale, quant, weight_zp=None, bias=None, divisor=None):
+        """weights: a constant array [K, N], or another Value (then no scale). In QDQ form an Add of a bias
+        per column may follow, s32 in units of x.scale * weight_scale, or a Div by a constant."""
         stem = self._unique("matmul")
         dynamic = isinstance(weights, Value)
         shape = x.shape[:-1] + (weights.shape[-1],)
@@ -228,7 +229,13 @@ class GraphBuilder:
             b = self._dequantize(weights) if dynamic else self._dequantize_weights(
                 stem, weights, weight_scale, 1, weight_zp)
             real = self._node("MatMul", [self._dequantize(x), b], stem)
+            if bias is not None:
+                real = self._node("Add", [real] + self._dequantize_bias(stem, bias, x, weight_scale), stem + "_sum")
+            if divisor is not None:
+                real = self._node("Div", [real, self._const(stem + "_divisor", np.float32(divisor))], stem + "_part")
             return self._quantize(real, stem + "_q", shape, quant)
+        if bias is not None or divisor is not None:
+            raise ValueError("QLinearMatMul has neither bias nor divisor")
         b = ([weights.name] + self._quant_consts(weights.name, weights.quant) if dynamic else
              self._weight_consts(stem, weights, weight_scale, weight_zp))
         inputs = [x.name] + self._quant_consts(x.name, x.quant) + b + self._quant_consts(stem, quant)
@@ -282,10 +289,19 @@ class GraphBuilder:
         return self._unary(x, self._unique("softmax"), x.shape, quant, "Softmax", "QLinearSoftmax",
                            qoperator_attributes=dict(opset=self.opset), axis=-1)
 
+    def gelu(self, x, quant):
+        """As exporters write it before opset 20, in either form: ONNX Runtime has no operator on bytes."""
+        stem = self._unique("gelu")
+        real = self._dequantize(x)
+        constants = [self._const(stem, np.float32(c)) for c in (np.sqrt(2.0), 1.0, 0.5)]
+        scaled = self._node("Div", [real, constants[0]], stem + "_scaled")
+        erf = self._node("Erf", [scaled], stem + "_erf")
+        one = self._node("Add", [erf, constants[1]], stem + "_one")
+        product = self._node("Mul", [real, one], stem + "_product")
+        return self._quantize(self._node("Mul", [product, constants[2]], stem), stem + "_q", x.shape, quant)
+
     def layer_norm(self, x, gamma, beta, epsilon, quant):
-        """Over the last axis. There is no QOperator form."""
-        if not self.qdq:
-            raise ValueError("LayerNormalization has no QOperator form")
+        """Over the last axis, in float in either form."""
         self.opset = max(self.opset, 17)
         stem = self._unique("layernorm")
         inputs = [self._dequantize(x), self._const(stem + "_gamma", gamma), self._const(stem + "_beta", beta)]
@@ -313,6 +329,9 @@ class GraphBuilder:
 
     def reshape(self, x, shape):
         return self._copy(x, tuple(shape), "Reshape", [self._const("shape", np.asarray(shape, np.int64))])
+
+    def transpose(self, x, permutation):
+        return self._copy(x, tuple(x.shape[i] for i in permutation), "Transpose", [], perm=list(permutation))
 
     def flatten(self, x):
         return self._copy(x, (x.shape[0], int(np.prod(x.shape[1:]))), "Flatten", [], axis=1)

@@ -124,11 +124,13 @@ std::unique_ptr<LayerLowering> global_lowering(const GlobalLayer& layer, const V
 // The same as a depthwise convolution with weights of 1, whose sum can be split.
 MacOp global_as_depthwise(const GlobalLayer& layer);
 
-// Element by element over at most two operands.
+// Element by element over at most two operands, or row of channels by row.
 struct ElementLayer {
   const AddOp* add = nullptr;
   const MulOp* mul = nullptr;
-  const LutOp* lut = nullptr;  // none of the three: a copy
+  const LutOp* lut = nullptr;
+  const SoftmaxOp* softmax = nullptr;
+  const LayerNormOp* layer_norm = nullptr;  // none of all these: a copy
   ByteType a_type = ByteType::kUint8, b_type = ByteType::kUint8, out_type = ByteType::kUint8;
   // Iteration space, outermost first, with each operand's stride (0: broadcast). The three
   // innermost are rows, columns and channels; make_element_layers() merges what can be.
@@ -140,7 +142,9 @@ struct ElementLayer {
   Operand a, b, out;  // strides are those of the three innermost dims
 
   bool two() const { return add != nullptr || mul != nullptr; }
-  bool copy() const { return !two() && lut == nullptr; }
+  // Needs whole rows of channels, which are the innermost dimension then.
+  bool by_rows() const { return softmax != nullptr || layer_norm != nullptr; }
+  bool copy() const { return !two() && lut == nullptr && !by_rows(); }
   const Dim& inner(int i) const { return dims[dims.size() - 3 + static_cast<size_t>(i)]; }
 };
 // Merges neighbouring dimensions and fills in the operands' strides.

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// Additions, products, tables and copies, element by element.
+// Additions, products, tables and copies, element by element; softmax and layer
+// normalization, row of channels by row.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "arch/numerics.h"
+#include "arch/timing.h"
 #include "compiler/emit/lower.h"
 #include "compiler/emit/slots.h"
 #include "npu/compiled_model.h"
@@ -40,6 +43,84 @@ std::vector<Dim> coalesce(std::vector<Dim> dims) {
   return out;
 }
 
+// What the layer's commands look things up in.
+std::vector<uint8_t> table_of(const ElementLayer& layer) {
+  if (layer.lut != nullptr) return {layer.lut->table.begin(), layer.lut->table.end()};
+  std::vector<float> words;
+  if (layer.softmax != nullptr)
+    words.assign(layer.softmax->table.begin(), layer.softmax->table.end());
+  if (layer.layer_norm != nullptr) {
+    words = layer.layer_norm->gamma;
+    words.insert(words.end(), layer.layer_norm->beta.begin(), layer.layer_norm->beta.end());
+  }
+  std::vector<uint8_t> out(words.size() * sizeof(float));
+  if (!out.empty()) std::memcpy(out.data(), words.data(), out.size());
+  return out;
+}
+
+uint32_t table_bytes(const ElementLayer& layer) {
+  if (layer.lut != nullptr) return 256;
+  if (layer.softmax != nullptr) return NPU_SOFTMAX_ENTRIES * sizeof(float);
+  return layer.layer_norm == nullptr
+             ? 0
+             : static_cast<uint32_t>(2 * layer.layer_norm->gamma.size() * sizeof(float));
+}
+
+// The command without its places.
+npu_command_vec command_of(const ElementLayer& layer, const Extent& size) {
+  npu_command_vec vec = {};
+  vec.in_h = vec.out_h = static_cast<uint16_t>(size[0]);
+  vec.in_w = vec.out_w = static_cast<uint16_t>(size[1]);
+  vec.channels = static_cast<uint16_t>(size[2]);
+  vec.types = NPU_TYPES(command_type(layer.a_type), layer.two() ? command_type(layer.b_type) : 0,
+                        command_type(layer.out_type), 0);
+  const auto bounds = [&vec](const Clamp& clamp) {
+    vec.low = static_cast<int16_t>(clamp.low);
+    vec.high = static_cast<int16_t>(clamp.high);
+  };
+  if (layer.add != nullptr) {
+    vec.function = NPU_VEC_ADD;
+    vec.p0_f32 = arch::f32_bits(layer.add->arithmetic.ra);
+    vec.p1_f32 = arch::f32_bits(layer.add->arithmetic.rb);
+    vec.p2_f32 = arch::f32_bits(layer.add->arithmetic.fix);
+    bounds(layer.add->arithmetic.clamp);
+  } else if (layer.mul != nullptr) {
+    vec.function = NPU_VEC_MUL;
+    vec.p0_f32 = arch::f32_bits(layer.mul->scale);
+    vec.a_zero = static_cast<int16_t>(layer.mul->a_zero);
+    vec.b_zero = static_cast<int16_t>(layer.mul->b_zero);
+    vec.out_zero = static_cast<int16_t>(layer.mul->out_zero);
+    bounds(layer.mul->clamp);
+  } else if (layer.softmax != nullptr) {
+    vec.function = NPU_VEC_SOFTMAX;
+    vec.flags = NPU_VEC_SOFTMAX_FP32;
+    vec.p0_f32 = arch::f32_bits(layer.softmax->multiplier);
+    vec.out_zero = static_cast<int16_t>(layer.softmax->out_zero);
+    bounds(layer.softmax->clamp);
+  } else if (layer.layer_norm != nullptr) {
+    vec.function = NPU_VEC_LAYER_NORM;
+    vec.p0_f32 = arch::f32_bits(layer.layer_norm->in_scale);
+    vec.p1_f32 = arch::f32_bits(layer.layer_norm->out_scale);
+    vec.epsilon_f32 = arch::f32_bits(layer.layer_norm->epsilon);
+    vec.out_zero = static_cast<int16_t>(layer.layer_norm->out_zero);
+    bounds(layer.layer_norm->clamp);
+  } else {
+    vec.function = NPU_VEC_LUT;
+  }
+  return vec;
+}
+
+uint64_t cycles_of(const ElementLayer& layer, const Extent& size, const npu_target& target) {
+  npu_command_vec vec = command_of(layer, size);
+  vec.header.opcode = NPU_OP_VEC;
+  vec.header.engine = NPU_ENGINE_VEC;
+  vec.header.records = 1;
+  arch::Command command;
+  std::memset(command.records, 0, sizeof(command.records));
+  std::memcpy(command.records, &vec, sizeof(vec));
+  return arch::vec_stage_cycles(command, target);
+}
+
 class ElementLowering final : public UndividedLowering {
  public:
   ElementLowering(const ElementLayer& layer, const VecPlan& plan, const WorkMemory& memory,
@@ -51,8 +132,7 @@ class ElementLowering final : public UndividedLowering {
         a_(memory.data, plan.a_bytes, plan.slots),
         b_(a_.end(), plan.b_bytes, plan.slots),
         out_(b_.end(), plan.out_bytes, plan.slots) {
-    if (layer.lut != nullptr)
-      table_offset_ = constants.add({layer.lut->table.begin(), layer.lut->table.end()});
+    if (plan.table_bytes > 0) table_offset_ = constants.add(table_of(layer));
   }
 
   void emit_rows(int64_t, int64_t) override {
@@ -94,8 +174,8 @@ class ElementLowering final : public UndividedLowering {
 
   void tile(const OuterDim& shift, const Extent& at, const Extent& size) {
     emitter_.checkpoint();
-    if (layer_.lut != nullptr && generation_ != emitter_.generation()) {
-      emitter_.emit(linear_load(NPU_REGION_CONSTANTS, table_offset_, 256, table_));
+    if (plan_.table_bytes > 0 && generation_ != emitter_.generation()) {
+      emitter_.emit(linear_load(NPU_REGION_CONSTANTS, table_offset_, plan_.table_bytes, table_));
     }
     generation_ = emitter_.generation();
     const Operand a = shifted(layer_.a, shift.input), out = shifted(layer_.out, shift.output);
@@ -103,35 +183,11 @@ class ElementLowering final : public UndividedLowering {
       copy(a, out, at, size);
       return;
     }
-    npu_command_vec vec = {};
-    vec.in_h = vec.out_h = static_cast<uint16_t>(size[0]);
-    vec.in_w = vec.out_w = static_cast<uint16_t>(size[1]);
-    vec.channels = static_cast<uint16_t>(size[2]);
-    vec.types =
-        NPU_TYPES(command_type(layer_.a_type), layer_.two() ? command_type(layer_.b_type) : 0,
-                  command_type(layer_.out_type), 0);
+    npu_command_vec vec = command_of(layer_, size);
+    if (plan_.table_bytes > 0) vec.table = table_;
     vec.a = read(a, a_, at, size);
     if (layer_.two()) vec.b = read(shifted(layer_.b, shift.weights), b_, at, size);
     vec.out = out.direct() ? sram_view(out, at) : dense(out_.next(), size);
-    if (layer_.add != nullptr) {
-      vec.function = NPU_VEC_ADD;
-      vec.p0_f32 = arch::f32_bits(layer_.add->arithmetic.ra);
-      vec.p1_f32 = arch::f32_bits(layer_.add->arithmetic.rb);
-      vec.p2_f32 = arch::f32_bits(layer_.add->arithmetic.fix);
-      vec.low = static_cast<int16_t>(layer_.add->arithmetic.clamp.low);
-      vec.high = static_cast<int16_t>(layer_.add->arithmetic.clamp.high);
-    } else if (layer_.mul != nullptr) {
-      vec.function = NPU_VEC_MUL;
-      vec.p0_f32 = arch::f32_bits(layer_.mul->scale);
-      vec.a_zero = static_cast<int16_t>(layer_.mul->a_zero);
-      vec.b_zero = static_cast<int16_t>(layer_.mul->b_zero);
-      vec.out_zero = static_cast<int16_t>(layer_.mul->out_zero);
-      vec.low = static_cast<int16_t>(layer_.mul->clamp.low);
-      vec.high = static_cast<int16_t>(layer_.mul->clamp.high);
-    } else {
-      vec.function = NPU_VEC_LUT;
-      vec.table = table_;
-    }
     emitter_.emit(vec);
     if (!out.direct()) emitter_.emit(put(out, at, size, vec.out.address));
   }
@@ -167,7 +223,10 @@ class ElementLowering final : public UndividedLowering {
 }  // namespace
 
 void finish_dims(ElementLayer& layer) {
+  const Dim row = layer.by_rows() ? layer.dims.back() : Dim{};
+  if (layer.by_rows()) layer.dims.pop_back();
   layer.dims = coalesce(std::move(layer.dims));
+  if (layer.by_rows()) layer.dims.push_back(row);
   while (layer.dims.size() < 3) layer.dims.insert(layer.dims.begin(), Dim{1, 0, 0, 0});
   for (int i = 0; i < 3; ++i) {
     layer.a.stride[i] = layer.inner(i).a;
@@ -176,31 +235,67 @@ void finish_dims(ElementLayer& layer) {
   }
 }
 
+namespace {
+
+constexpr int64_t kMaxField = 65535;
+
+// Commands of a layer by rows should be many, so that the array can make what the next rows need,
+// or use what the last ones gave, but not so short that their overhead counts.
+constexpr int64_t kRowCommands = 16;
+constexpr uint64_t kRowCommandCycles = 1024;
+
+// Rows of one command.
+int64_t rows_at_once(const ElementLayer& layer, int64_t room, const npu_target& target) {
+  const int64_t channels = layer.inner(2).extent;
+  const int64_t rows = layer.inner(0).extent * layer.inner(1).extent;
+  const uint64_t one = std::max<uint64_t>(1, cycles_of(layer, {1, 1, channels}, target));
+  int64_t most = std::max(ceil_div(rows, kRowCommands),
+                          static_cast<int64_t>((kRowCommandCycles + one - 1) / one));
+  // As many rows as there are lanes share one reading of gamma and beta.
+  const auto lanes = static_cast<int64_t>(target.mac_outputs);
+  if (layer.layer_norm != nullptr) most = ceil_div(most, lanes) * lanes;
+  return std::max<int64_t>(1, std::min(most, room / channels));
+}
+
+}  // namespace
+
 std::optional<VecPlan> plan_elements(const ElementLayer& layer, const npu_target& target,
                                      uint32_t sram_bytes, std::string& error) {
   VecPlan plan;
-  plan.slots = 2;
-  plan.table_bytes = layer.lut != nullptr ? 256 : 0;
+  plan.table_bytes = table_bytes(layer);
   const bool a = layer.copy() || !layer.a.direct();
   const bool b = layer.two() && !layer.b.direct();
   const bool out = !layer.copy() && !layer.out.direct();
-  const int64_t places = 2 * (int{a} + int{b} + int{out});
-  const int64_t room = places == 0 ? int64_t{sram_bytes}
-                                   : (int64_t{sram_bytes} - plan.table_bytes) / places /
-                                         kSlotAlignment * kSlotAlignment;
-  if (room < kSlotAlignment) {
+  const int64_t least =
+      slot_size(layer.by_rows() ? layer.inner(2).extent : int64_t{kSlotAlignment});
+  if (layer.by_rows() && layer.inner(2).extent > kMaxField) {
     error =
-        fmt::format("a tile needs {} bytes of SRAM", places * kSlotAlignment + plan.table_bytes);
+        fmt::format("a row has {} elements, a command takes {}", layer.inner(2).extent, kMaxField);
+    return std::nullopt;
+  }
+  // Two places of each, so that moving overlaps with computing; one where a row is long.
+  int64_t places = 0, room = 0;
+  for (const uint32_t slots : {2u, 1u}) {
+    plan.slots = slots;
+    places = slots * (int{a} + int{b} + int{out});
+    room = int64_t{sram_bytes} - slot_size(plan.table_bytes);
+    if (places > 0) room = room / places / kSlotAlignment * kSlotAlignment;
+    if (room >= (places > 0 ? least : 0)) break;
+  }
+  if (room < (places > 0 ? least : 0)) {
+    error = fmt::format("its smallest tile needs {} bytes of SRAM",
+                        places * least + slot_size(plan.table_bytes));
     return std::nullopt;
   }
   // At least four tiles where there is work for them, one where nothing is moved.
   int64_t repeats = 1;
   for (size_t i = 0; i + 3 < layer.dims.size(); ++i) repeats *= layer.dims[i].extent;
   const int64_t total = layer.inner(0).extent * layer.inner(1).extent * layer.inner(2).extent;
-  const int64_t cap =
-      places == 0 ? total : std::min(room, std::max<int64_t>(4096, ceil_div(total, 4)));
+  int64_t cap = places == 0 ? total : std::min(room, std::max<int64_t>(4096, ceil_div(total, 4)));
+  if (layer.by_rows())
+    cap = layer.inner(2).extent * rows_at_once(layer, places == 0 ? total : room, target);
   const auto even = [](int64_t extent, int64_t most) {
-    most = std::clamp<int64_t>(most, 1, 65535);
+    most = std::clamp<int64_t>(most, 1, kMaxField);
     return ceil_div(extent, ceil_div(extent, most));
   };
   plan.tile_c = even(layer.inner(2).extent, cap);
@@ -210,8 +305,12 @@ std::optional<VecPlan> plan_elements(const ElementLayer& layer, const npu_target
   plan.a_bytes = a ? slot : 0;
   plan.b_bytes = b ? slot : 0;
   plan.out_bytes = out ? slot : 0;
-  plan.estimate.engine =
-      layer.copy() ? 0 : static_cast<uint64_t>(total * repeats / target.mac_outputs);
+  if (layer.by_rows()) {
+    const uint64_t rows = static_cast<uint64_t>(total * repeats / layer.inner(2).extent);
+    plan.estimate.engine = rows * cycles_of(layer, {1, 1, layer.inner(2).extent}, target);
+  } else if (!layer.copy()) {
+    plan.estimate.engine = static_cast<uint64_t>(total * repeats / target.mac_outputs);
+  }
   for (const Operand* operand : {&layer.a, &layer.b, &layer.out}) {
     if (operand->on_chip() || (operand == &layer.b && !layer.two())) continue;
     plan.estimate.memory +=

@@ -173,18 +173,142 @@ TEST(Import, NodesInAnyOrder) {
   EXPECT_EQ(interpret(import(b), {{14, 10, 12, 10}})[0], (Bytes{104, 102}));
 }
 
+// Between two quantizations of scale 0.25 and zero point 128, for what leads from x_f to y_f.
+OnnxBuilder between(std::initializer_list<int64_t> shape, int64_t opset = 13) {
+  OnnxBuilder b(opset);
+  b.input("x", shape);
+  b.quantization("x", 0.25f, 128);
+  b.dequantize("x");
+  b.quantization("y", 0.25f, 128);
+  return b;
+}
+
+Graph finish(OnnxBuilder& b) {
+  b.quantize("y");
+  b.output("y");
+  return import(b);
+}
+
+// Whatever operators a function of one value is written with, it is one table.
+TEST(Import, GeluInEveryFormIsATable) {
+  const auto expected = [](float v) {
+    const float y = 0.5f * v * (1 + std::erf(v / std::sqrt(2.0f)));
+    return static_cast<uint8_t>(std::nearbyint(y / 0.25f) + 128);
+  };
+  Bytes bytes{0, 100, 120, 125, 128, 131, 140, 255}, wanted;
+  for (const uint8_t byte : bytes) wanted.push_back(expected((byte - 128) * 0.25f));
+  OnnxBuilder whole = between({8}, 20), parts = between({8});
+  whole.node("Gelu", {"x_f"}, "y_f");
+  parts.scale("root", std::sqrt(2.0f));
+  parts.scale("one", 1);
+  parts.scale("half", 0.5f);
+  parts.node("Div", {"x_f", "root"}, "scaled");
+  parts.node("Erf", {"scaled"}, "erf");
+  parts.node("Add", {"one", "erf"}, "sum");
+  parts.node("Mul", {"x_f", "sum"}, "product");
+  parts.node("Mul", {"product", "half"}, "y_f");
+  for (OnnxBuilder* b : {&whole, &parts}) {
+    const Graph graph = finish(*b);
+    ASSERT_EQ(graph.ops.size(), 1u);
+    EXPECT_NE(graph.ops[0].as<LutOp>(), nullptr);
+    EXPECT_EQ(interpret(graph, {bytes})[0], wanted);
+  }
+}
+
+TEST(Import, SumsAndProductsWithOneConstantAreTables) {
+  for (const char* type : {"Add", "Mul"}) {
+    OnnxBuilder b = between({3});
+    b.bytes("c", {1}, {132}, Tensor::UINT8);
+    b.quantization("c", 0.5f, 128);
+    b.dequantize("c");
+    b.node(type, {"x_f", "c_f"}, "y_f");
+    const Graph graph = finish(b);
+    ASSERT_EQ(graph.ops.size(), 1u);
+    EXPECT_NE(graph.ops[0].as<LutOp>(), nullptr) << type;
+    // The constant is 2.
+    const bool add = std::string(type) == "Add";
+    EXPECT_EQ(interpret(graph, {{120, 128, 130}})[0],
+              add ? (Bytes{128, 136, 138}) : (Bytes{112, 128, 132}));
+  }
+}
+
+TEST(Import, DivisionOfTwoTensorsIsRefused) {
+  OnnxBuilder b = between({3});
+  b.input("z", {3});
+  b.quantization("z", 0.25f, 128);
+  b.dequantize("z");
+  b.node("Div", {"x_f", "z_f"}, "y_f");
+  b.quantize("y");
+  b.output("y");
+  EXPECT_NE(refuse(b).text().find("Div"), std::string::npos);
+}
+
+// MatMul, the bias that follows it, and a constant factor behind that are one product.
+TEST(Import, BiasAndFactorBehindAProduct) {
+  OnnxBuilder b = between({2, 2});
+  b.bytes("w", {2, 2}, {1, 2, 3, 4});
+  b.quantization("w", 1.0f, 0, Tensor::INT8);
+  b.dequantize("w");
+  b.node("MatMul", {"x_f", "w_f"}, "m_f");
+  b.floats("bias", {2}, {1.0f, -1.0f});
+  b.node("Add", {"bias", "m_f"}, "s_f");
+  b.scale("two", 2);
+  b.node("Div", {"s_f", "two"}, "y_f");
+  const Graph graph = finish(b);
+  ASSERT_EQ(graph.ops.size(), 1u);
+  EXPECT_EQ(graph.ops[0].as<MacOp>()->bias, (std::vector<int32_t>{4, -4}));
+  // Rows (1, 2) and (0, -1): (7 + 1, 10 - 1) / 2 and (-3 + 1, -4 - 1) / 2, in quarters.
+  EXPECT_EQ(interpret(graph, {{132, 136, 128, 124}})[0], (Bytes{144, 146, 124, 118}));
+  EXPECT_EQ(graph.value(graph.outputs[0]).quantization, (Quantization{0.25f, 128}));
+}
+
+TEST(Import, SoftmaxOverAnyAxis) {
+  // Before opset 13 the default axis is 1, and all that follow count with it.
+  for (const int64_t opset : {11, 13}) {
+    OnnxBuilder b(opset);
+    b.input("x", {1, 2, 2});
+    b.quantization("x", 1.0f, 0);
+    b.dequantize("x");
+    OnnxBuilder::integer(b.node("Softmax", {"x_f"}, "y_f"), "axis", 1);
+    b.quantization("y", 1.0f / 256, 0);
+    const Graph graph = finish(b);
+    EXPECT_EQ(interpret(graph, {{9, 20, 9, 0}})[0],
+              opset == 11 ? (Bytes{0, 255, 0, 0}) : (Bytes{128, 255, 128, 0}));
+  }
+}
+
+TEST(Import, LayerNormalization) {
+  OnnxBuilder b = between({1, 4}, 17);
+  b.floats("gamma", {4}, {1, 1, 2, 2});
+  b.bytes("beta", {4}, {0, 4, 0, 4}, Tensor::INT8);
+  b.quantization("beta", 0.25f, 0, Tensor::INT8);
+  b.dequantize("beta");
+  b.node("LayerNormalization", {"x_f", "gamma", "beta_f"}, "y_f");
+  // Two and two: mean between them, deviation 1.
+  EXPECT_EQ(interpret(finish(b), {{100, 108, 100, 108}})[0], (Bytes{124, 136, 120, 140}));
+}
+
+TEST(Import, LayerNormalizationWithShortScaleIsRefused) {
+  OnnxBuilder b = between({1, 4}, 17);
+  b.floats("gamma", {3}, {1, 1, 2});
+  b.node("LayerNormalization", {"x_f", "gamma"}, "y_f");
+  b.quantize("y");
+  b.output("y");
+  EXPECT_EQ(refuse(b).status(), Status::kMalformed);
+}
+
 TEST(Import, EveryProblemIsReportedWithItsNode) {
   OnnxBuilder b = qdq_conv();
   b.dequantize("y");
-  b.node("Erf", {"y_f2"}, "e_f");
+  b.node("Det", {"y_f2"}, "e_f");
   b.graph().mutable_node(5)->set_output(0, "y_f2");
-  b.node("Gelu", {"y_f2"}, "g_f");
+  b.node("Einsum", {"y_f2"}, "g_f");
   b.output("e_f");
   b.output("g_f");
   const Diagnostics diagnostics = refuse(b);
   ASSERT_EQ(diagnostics.problems().size(), 2u) << diagnostics.text();
   EXPECT_EQ(diagnostics.problems()[0].node, "e_f_node");
-  EXPECT_EQ(diagnostics.problems()[1].op, "Gelu");
+  EXPECT_EQ(diagnostics.problems()[1].op, "Einsum");
   EXPECT_EQ(diagnostics.status(), Status::kUnsupported);
 }
 

@@ -38,6 +38,27 @@ struct OutputQuantization {
 
 using RealFunction = std::function<float(float)>;
 
+// 8-bit weights with their scales, for the MAC array.
+struct Weights {
+  std::shared_ptr<const ConstTensor> data;
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+  int axis = 0;
+};
+
+// A convolution or product of an 8-bit tensor and weights, before its output's quantization is
+// known.
+struct MacParts {
+  ValueId x = kNoValue;
+  Quantization xq;
+  Weights weights;
+  bool transposed = false;  // a product's weights are [outputs, inputs]
+  std::vector<int32_t> bias;
+  Window window;
+  int64_t groups = 1;
+  Shape out_shape;
+};
+
 // A float operator on its way to a QuantizeLinear.
 struct Pending {
   uint32_t source = 0;
@@ -46,8 +67,11 @@ struct Pending {
   ValueId unary_value = kNoValue;
   Quantization unary_q;
   std::vector<RealFunction> functions;
-  // ... or anything else: emits the operator with this output and clamp.
+  // ... or anything else: emits the operator with this output and clamp. Both, if the operator
+  // has arithmetic of its own unless more functions follow.
   std::function<ValueId(const OutputQuantization&, const Clamp&)> emit;
+  // A product that has no bias yet.
+  std::shared_ptr<const MacParts> product;
   // Clamp of the real result (Relu, Clip behind the operator).
   float low = -std::numeric_limits<float>::infinity();
   float high = std::numeric_limits<float>::infinity();
@@ -82,12 +106,15 @@ struct ConstantTensor {
 
 using Tensor = std::variant<QuantizedTensor, RealTensor, ConstantTensor>;
 
-// 8-bit weights with their scales, for the MAC array.
-struct Weights {
-  std::shared_ptr<const ConstTensor> data;
-  std::vector<float> scales;
-  std::vector<int32_t> zeros;
-  int axis = 0;
+// What a tensor is a function of, if it is element-wise in one dequantized value.
+struct UnaryView {
+  ValueId value = kNoValue;  // none: a constant, which the functions make from anything
+  Quantization q;
+  std::vector<RealFunction> functions;
+  float operator()(float v) const {
+    for (const RealFunction& function : functions) v = function(v);
+    return v;
+  }
 };
 
 // A node's attributes with typed access; remembers what was asked for.
@@ -153,8 +180,16 @@ class Importer {
   std::optional<RealTensor> real_operand(const onnx::Node& node, int index);
   std::optional<Weights> real_weights(const onnx::Node& node, int index);
   std::optional<ValueId> constant_value(const ConstantTensor& constant, Quantization& q);
+  // The real values of a constant, quantized or not.
+  std::optional<std::vector<float>> real_constant(const onnx::Node& node, int index,
+                                                  const char* what);
 
   ValueId add_op(uint32_t source, std::vector<ValueId> inputs, Value output, OpDetail detail);
+  // The same bytes with another shape or order.
+  ValueId add_view(uint32_t source, ValueId x, const Shape& shape, OpDetail detail);
+  // The result of a float operator that `emit` makes once its quantization is known.
+  void define_pending(const onnx::Node& node, const Shape& shape,
+                      std::function<ValueId(const OutputQuantization&, const Clamp&)> emit);
   ValueId materialize(const Pending& pending, const OutputQuantization& out);
   ValueId emit_lut(uint32_t source, ValueId value, const Lut& table, const OutputQuantization& out);
   // False, with the problem reported, once constants are too many.
@@ -169,15 +204,6 @@ class Importer {
                      const OutputQuantization& to);
 
   // ---- ops_mac.cpp, ops_conv.cpp, ops_matmul.cpp
-  struct MacParts {
-    ValueId x = kNoValue;
-    Quantization xq;
-    Weights weights;
-    std::vector<int32_t> bias;
-    Window window;
-    int64_t groups = 1;
-    Shape out_shape;
-  };
   void conv(const onnx::Node& node, Attributes& attributes);
   void qlinear_conv(const onnx::Node& node, Attributes& attributes);
   void gemm(const onnx::Node& node, Attributes& attributes);
@@ -190,11 +216,14 @@ class Importer {
   std::optional<std::vector<int32_t>> bias_input(const onnx::Node& node, int index, float x_scale,
                                                  const Weights& weights, int64_t channels,
                                                  bool quantized_form);
-  bool matmul_parts(bool transposed, MacParts& parts, Weights& b);
+  bool matmul_parts(MacParts& parts, Weights& b);
+  void define_product(const onnx::Node& node, MacParts parts);
+  // MatMul and an Add that gives each column a constant are one product.
+  bool bias_behind_product(const onnx::Node& node);
   ValueId emit_conv(uint32_t source, const MacParts& parts, const OutputQuantization& out,
                     const Clamp& clamp);
-  ValueId emit_matmul(uint32_t source, const MacParts& parts, bool transposed,
-                      const OutputQuantization& out, const Clamp& clamp);
+  ValueId emit_matmul(uint32_t source, const MacParts& parts, const OutputQuantization& out,
+                      const Clamp& clamp);
   ValueId emit_mac(uint32_t source, const MacParts& parts, MacOp mac, const OutputQuantization& out,
                    const Clamp& clamp);
   ValueId emit_dynamic_matmul(uint32_t source, const RealTensor& a, const RealTensor& b,
@@ -227,22 +256,64 @@ class Importer {
   void qlinear_mul(const onnx::Node& node, Attributes& attributes);
   void relu(const onnx::Node& node, Attributes& attributes);
   void clip(const onnx::Node& node, Attributes& attributes);
+  void clamp_real(const onnx::Node& node, float low, float high);
+  void clamp_quantized(const onnx::Node& node, ValueId value, int low, int high);
+  std::optional<Shape> broadcast(const Shape& a, const Shape& b);
+  using BinaryFunction = float (*)(float, float);
+  using BinaryEmitter = ValueId (Importer::*)(uint32_t, const RealTensor&, const RealTensor&,
+                                              const Shape&, const OutputQuantization&,
+                                              const Clamp&);
+  // Of two operands: between two quantizations what `emit` makes.
+  void arithmetic(const onnx::Node& node, BinaryFunction function, BinaryEmitter emit);
+  bool is_dequantized(const onnx::Node& node, int index);
+  ValueId emit_with_constant(uint32_t source, const RealTensor& a, const RealTensor& b,
+                             const Shape& shape, const OutputQuantization& out,
+                             const std::function<int(int, int)>& operation);
+  ValueId emit_add(uint32_t source, const RealTensor& a, const RealTensor& b, const Shape& shape,
+                   const OutputQuantization& out, const Clamp& clamp);
+  ValueId emit_mul(uint32_t source, const RealTensor& a, const RealTensor& b, const Shape& shape,
+                   const OutputQuantization& out, const Clamp& clamp);
+
+  // ---- ops_unary.cpp
+  void subtract(const onnx::Node& node, Attributes& attributes);
+  void divide(const onnx::Node& node, Attributes& attributes);
   void sigmoid(const onnx::Node& node, Attributes& attributes);
   void tanh(const onnx::Node& node, Attributes& attributes);
   void leaky_relu(const onnx::Node& node, Attributes& attributes);
   void hard_sigmoid(const onnx::Node& node, Attributes& attributes);
   void hard_swish(const onnx::Node& node, Attributes& attributes);
+  void erf(const onnx::Node& node, Attributes& attributes);
+  void gelu(const onnx::Node& node, Attributes& attributes);
+  void power(const onnx::Node& node, Attributes& attributes);
+  void square_root(const onnx::Node& node, Attributes& attributes);
   void qlinear_sigmoid(const onnx::Node& node, Attributes& attributes);
   void qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes);
-  void clamp_real(const onnx::Node& node, float low, float high);
-  void clamp_quantized(const onnx::Node& node, ValueId value, int low, int high);
   void unary(const onnx::Node& node, RealFunction function);
   void qlinear_unary(const onnx::Node& node, const RealFunction& function);
-  std::optional<Shape> broadcast(const Shape& a, const Shape& b);
-  ValueId emit_add(uint32_t source, const RealTensor& a, const RealTensor& b, const Shape& shape,
-                   const OutputQuantization& out, const Clamp& clamp);
-  ValueId emit_mul(uint32_t source, const RealTensor& a, const RealTensor& b, const Shape& shape,
-                   const OutputQuantization& out, const Clamp& clamp);
+  std::optional<UnaryView> unary_operand(const onnx::Node& node, int index);
+  // Arithmetic on functions of one value and constants: a function of that value. `emit`, if
+  // there is one, serves where it is all that happens between two quantizations. False if the
+  // operands are something else.
+  bool function_of_one_value(
+      const onnx::Node& node, BinaryFunction function,
+      const std::function<ValueId(const OutputQuantization&, const Clamp&)>& emit);
+  // A pending result times a positive constant is the same with another scale.
+  bool scaled_result(const onnx::Node& node, bool divide);
+
+  // ---- ops_normalize.cpp
+  void softmax(const onnx::Node& node, Attributes& attributes);
+  void qlinear_softmax(const onnx::Node& node, Attributes& attributes);
+  void layer_normalization(const onnx::Node& node, Attributes& attributes);
+  // The shape and view in which the axes that are normalized together are the last one.
+  struct RowView {
+    Shape shape;
+    std::optional<TransposeOp> transpose;  // its own inverse; else a reshape
+  };
+  std::optional<RowView> row_view(const Shape& in, int64_t axis, bool trailing);
+  ValueId emit_by_rows(uint32_t source, ValueId x, const RowView& rows,
+                       const OutputQuantization& out, OpDetail detail);
+  ValueId emit_softmax(uint32_t source, ValueId x, const Quantization& xq, const RowView& rows,
+                       const OutputQuantization& out, const Clamp& clamp);
 
   // ---- ops_shape.cpp
   void identity(const onnx::Node& node, Attributes& attributes);

@@ -245,6 +245,37 @@ std::optional<Weights> Importer::real_weights(const onnx::Node& node, int index)
   return Weights{constant->data, constant->scales, constant->zeros, constant->axis};
 }
 
+std::optional<std::vector<float>> Importer::real_constant(const onnx::Node& node, int index,
+                                                          const char* what) {
+  const Tensor* tensor = input(node, index);
+  if (tensor == nullptr) return std::nullopt;
+  const auto* constant = std::get_if<ConstantTensor>(tensor);
+  if (constant == nullptr) {
+    unsupported(fmt::format("{} is a constant", what), "a computed tensor",
+                "Simplify the model (constant folding) first");
+    return std::nullopt;
+  }
+  const ConstTensor& data = *constant->data;
+  if (constant->scales.empty()) {
+    if (data.type == ConstType::kFloat) return data.floats;
+    malformed_node(fmt::format("{} is float", what), onnx_type_name(data.onnx_type));
+    return std::nullopt;
+  }
+  // DequantizeLinear has checked that scales, axis and type fit.
+  int64_t inner = 1;
+  for (size_t i = static_cast<size_t>(constant->axis) + 1; i < data.shape.size(); ++i)
+    inner *= data.shape[i];
+  std::vector<float> out(static_cast<size_t>(data.count()));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t s =
+        constant->scales.size() == 1 ? 0 : i / static_cast<size_t>(inner) % constant->scales.size();
+    const int64_t stored =
+        data.is_byte() ? byte_value(data.byte_type(), data.bytes[i]) : data.ints[i];
+    out[i] = static_cast<float>(stored - constant->zeros[s]) * constant->scales[s];
+  }
+  return out;
+}
+
 bool Importer::count_constant(uint64_t bytes) {
   constant_bytes_ += bytes;
   if (constant_bytes_ <= kMaxConstantBytes) return true;
@@ -286,6 +317,14 @@ ValueId Importer::add_op(uint32_t source, std::vector<ValueId> inputs, Value out
   return graph_.ops.back().output;
 }
 
+ValueId Importer::add_view(uint32_t source, ValueId x, const Shape& shape, OpDetail detail) {
+  Value result;
+  result.type = value(x).type;
+  result.shape = shape;
+  result.quantization = value(x).quantization;
+  return add_op(source, {x}, std::move(result), std::move(detail));
+}
+
 ValueId Importer::emit_lut(uint32_t source, ValueId input, const Lut& table,
                            const OutputQuantization& out) {
   Value result;
@@ -295,15 +334,28 @@ ValueId Importer::emit_lut(uint32_t source, ValueId input, const Lut& table,
   return add_op(source, {input}, std::move(result), LutOp{table});
 }
 
+void Importer::define_pending(
+    const onnx::Node& node, const Shape& shape,
+    std::function<ValueId(const OutputQuantization&, const Clamp&)> emit) {
+  auto pending = std::make_shared<Pending>();
+  pending->source = source_;
+  pending->shape = shape;
+  pending->emit = std::move(emit);
+  RealTensor result;
+  result.shape = shape;
+  result.pending = std::move(pending);
+  define(node, 0, std::move(result));
+}
+
 ValueId Importer::materialize(const Pending& pending, const OutputQuantization& out) {
   ValueId id;
-  if (pending.unary_value != kNoValue) {
+  if (pending.emit) {
+    id = pending.emit(out, quantize_clamp(pending.low, pending.high, out));
+  } else {
     id = emit_lut(pending.source, pending.unary_value,
                   tabulate(pending.unary_q, value(pending.unary_value).type, out, pending.functions,
                            pending.low, pending.high),
                   out);
-  } else {
-    id = pending.emit(out, quantize_clamp(pending.low, pending.high, out));
   }
   if (id == kNoValue) return id;
   for (const auto& step : pending.after) id = step(id);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Add, Mul, clamps and functions of one value.
+// Add, Mul and clamps.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,34 +10,6 @@
 #include "compiler/import/importer.h"
 
 namespace npu::compiler {
-namespace {
-
-// The dequantized value and the functions that a tensor is a function of, if
-// it is element-wise in one value and nothing was moved behind it.
-struct UnaryView {
-  ValueId value;
-  Quantization q;
-  std::vector<RealFunction> functions;
-};
-
-std::optional<UnaryView> unary_view(const RealTensor& real) {
-  if (real.value != kNoValue) return UnaryView{real.value, real.q, {}};
-  if (!real.pending || real.pending->unary_value == kNoValue || !real.pending->after.empty()) {
-    return std::nullopt;
-  }
-  UnaryView out{real.pending->unary_value, real.pending->unary_q, real.pending->functions};
-  out.functions.push_back([low = real.pending->low, high = real.pending->high](float v) {
-    return std::min(std::max(v, low), high);
-  });
-  return out;
-}
-
-float evaluate(const UnaryView& view, float v) {
-  for (const RealFunction& function : view.functions) v = function(v);
-  return v;
-}
-
-}  // namespace
 
 std::optional<Shape> Importer::broadcast(const Shape& a, const Shape& b) {
   Shape out(std::max(a.size(), b.size()));
@@ -71,6 +43,27 @@ static bool repeated_innermost(const Shape& operand, const Shape& result) {
   return false;
 }
 
+// An operation of a tensor and a constant of one element: a table of the tensor's bytes. kNoValue
+// if the operands are something else.
+ValueId Importer::emit_with_constant(uint32_t source, const RealTensor& a, const RealTensor& b,
+                                     const Shape& shape, const OutputQuantization& out,
+                                     const std::function<int(int, int)>& operation) {
+  const Value &left = value(a.value), &right = value(b.value);
+  const bool first = left.constant.size() == 1;
+  const Value& constant = first ? left : right;
+  const Value& tensor = first ? right : left;
+  if (constant.constant.size() != 1 || !tensor.constant.empty() || tensor.shape != shape)
+    return kNoValue;
+  const int fixed = byte_value(constant.type, constant.constant[0]);
+  Lut table;
+  for (int byte = 0; byte < 256; ++byte) {
+    const int stored = byte_value(tensor.type, static_cast<uint8_t>(byte));
+    table[static_cast<size_t>(byte)] =
+        static_cast<uint8_t>(first ? operation(fixed, stored) : operation(stored, fixed));
+  }
+  return emit_lut(source, first ? b.value : a.value, table, out);
+}
+
 ValueId Importer::emit_add(uint32_t source, const RealTensor& first, const RealTensor& second,
                            const Shape& shape, const OutputQuantization& out, const Clamp& clamp) {
   const bool swap =
@@ -88,6 +81,11 @@ ValueId Importer::emit_add(uint32_t source, const RealTensor& first, const RealT
     unsupported("scale ratios of an addition are finite");
     return kNoValue;
   }
+  const AddArithmetic& sum = op.arithmetic;
+  const ValueId table = emit_with_constant(source, a, b, shape, out, [&sum](int left, int right) {
+    return arch::add(left, right, sum.ra, sum.rb, sum.fix, sum.clamp.low, sum.clamp.high);
+  });
+  if (table != kNoValue) return table;
   Value result;
   result.type = out.type;
   result.shape = shape;
@@ -107,6 +105,11 @@ ValueId Importer::emit_mul(uint32_t source, const RealTensor& a, const RealTenso
     unsupported("scale a * scale b / output scale is a positive, finite binary32");
     return kNoValue;
   }
+  const ValueId table = emit_with_constant(source, a, b, shape, out, [&op](int left, int right) {
+    return arch::multiply(left, right, op.a_zero, op.b_zero, op.scale, op.out_zero, op.clamp.low,
+                          op.clamp.high);
+  });
+  if (table != kNoValue) return table;
   Value result;
   result.type = out.type;
   result.shape = shape;
@@ -114,65 +117,40 @@ ValueId Importer::emit_mul(uint32_t source, const RealTensor& a, const RealTenso
   return add_op(source, {a.value, b.value}, std::move(result), op);
 }
 
-void Importer::add(const onnx::Node& node, Attributes&) {
+// Whether an operand is 8 bit on both sides of a DequantizeLinear, with one scale.
+bool Importer::is_dequantized(const onnx::Node& node, int index) {
+  const Tensor* tensor = input(node, index);
+  if (tensor == nullptr) return false;
+  if (const auto* real = std::get_if<RealTensor>(tensor)) return real->value != kNoValue;
+  const auto* constant = std::get_if<ConstantTensor>(tensor);
+  return constant != nullptr && constant->scales.size() == 1 && constant->data->is_byte();
+}
+
+void Importer::arithmetic(const onnx::Node& node, BinaryFunction function, BinaryEmitter emit) {
+  const bool dequantized = is_dequantized(node, 0) && is_dequantized(node, 1);
+  if (node_failed_ || (!dequantized && function_of_one_value(node, function, {}))) return;
   const std::optional<RealTensor> a = real_operand(node, 0);
   const std::optional<RealTensor> b = real_operand(node, 1);
   if (!a || !b) return;
   const std::optional<Shape> shape = broadcast(a->shape, b->shape);
   if (!shape) return;
-  auto pending = std::make_shared<Pending>();
-  pending->source = source_;
-  pending->shape = *shape;
-  pending->emit = [this, a = *a, b = *b, shape = *shape, source = source_](
-                      const OutputQuantization& out, const Clamp& clamp) {
-    return emit_add(source, a, b, shape, out, clamp);
+  const auto emitter = [this, a = *a, b = *b, shape = *shape, source = source_, emit](
+                           const OutputQuantization& out, const Clamp& clamp) {
+    return (this->*emit)(source, a, b, shape, out, clamp);
   };
-  RealTensor result;
-  result.shape = *shape;
-  result.pending = std::move(pending);
-  define(node, 0, std::move(result));
+  if (!function_of_one_value(node, function, emitter)) define_pending(node, *shape, emitter);
+}
+
+void Importer::add(const onnx::Node& node, Attributes&) {
+  if (bias_behind_product(node)) return;
+  arithmetic(
+      node, [](float a, float b) { return a + b; }, &Importer::emit_add);
 }
 
 void Importer::multiply(const onnx::Node& node, Attributes&) {
-  const Tensor* first = input(node, 0);
-  const Tensor* second = input(node, 1);
-  if (first == nullptr || second == nullptr) return;
-  // x * f(x): one table.
-  const auto* ra = std::get_if<RealTensor>(first);
-  const auto* rb = std::get_if<RealTensor>(second);
-  if (ra != nullptr && rb != nullptr && (ra->pending || rb->pending)) {
-    const std::optional<UnaryView> a = unary_view(*ra), b = unary_view(*rb);
-    if (a && b && a->value == b->value && a->q == b->q) {
-      auto pending = std::make_shared<Pending>();
-      pending->source = source_;
-      pending->shape = ra->shape;
-      pending->unary_value = a->value;
-      pending->unary_q = a->q;
-      pending->functions.push_back(
-          [a = *a, b = *b](float v) { return evaluate(a, v) * evaluate(b, v); });
-      RealTensor result;
-      result.shape = ra->shape;
-      result.pending = std::move(pending);
-      define(node, 0, std::move(result));
-      return;
-    }
-  }
-  const std::optional<RealTensor> a = real_operand(node, 0);
-  const std::optional<RealTensor> b = real_operand(node, 1);
-  if (!a || !b) return;
-  const std::optional<Shape> shape = broadcast(a->shape, b->shape);
-  if (!shape) return;
-  auto pending = std::make_shared<Pending>();
-  pending->source = source_;
-  pending->shape = *shape;
-  pending->emit = [this, a = *a, b = *b, shape = *shape, source = source_](
-                      const OutputQuantization& out, const Clamp& clamp) {
-    return emit_mul(source, a, b, shape, out, clamp);
-  };
-  RealTensor result;
-  result.shape = *shape;
-  result.pending = std::move(pending);
-  define(node, 0, std::move(result));
+  if (scaled_result(node, false)) return;
+  arithmetic(
+      node, [](float a, float b) { return a * b; }, &Importer::emit_mul);
 }
 
 // a, a_scale, a_zero, b, b_scale, b_zero, c_scale, c_zero.
@@ -304,79 +282,6 @@ void Importer::clip(const onnx::Node& node, Attributes& attributes) {
     return;
   }
   clamp_real(node, low, high);
-}
-
-// ---- functions of one value -----------------------------------------------------
-
-void Importer::unary(const onnx::Node& node, RealFunction function) {
-  const Tensor* tensor = input(node, 0);
-  if (tensor == nullptr) return;
-  const auto* real = std::get_if<RealTensor>(tensor);
-  const std::optional<UnaryView> view =
-      real != nullptr && real->graph_input < 0 ? unary_view(*real) : std::nullopt;
-  if (!view) {
-    unsupported("the input comes from DequantizeLinear: a table needs an 8-bit value",
-                real != nullptr && real->pending ? "the float result of another operator"
-                                                 : "a float graph input or a constant",
-                "Put QuantizeLinear and DequantizeLinear before it");
-    return;
-  }
-  auto pending = std::make_shared<Pending>();
-  pending->source = source_;
-  pending->shape = real->shape;
-  pending->unary_value = view->value;
-  pending->unary_q = view->q;
-  pending->functions = view->functions;
-  pending->functions.push_back(std::move(function));
-  RealTensor result;
-  result.shape = real->shape;
-  result.pending = std::move(pending);
-  define(node, 0, std::move(result));
-}
-
-void Importer::sigmoid(const onnx::Node& node, Attributes&) {
-  unary(node, logistic);
-}
-
-void Importer::tanh(const onnx::Node& node, Attributes&) {
-  unary(node, hyperbolic_tangent);
-}
-
-void Importer::leaky_relu(const onnx::Node& node, Attributes& attributes) {
-  unary(node,
-        [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
-}
-
-void Importer::hard_sigmoid(const onnx::Node& node, Attributes& attributes) {
-  unary(node, [alpha = attributes.real("alpha", 0.2f), beta = attributes.real("beta", 0.5f)](
-                  float v) { return std::min(std::max(alpha * v + beta, 0.0f), 1.0f); });
-}
-
-void Importer::hard_swish(const onnx::Node& node, Attributes&) {
-  unary(node, [](float v) { return v * std::min(std::max(v / 6.0f + 0.5f, 0.0f), 1.0f); });
-}
-
-// x, x_scale, x_zero, y_scale, y_zero.
-void Importer::qlinear_unary(const onnx::Node& node, const RealFunction& function) {
-  const std::optional<ValueId> x = quantized_input(node, 0);
-  const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
-  const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
-  if (!x || !xq || !yq) return;
-  if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
-  const float inf = std::numeric_limits<float>::infinity();
-  const ValueId id =
-      emit_lut(source_, *x, tabulate(xq->q, value(*x).type, *yq, {function}, -inf, inf), *yq);
-  graph_.value(id).name = node.output(0);
-  define(node, 0, QuantizedTensor{id});
-}
-
-void Importer::qlinear_sigmoid(const onnx::Node& node, Attributes&) {
-  qlinear_unary(node, logistic);
-}
-
-void Importer::qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes) {
-  qlinear_unary(
-      node, [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
 }
 
 }  // namespace npu::compiler

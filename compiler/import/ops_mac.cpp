@@ -164,19 +164,21 @@ std::optional<std::vector<int32_t>> Importer::bias_input(const onnx::Node& node,
     }
     return out;
   }
-  if (data.type == ConstType::kFloat && !quantized_form) {
+  if (!quantized_form && (data.type == ConstType::kFloat || data.is_byte())) {
+    const std::optional<std::vector<float>> real = real_constant(node, index, "the bias");
+    if (!real) return std::nullopt;
     for (size_t c = 0; c < out.size(); ++c) {
-      const float stored = std::nearbyintf(data.floats[c] / expected(c));
+      const float stored = std::nearbyintf((*real)[c] / expected(c));
       if (!(std::abs(stored) < 2147483520.0f)) {
         unsupported("the bias fits in 32 bits at the scale input scale * weight scale",
-                    fmt::format("{} (channel {})", data.floats[c], c));
+                    fmt::format("{} (channel {})", (*real)[c], c));
         return std::nullopt;
       }
       out[c] = static_cast<int32_t>(stored);
     }
     return out;
   }
-  unsupported("the bias is int32, or float in QDQ form", onnx_type_name(data.onnx_type));
+  unsupported("the bias is int32, or in QDQ form float or 8-bit", onnx_type_name(data.onnx_type));
   return std::nullopt;
 }
 

@@ -8,12 +8,14 @@
 namespace npu::compiler {
 namespace {
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kMaxDepth = 1 << 24;  // products per output
 
 }  // namespace
 
 // x is [..., K]; b is [K, N], or [N, K] if transposed.
-bool Importer::matmul_parts(bool transposed, MacParts& parts, Weights& b) {
+bool Importer::matmul_parts(MacParts& parts, Weights& b) {
+  const bool transposed = parts.transposed;
   const Shape& in = value(parts.x).shape;
   const Shape& w = b.data->shape;
   if (w.size() != 2 || !checked_elements(w)) {
@@ -46,10 +48,11 @@ bool Importer::matmul_parts(bool transposed, MacParts& parts, Weights& b) {
   return true;
 }
 
-ValueId Importer::emit_matmul(uint32_t source, const MacParts& parts, bool transposed,
-                              const OutputQuantization& out, const Clamp& clamp) {
+ValueId Importer::emit_matmul(uint32_t source, const MacParts& parts, const OutputQuantization& out,
+                              const Clamp& clamp) {
   MacOp mac;
   mac.matmul = true;
+  const bool transposed = parts.transposed;
   const Shape& w = parts.weights.data->shape;
   mac.out_channels = transposed ? w[0] : w[1];
   mac.in_channels = transposed ? w[1] : w[0];
@@ -105,6 +108,51 @@ ValueId Importer::emit_dynamic_matmul(uint32_t source, const RealTensor& a, cons
   return add_op(source, {a.value, b.value}, std::move(result), std::move(mac));
 }
 
+void Importer::define_product(const onnx::Node& node, MacParts parts) {
+  const auto shared = std::make_shared<const MacParts>(std::move(parts));
+  auto pending = std::make_shared<Pending>();
+  pending->source = source_;
+  pending->shape = shared->out_shape;
+  pending->emit = [this, shared, source = source_](const OutputQuantization& out,
+                                                   const Clamp& clamp) {
+    return emit_matmul(source, *shared, out, clamp);
+  };
+  if (shared->bias.empty()) pending->product = shared;
+  RealTensor result;
+  result.shape = shared->out_shape;
+  result.pending = std::move(pending);
+  define(node, 0, std::move(result));
+}
+
+bool Importer::bias_behind_product(const onnx::Node& node) {
+  for (int i = 0; i < 2; ++i) {
+    const Tensor* tensor = input(node, i);
+    const Tensor* other = input(node, 1 - i);
+    if (tensor == nullptr || other == nullptr) return false;
+    const auto* real = std::get_if<RealTensor>(tensor);
+    const auto* constant = std::get_if<ConstantTensor>(other);
+    if (real == nullptr || constant == nullptr || !real->pending || !real->pending->product ||
+        !real->pending->after.empty() || real->pending->low > -kInfinity ||
+        real->pending->high < kInfinity) {
+      continue;
+    }
+    MacParts parts = *real->pending->product;
+    const Shape& shape = constant->data->shape;
+    if (shape.size() > parts.out_shape.size() ||
+        constant->data->count() != parts.out_shape.back() || shape.empty() ||
+        shape.back() != parts.out_shape.back()) {
+      continue;
+    }
+    std::optional<std::vector<int32_t>> bias =
+        bias_input(node, 1 - i, parts.xq.scale, parts.weights, parts.out_shape.back(), false);
+    if (!bias) return true;
+    parts.bias = std::move(*bias);
+    define_product(node, std::move(parts));
+    return true;
+  }
+  return false;
+}
+
 void Importer::gemm(const onnx::Node& node, Attributes& attributes) {
   const std::optional<RealTensor> x = real_operand(node, 0);
   std::optional<Weights> b = real_weights(node, 1);
@@ -117,28 +165,19 @@ void Importer::gemm(const onnx::Node& node, Attributes& attributes) {
   }
   if (!x || !b || node_failed_) return;
   MacParts parts;
+  parts.transposed = transposed;
   parts.x = x->value;
   parts.xq = x->q;
   if (value(parts.x).shape.size() != 2) {
     malformed_node("the operands of Gemm have 2 dimensions", to_text(value(parts.x).shape));
     return;
   }
-  if (!matmul_parts(transposed, parts, *b)) return;
+  if (!matmul_parts(parts, *b)) return;
   std::optional<std::vector<int32_t>> bias =
       bias_input(node, 2, parts.xq.scale, parts.weights, parts.out_shape.back(), false);
   if (!bias) return;
   parts.bias = std::move(*bias);
-  auto pending = std::make_shared<Pending>();
-  pending->source = source_;
-  pending->shape = parts.out_shape;
-  pending->emit = [this, parts, transposed, source = source_](const OutputQuantization& out,
-                                                              const Clamp& clamp) {
-    return emit_matmul(source, parts, transposed, out, clamp);
-  };
-  RealTensor result;
-  result.shape = parts.out_shape;
-  result.pending = std::move(pending);
-  define(node, 0, std::move(result));
+  define_product(node, std::move(parts));
 }
 
 void Importer::matmul(const onnx::Node& node, Attributes&) {
@@ -146,35 +185,24 @@ void Importer::matmul(const onnx::Node& node, Attributes&) {
   if (!a) return;
   const Tensor* second = input(node, 1);
   if (second == nullptr) return;
-  auto pending = std::make_shared<Pending>();
-  pending->source = source_;
   if (std::holds_alternative<ConstantTensor>(*second)) {
     std::optional<Weights> b = real_weights(node, 1);
     if (!b) return;
     MacParts parts;
     parts.x = a->value;
     parts.xq = a->q;
-    if (!matmul_parts(false, parts, *b)) return;
-    pending->shape = parts.out_shape;
-    pending->emit = [this, parts, source = source_](const OutputQuantization& out,
-                                                    const Clamp& clamp) {
-      return emit_matmul(source, parts, false, out, clamp);
-    };
-  } else {
-    const std::optional<RealTensor> b = real_operand(node, 1);
-    if (!b) return;
-    const std::optional<Shape> shape = dynamic_matmul_shape(a->shape, b->shape);
-    if (!shape) return;
-    pending->shape = *shape;
-    pending->emit = [this, a = *a, b = *b, shape = *shape, source = source_](
-                        const OutputQuantization& out, const Clamp& clamp) {
-      return emit_dynamic_matmul(source, a, b, shape, out, clamp);
-    };
+    if (matmul_parts(parts, *b)) define_product(node, std::move(parts));
+    return;
   }
-  RealTensor result;
-  result.shape = pending->shape;
-  result.pending = std::move(pending);
-  define(node, 0, std::move(result));
+  const std::optional<RealTensor> b = real_operand(node, 1);
+  if (!b) return;
+  const std::optional<Shape> shape = dynamic_matmul_shape(a->shape, b->shape);
+  if (!shape) return;
+  define_pending(node, *shape,
+                 [this, a = *a, b = *b, shape = *shape, source = source_](
+                     const OutputQuantization& out, const Clamp& clamp) {
+                   return emit_dynamic_matmul(source, a, b, shape, out, clamp);
+                 });
 }
 
 void Importer::qlinear_matmul(const onnx::Node& node, Attributes&) {
@@ -191,8 +219,8 @@ void Importer::qlinear_matmul(const onnx::Node& node, Attributes&) {
     MacParts parts;
     parts.x = *a;
     parts.xq = aq->q;
-    if (!matmul_parts(false, parts, *b)) return;
-    id = emit_matmul(source_, parts, false, *yq, full);
+    if (!matmul_parts(parts, *b)) return;
+    id = emit_matmul(source_, parts, *yq, full);
   } else {
     const std::optional<ValueId> b = quantized_input(node, 3);
     const std::optional<OutputQuantization> bq = quantization_inputs(node, 4, 5);
@@ -228,20 +256,21 @@ void Importer::qgemm(const onnx::Node& node, Attributes& attributes) {
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 7, 8);
   if (!yq) return;
   MacParts parts;
+  parts.transposed = transposed;
   parts.x = *x;
   parts.xq = xq->q;
   if (value(*x).shape.size() != 2) {
     malformed_node("the operands of QGemm have 2 dimensions", to_text(value(*x).shape));
     return;
   }
-  if (!matmul_parts(transposed, parts, *b)) return;
+  if (!matmul_parts(parts, *b)) return;
   std::optional<std::vector<int32_t>> bias =
       bias_input(node, 6, parts.xq.scale, parts.weights, parts.out_shape.back(), true);
   if (!bias) return;
   parts.bias = std::move(*bias);
   if (graph_.value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
   const Clamp full{byte_low(yq->type), byte_high(yq->type)};
-  const ValueId id = emit_matmul(source_, parts, transposed, *yq, full);
+  const ValueId id = emit_matmul(source_, parts, *yq, full);
   if (id == kNoValue) return;
   graph_.value(id).name = node.output(0);
   define(node, 0, QuantizedTensor{id});

@@ -29,11 +29,7 @@ void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDeta
   const Tensor* tensor = input(node, 0);
   if (tensor == nullptr) return;
   const auto emit = [this, out_shape, detail, source = source_](ValueId x) {
-    Value result;
-    result.type = value(x).type;
-    result.shape = out_shape;
-    result.quantization = value(x).quantization;
-    return add_op(source, {x}, std::move(result), detail);
+    return add_view(source, x, out_shape, detail);
   };
   if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) {
     const ValueId id = emit(quantized->value);

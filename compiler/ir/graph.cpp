@@ -82,6 +82,8 @@ const char* kind_name(const Op& op) {
     const char* operator()(const AddOp&) const { return "Add"; }
     const char* operator()(const MulOp&) const { return "Mul"; }
     const char* operator()(const LutOp&) const { return "Lut"; }
+    const char* operator()(const SoftmaxOp&) const { return "Softmax"; }
+    const char* operator()(const LayerNormOp&) const { return "LayerNormalization"; }
     const char* operator()(const ReshapeOp&) const { return "Reshape"; }
     const char* operator()(const TransposeOp&) const { return "Transpose"; }
     const char* operator()(const ConcatOp&) const { return "Concat"; }

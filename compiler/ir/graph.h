@@ -161,6 +161,22 @@ struct LutOp {
   Lut table{};
 };
 
+// Over the last axis, in binary32 (arch::softmax_f32).
+struct SoftmaxOp {
+  std::array<float, 256> table{};  // arch::softmax_f32_entry()
+  float multiplier = 1;            // floor(1 / output scale)
+  int out_zero = 0;
+  Clamp clamp;
+};
+
+// Over the last axis (arch::layer_norm); gamma and beta have its length.
+struct LayerNormOp {
+  std::vector<float> gamma, beta;
+  float in_scale = 0, out_scale = 0, epsilon = 0;
+  int out_zero = 0;
+  Clamp clamp;
+};
+
 struct ReshapeOp {};  // the output's shape says all
 
 struct TransposeOp {
@@ -179,8 +195,8 @@ struct SliceOp {
 // The same bytes at another place, in another order.
 struct CopyOp {};
 
-using OpDetail = std::variant<MacOp, PoolOp, GlobalAverageOp, AddOp, MulOp, LutOp, ReshapeOp,
-                              TransposeOp, ConcatOp, SliceOp, CopyOp>;
+using OpDetail = std::variant<MacOp, PoolOp, GlobalAverageOp, AddOp, MulOp, LutOp, SoftmaxOp,
+                              LayerNormOp, ReshapeOp, TransposeOp, ConcatOp, SliceOp, CopyOp>;
 
 struct Op {
   uint32_t source = 0;  // index in Graph::sources
@@ -199,6 +215,10 @@ struct Op {
   // Moves bytes or renames them; computes nothing.
   bool is_view() const {
     return as<ReshapeOp>() != nullptr || as<TransposeOp>() != nullptr || as<SliceOp>() != nullptr;
+  }
+  // Makes each element of the last axis from all of that axis.
+  bool is_over_last_axis() const {
+    return as<SoftmaxOp>() != nullptr || as<LayerNormOp>() != nullptr;
   }
   // Every value it reads, a fused residual included.
   std::vector<ValueId> operands() const;

@@ -82,6 +82,8 @@ class Fuser {
       if (auto* add = before.as<AddOp>()) target = &add->arithmetic.clamp;
       if (auto* mul = before.as<MulOp>()) target = &mul->clamp;
       if (auto* global = before.as<GlobalAverageOp>()) target = &global->clamp;
+      if (auto* softmax = before.as<SoftmaxOp>()) target = &softmax->clamp;
+      if (auto* norm = before.as<LayerNormOp>()) target = &norm->clamp;
       if (auto* pool = before.as<PoolOp>();
           pool != nullptr && pool->arithmetic.kind == PoolKind::kAverage) {
         target = &pool->arithmetic.clamp;

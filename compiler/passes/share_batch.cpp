@@ -55,6 +55,7 @@ class BatchShare {
         return shape.size() < rank || shape[0] == 1;  // the same for every image
       });
     }
+    if (op.is_over_last_axis() && rank < 2) return false;
     if (const auto* mac = op.as<MacOp>()) {
       // A computed second operand has a matrix for each image.
       if (mac->matmul && mac->weights.empty() && (rank < 3 || !batched_[op.inputs[1]]))

@@ -258,6 +258,43 @@ class Interpreter {
     for (size_t i = 0; i < result().size(); ++i) result()[i] = op.table[data(0)[i]];
   }
 
+  void execute(const SoftmaxOp& op) {
+    const int64_t n = out().shape.back();
+    for (size_t row = 0; row < result().size(); row += static_cast<size_t>(n)) {
+      int largest = -1000;
+      for (int64_t i = 0; i < n; ++i)
+        largest = std::max(largest, get(0, row + static_cast<size_t>(i)));
+      const auto entry = [&](size_t at) {
+        return op.table[arch::softmax_index(get(0, at), largest)];
+      };
+      float sum = 0;
+      for (int64_t i = 0; i < n; ++i) sum += entry(row + static_cast<size_t>(i));
+      for (size_t at = row; at < row + static_cast<size_t>(n); ++at) {
+        result()[at] = static_cast<uint8_t>(arch::softmax_f32(
+            entry(at), sum, op.multiplier, op.out_zero, op.clamp.low, op.clamp.high));
+      }
+    }
+  }
+
+  void execute(const LayerNormOp& op) {
+    const size_t n = op.gamma.size();
+    for (size_t row = 0; row < result().size(); row += n) {
+      int64_t sum = 0, squares = 0;
+      for (size_t i = 0; i < n; ++i) {
+        const int64_t a = get(0, row + i);
+        sum += a;
+        squares += a * a;
+      }
+      const arch::LayerNormRow scaled =
+          arch::layer_norm_row(sum, squares, static_cast<uint32_t>(n), op.in_scale, op.epsilon);
+      for (size_t i = 0; i < n; ++i) {
+        result()[row + i] = static_cast<uint8_t>(
+            arch::layer_norm(get(0, row + i), scaled, op.gamma[i], op.beta[i], op.out_scale,
+                             op.out_zero, op.clamp.low, op.clamp.high));
+      }
+    }
+  }
+
   void execute(const ReshapeOp&) { result() = data(0); }
   void execute(const CopyOp&) { result() = data(0); }
 

@@ -178,6 +178,8 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
   layer.add = op.as<AddOp>();
   layer.mul = op.as<MulOp>();
   layer.lut = op.as<LutOp>();
+  layer.softmax = op.as<SoftmaxOp>();
+  layer.layer_norm = op.as<LayerNormOp>();
   layer.out_type = graph.value(op.output).type;
   layer.out = base(plan, op.output);
   // Stride of an operand along the output's axis `i`; 0 where it is repeated.

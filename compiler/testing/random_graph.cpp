@@ -220,6 +220,34 @@ ValueId RandomGraph::lut(ValueId x) {
   return append({x}, shape(x), type, op);
 }
 
+ValueId RandomGraph::softmax(ValueId x) {
+  SoftmaxOp op;
+  const auto length = static_cast<uint32_t>(shape(x).back());
+  const float scale = real(0.01f, 0.3f);
+  for (int i = 0; i < 256; ++i)
+    op.table[static_cast<size_t>(i)] = arch::softmax_f32_entry(i, length, scale);
+  const ByteType type = byte_type();
+  op.multiplier = static_cast<float>(pick(20, 256));
+  op.out_zero = chance(60) ? byte_low(type) : zero(type);
+  op.clamp = chance(70) ? Clamp{byte_low(type), byte_high(type)} : clamp(type);
+  return append({x}, shape(x), type, op);
+}
+
+ValueId RandomGraph::layer_norm(ValueId x) {
+  LayerNormOp op;
+  for (int64_t i = 0; i < shape(x).back(); ++i) {
+    op.gamma.push_back(real(-1.5f, 1.5f));
+    op.beta.push_back(real(-0.5f, 0.5f));
+  }
+  op.in_scale = real(0.01f, 0.1f);
+  op.out_scale = real(0.01f, 0.05f);
+  op.epsilon = chance(50) ? 1e-12f : 1e-3f;
+  const ByteType type = byte_type();
+  op.out_zero = zero(type);
+  op.clamp = chance(70) ? Clamp{byte_low(type), byte_high(type)} : clamp(type);
+  return append({x}, shape(x), type, std::move(op));
+}
+
 ValueId RandomGraph::reshape(ValueId x, Shape to) {
   return append({x}, std::move(to), graph.value(x).type, ReshapeOp{});
 }

@@ -35,6 +35,8 @@ class RandomGraph {
   ValueId add(ValueId a, ValueId b);
   ValueId mul(ValueId a, ValueId b);
   ValueId lut(ValueId x);
+  ValueId softmax(ValueId x);
+  ValueId layer_norm(ValueId x);
   ValueId reshape(ValueId x, Shape shape);
   ValueId transpose(ValueId x, std::vector<int> permutation);
   ValueId slice(ValueId x, std::vector<int64_t> start, Shape shape);

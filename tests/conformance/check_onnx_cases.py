@@ -27,8 +27,9 @@ DATA = os.path.join(ROOT, "build", "onnx-testdata", "usr", "share", "libonnx-tes
 WANTED = re.compile(
     r"test_(add|add_bcast|averagepool_.*|basic_conv_.*|clip(_example|_inbounds|_outbounds|_splitbounds|_default_\w*bounds|"
     r"_default_max|_default_min)?|conv_with_.*|flatten_.*|gemm_.*|globalaveragepool.*|matmul_.*|"
-    r"maxpool_[12]d_.*|maxpool_with_argmax_.*|mul|mul_bcast|mul_example|qlinearconv|qlinearmatmul_.*|relu|reshape_.*|"
-    r"sigmoid|sigmoid_example)$")
+    r"erf|maxpool_[12]d_.*|maxpool_with_argmax_.*|mul|mul_bcast|mul_example|qlinearconv|"
+    r"qlinearmatmul_.*|relu|reshape_.*|sigmoid|sigmoid_example|softmax_[a-z]*_(axis|number)|softmax_axis_[0-9]|"
+    r"softmax_example|sqrt|sqrt_example)$")
 
 # Refused, and why. Everything else that is wanted must work.
 REFUSED = {

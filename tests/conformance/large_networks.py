@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Networks of the size that people use, with random weights: too large for git, made on demand.
 
-    large_networks.py mobilenet_v1|mobilenet_v2|resnet18|resnet50|resnet8|ds_cnn -o FILE.onnx [--size 224]
-        [--form qdq]
+    large_networks.py mobilenet_v1|mobilenet_v2|resnet18|resnet50|resnet8|ds_cnn|bert_layer -o FILE.onnx
+        [--size 224] [--form qdq]
 
 run_conformance.py takes the file like any other. Shapes, strides and operator counts are those of the published
 networks; the ranges come from one random image.
@@ -13,12 +13,14 @@ import argparse
 import os
 import sys
 
+import numpy as np
 import onnx  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models"))
 
 from example_networks import Random  # noqa: E402
 from network import Network  # noqa: E402
+from transformer import Transformer  # noqa: E402
 
 SIX = (0.0, 6.0)
 # expansion, channels, repetitions, stride of the first
@@ -111,6 +113,13 @@ def ds_cnn():
     return net
 
 
+def bert_layer():
+    """One encoder layer of BERT-base, 128 tokens."""
+    net = Transformer("bert_layer", (1, 128, 768))
+    net.encoder_layer(np.random.default_rng(768), 0, heads=12, wide=3072)
+    return net
+
+
 NETWORKS = {
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
@@ -118,6 +127,7 @@ NETWORKS = {
     "resnet50": lambda size: resnet("resnet50", size, (3, 4, 6, 3), True),
     "resnet8": lambda _: resnet8(),
     "ds_cnn": lambda _: ds_cnn(),
+    "bert_layer": lambda _: bert_layer(),
 }
 
 

@@ -32,6 +32,7 @@ class Model:
         self.graph = GraphBuilder(name, form)
         self.inputs = []  # Values
         self.fuse_int8_qdq = form == "qdq" and dtype is np.int8
+        self.tolerance = 0  # steps by which the runtime may differ, where it computes in float
         self.large = False  # too large for reference.py to be quick
         self._steps = []
 
@@ -194,6 +195,39 @@ class Model:
             return x
         return self._step(y, lambda v: reference.rescale(v, x.quant, quant, low, high), x)
 
+    def softmax(self, x):
+        # The runtime wraps an int8 result beyond 127: scales with which there is none.
+        quant = Quant(1 / 256, QUANT_RANGE[self.dtype][0], self.dtype)
+        if self.chance(0.3):
+            quant = Quant(float(np.float32(self.rng.uniform(1, 3) / 255)), quant.zero_point, self.dtype)
+        return self._step(self.graph.softmax(x, quant), lambda v: reference.softmax(v, x.quant, quant), x)
+
+    def layer_norm(self, x):
+        self.tolerance = 1
+        n = x.shape[-1]
+        gamma, beta = (self.rng.normal(mean, 0.3, n).astype(np.float32) for mean in (1, 0))
+        # Not 1e-12: of a row of equal values the runtime would show how its float mean was rounded.
+        epsilon = float(np.float32(self.choice((1e-5, 1e-3))))
+        quant = rq.quant(self.rng, self.dtype, low=2.0**-7, high=2.0**-4)
+        return self._step(self.graph.layer_norm(x, gamma, beta, epsilon, quant),
+                          lambda v: reference.layer_norm(v, x.quant, gamma, beta, epsilon, quant), x)
+
+    def gelu(self, x):
+        self.tolerance = 1
+        quant = rq.similar_quant(self.rng, x.quant)
+        return self._step(self.graph.gelu(x, quant), lambda v: reference.gelu(v, x.quant, quant), x)
+
+    def linear(self, x, n):
+        """MatMul with a bias behind it in QDQ form, without one in the other."""
+        weights, scale, _ = rq.weights(self.rng, (x.shape[-1], n), n, np.int8, self.chance(0.5))
+        bias = rq.bias(self.rng, n, x.shape[-1]) if self.form == "qdq" else None
+        quant = rq.product_output_quant(self.rng, self.dtype, x.quant, scale, x.shape[-1])
+        return self._step(self.graph.matmul(x, weights, scale, quant, bias=bias),
+                          lambda v: reference.matmul(v, x.quant, weights, scale, 0, bias, quant), x)
+
+    def transpose(self, x, permutation):
+        return self._step(self.graph.transpose(x, permutation), lambda v: v.transpose(permutation), x)
+
     def flatten(self, x):
         y = self.graph.flatten(x)
         return self._step(y, lambda v: v.reshape(y.shape), x)
@@ -202,6 +236,10 @@ class Model:
         return self._step(self.graph.reshape(x, shape), lambda v: v.reshape(shape), x)
 
     # Execution.
+
+    def allowed(self):
+        """How far an element of the output may be off, in its own unit."""
+        return self.tolerance * (self._output.quant.scale if self.float_edges else 1)
 
     def vectors(self, count=VECTORS):
         """Inputs by name, `count` stacked along the first dimension: random ones, then extremes."""
@@ -274,6 +312,27 @@ def _matmul_dynamic(m):
     rows, k, n = int(m.rng.integers(1, 40)), int(m.rng.integers(1, 200)), m.choice(CHANNELS)
     middle = int(sum(QUANT_RANGE[m.dtype]) // 2 + m.rng.integers(-5, 6))  # else nearly every sum saturates
     return m.matmul_dynamic(m.input((rows, k)), m.input((k, n), Quant(rq.scale(m.rng), middle, m.dtype)))
+
+
+def _row_lengths(m):
+    """Rows of features. Not of one, whose softmax the runtime gets wrong."""
+    shape = (m.choice((1, 2)), int(m.rng.integers(1, 40)), m.choice((2, 3, 10, 33, 64, 128, 300)))
+    return m.input(shape, rq.quant(m.rng, m.dtype, low=2.0**-8, high=2.0**-2))
+
+
+def _attention(m):
+    """Scores of every row of one tensor against those of another, softmax, mixture of a third; several heads."""
+    rows, heads, size = int(m.rng.integers(2, 24)), m.choice((1, 2, 3)), m.choice((4, 8, 17, 32))
+    middle = int(sum(QUANT_RANGE[m.dtype]) // 2)
+    x = m.input((1, rows, m.choice((9, 32, 48))), Quant(rq.scale(m.rng), middle, m.dtype))
+
+    def split(y, permutation):
+        return m.transpose(m.reshape(y, (1, rows, heads, size)), permutation)
+
+    q, k, v = (m.linear(x, heads * size) for _ in range(3))
+    scores = m.matmul_dynamic(split(q, (0, 2, 1, 3)), split(k, (0, 2, 3, 1)))
+    mixed = m.matmul_dynamic(m.softmax(scores), split(v, (0, 2, 1, 3)))
+    return m.linear(m.reshape(m.transpose(mixed, (0, 2, 1, 3)), (1, rows, heads * size)), x.shape[-1])
 
 
 def _add(m):
@@ -351,6 +410,11 @@ KINDS = {
     "multiply": _multiply,
     "clip": lambda m: m.flatten(m.clip(_image(m))),
     "sigmoid": lambda m: m.sigmoid(_image(m)),
+    "softmax": lambda m: m.softmax(_row_lengths(m)),
+    "layer norm": lambda m: m.layer_norm(_row_lengths(m)),
+    "gelu": lambda m: m.gelu(_image(m)),
+    "attention": _attention,
+    "linear": lambda m: m.linear(_row_lengths(m), m.choice(CHANNELS)),
     "classifier": _classifier,
     "residual": _residual,
     "inverted residual": _inverted_residual,

@@ -5,6 +5,8 @@ Every function takes and returns stored (8-bit) arrays. It is the oracle that ch
 against ONNX Runtime; it shares no code with the compiler or the card.
 """
 
+from math import erf
+
 import numpy as np
 
 F32 = np.float32
@@ -171,6 +173,11 @@ def sigmoid(x, x_quant, quant):
 def sigmoid_exact(x, x_quant, quant):
     real = dequantize(x, x_quant).astype(np.float64)
     return quantize_real((1 / (1 + np.exp(-real))).astype(F32), quant)
+
+
+def gelu(x, x_quant, quant):
+    real = dequantize(x, x_quant).astype(np.float64)
+    return quantize_real((real * (1 + np.vectorize(erf)(real / np.sqrt(2))) / 2).astype(F32), quant)
 
 
 def _softmax_index(x):

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+//
+// Functions of one 8-bit value, alone or in any composition: a table of 256 entries.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "compiler/import/importer.h"
+
+namespace npu::compiler {
+namespace {
+
+// If it is element-wise in one value and nothing was moved behind it.
+std::optional<UnaryView> unary_view(const RealTensor& real) {
+  if (real.value != kNoValue) return UnaryView{real.value, real.q, {}};
+  if (!real.pending || real.pending->unary_value == kNoValue || !real.pending->after.empty()) {
+    return std::nullopt;
+  }
+  UnaryView out{real.pending->unary_value, real.pending->unary_q, real.pending->functions};
+  out.functions.push_back([low = real.pending->low, high = real.pending->high](float v) {
+    return std::min(std::max(v, low), high);
+  });
+  return out;
+}
+
+// The real value of a constant of one element.
+std::optional<float> scalar(const ConstantTensor& constant) {
+  const ConstTensor& data = *constant.data;
+  if (data.count() != 1) return std::nullopt;
+  if (constant.scales.empty() && data.type == ConstType::kFloat) return data.floats[0];
+  if (constant.scales.size() != 1 || !data.is_byte()) return std::nullopt;
+  return static_cast<float>(byte_value(data.byte_type(), data.bytes[0]) - constant.zeros[0]) *
+         constant.scales[0];
+}
+
+}  // namespace
+
+// ---- arithmetic ---------------------------------------------------------------------
+
+// A function of a value, or a constant of one element; nullopt for anything else.
+std::optional<UnaryView> Importer::unary_operand(const onnx::Node& node, int index) {
+  const Tensor* tensor = input(node, index);
+  if (tensor == nullptr) return std::nullopt;
+  if (const auto* real = std::get_if<RealTensor>(tensor))
+    return real->graph_input < 0 ? unary_view(*real) : std::nullopt;
+  const auto* constant = std::get_if<ConstantTensor>(tensor);
+  const std::optional<float> number = constant != nullptr ? scalar(*constant) : std::nullopt;
+  if (!number) return std::nullopt;
+  return UnaryView{kNoValue, {}, {[number = *number](float) { return number; }}};
+}
+
+bool Importer::function_of_one_value(
+    const onnx::Node& node, BinaryFunction function,
+    const std::function<ValueId(const OutputQuantization&, const Clamp&)>& emit) {
+  const std::optional<UnaryView> a = unary_operand(node, 0), b = unary_operand(node, 1);
+  if (!a || !b) return false;
+  const UnaryView& view = a->value != kNoValue ? *a : *b;
+  if (view.value == kNoValue) return false;
+  for (const UnaryView* other : {&*a, &*b}) {
+    if (other->value != kNoValue && (other->value != view.value || !(other->q == view.q)))
+      return false;
+  }
+  const std::optional<Shape> left = input_shape(node, 0), right = input_shape(node, 1);
+  const std::optional<Shape> shape = broadcast(*left, *right);
+  if (!shape || *shape != (a->value != kNoValue ? *left : *right)) return !shape;
+  auto pending = std::make_shared<Pending>();
+  pending->source = source_;
+  pending->shape = *shape;
+  pending->unary_value = view.value;
+  pending->unary_q = view.q;
+  pending->functions.push_back(
+      [a = *a, b = *b, function](float v) { return function(a(v), b(v)); });
+  pending->emit = emit;
+  RealTensor result;
+  result.shape = *shape;
+  result.pending = std::move(pending);
+  define(node, 0, std::move(result));
+  return true;
+}
+
+bool Importer::scaled_result(const onnx::Node& node, bool divide) {
+  for (int i = 0; i < (divide ? 1 : 2); ++i) {
+    const Tensor* tensor = input(node, i);
+    const Tensor* other = input(node, 1 - i);
+    if (tensor == nullptr || other == nullptr) return false;
+    const auto* real = std::get_if<RealTensor>(tensor);
+    const auto* constant = std::get_if<ConstantTensor>(other);
+    if (real == nullptr || constant == nullptr || !real->pending ||
+        real->pending->unary_value != kNoValue ||
+        constant->data->shape.size() > real->shape.size()) {
+      continue;
+    }
+    const std::optional<float> number = scalar(*constant);
+    if (!number || !std::isfinite(*number) || *number <= 0) continue;
+    auto pending = std::make_shared<Pending>(*real->pending);
+    pending->product = nullptr;
+    for (float* bound : {&pending->low, &pending->high})
+      *bound = divide ? *bound / *number : *bound * *number;
+    pending->emit = [this, inner = real->pending->emit, number = *number, divide](
+                        const OutputQuantization& out, const Clamp& clamp) {
+      OutputQuantization scaled = out;
+      scaled.q.scale = divide ? out.q.scale * number : out.q.scale / number;
+      const ValueId id = inner(scaled, clamp);
+      if (id != kNoValue) graph_.value(id).quantization = out.q;
+      return id;
+    };
+    RealTensor result;
+    result.shape = real->shape;
+    result.pending = std::move(pending);
+    define(node, 0, std::move(result));
+    return true;
+  }
+  return false;
+}
+
+void Importer::subtract(const onnx::Node& node, Attributes&) {
+  if (function_of_one_value(node, [](float a, float b) { return a - b; }, {}) || node_failed_)
+    return;
+  unsupported("Sub takes constants of one element and functions of one 8-bit value",
+              "other operands");
+}
+
+void Importer::divide(const onnx::Node& node, Attributes&) {
+  if (scaled_result(node, true)) return;
+  if (function_of_one_value(node, [](float a, float b) { return a / b; }, {}) || node_failed_)
+    return;
+  unsupported("Div takes constants of one element and functions of one 8-bit value",
+              "other operands");
+}
+
+// ---- functions ----------------------------------------------------------------------
+
+void Importer::unary(const onnx::Node& node, RealFunction function) {
+  const Tensor* tensor = input(node, 0);
+  if (tensor == nullptr) return;
+  const auto* real = std::get_if<RealTensor>(tensor);
+  const std::optional<UnaryView> view =
+      real != nullptr && real->graph_input < 0 ? unary_view(*real) : std::nullopt;
+  if (!view) {
+    unsupported("the input comes from DequantizeLinear: a table needs an 8-bit value",
+                real != nullptr && real->pending ? "the float result of another operator"
+                                                 : "a float graph input or a constant",
+                "Put QuantizeLinear and DequantizeLinear before it");
+    return;
+  }
+  auto pending = std::make_shared<Pending>();
+  pending->source = source_;
+  pending->shape = real->shape;
+  pending->unary_value = view->value;
+  pending->unary_q = view->q;
+  pending->functions = view->functions;
+  pending->functions.push_back(std::move(function));
+  RealTensor result;
+  result.shape = real->shape;
+  result.pending = std::move(pending);
+  define(node, 0, std::move(result));
+}
+
+void Importer::sigmoid(const onnx::Node& node, Attributes&) {
+  unary(node, logistic);
+}
+
+void Importer::tanh(const onnx::Node& node, Attributes&) {
+  unary(node, hyperbolic_tangent);
+}
+
+void Importer::leaky_relu(const onnx::Node& node, Attributes& attributes) {
+  unary(node,
+        [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
+}
+
+void Importer::hard_sigmoid(const onnx::Node& node, Attributes& attributes) {
+  unary(node, [alpha = attributes.real("alpha", 0.2f), beta = attributes.real("beta", 0.5f)](
+                  float v) { return std::min(std::max(alpha * v + beta, 0.0f), 1.0f); });
+}
+
+void Importer::hard_swish(const onnx::Node& node, Attributes&) {
+  unary(node, [](float v) { return v * std::min(std::max(v / 6.0f + 0.5f, 0.0f), 1.0f); });
+}
+
+void Importer::erf(const onnx::Node& node, Attributes&) {
+  unary(node, [](float v) { return std::erf(v); });
+}
+
+void Importer::gelu(const onnx::Node& node, Attributes& attributes) {
+  const std::string approximate = attributes.text("approximate", "none");
+  constexpr float kRootHalf = std::numbers::sqrt2_v<float> / 2;
+  if (approximate == "none") {
+    unary(node, [](float v) { return 0.5f * v * (1.0f + std::erf(v * kRootHalf)); });
+  } else if (approximate == "tanh") {
+    const float factor = std::sqrt(2.0f / std::numbers::pi_v<float>);
+    unary(node, [factor](float v) {
+      return 0.5f * v * (1.0f + std::tanh(factor * (v + 0.044715f * v * v * v)));
+    });
+  } else {
+    malformed_node("approximate is none or tanh", approximate);
+  }
+}
+
+void Importer::power(const onnx::Node& node, Attributes&) {
+  const std::optional<UnaryView> exponent = unary_operand(node, 1);
+  if (!exponent || exponent->value != kNoValue) {
+    if (!node_failed_) unsupported("the exponent is a constant of one element");
+    return;
+  }
+  unary(node, [power = (*exponent)(0)](float v) { return std::pow(v, power); });
+}
+
+void Importer::square_root(const onnx::Node& node, Attributes&) {
+  unary(node, [](float v) { return std::sqrt(v); });
+}
+
+// x, x_scale, x_zero, y_scale, y_zero.
+void Importer::qlinear_unary(const onnx::Node& node, const RealFunction& function) {
+  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
+  const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
+  if (!x || !xq || !yq) return;
+  if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
+  const float inf = std::numeric_limits<float>::infinity();
+  const ValueId id =
+      emit_lut(source_, *x, tabulate(xq->q, value(*x).type, *yq, {function}, -inf, inf), *yq);
+  graph_.value(id).name = node.output(0);
+  define(node, 0, QuantizedTensor{id});
+}
+
+void Importer::qlinear_sigmoid(const onnx::Node& node, Attributes&) {
+  qlinear_unary(node, logistic);
+}
+
+void Importer::qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes) {
+  qlinear_unary(
+      node, [alpha = attributes.real("alpha", 0.01f)](float v) { return v >= 0 ? v : v * alpha; });
+}
+
+}  // namespace npu::compiler
