@@ -14,6 +14,7 @@
 #include "compiler/passes/fuse.h"
 #include "compiler/passes/placement.h"
 #include "compiler/passes/share_batch.h"
+#include "compiler/report/measure.h"
 #include "compiler/schedule/schedule.h"
 #include "compiler/schedule/sram_map.h"
 #include "compiler/schedule/steps.h"
@@ -31,12 +32,6 @@ constexpr std::pair<bool, bool> kVariants[] = {{true, true}, {true, false}, {fal
 // SRAM below which no schedule is tried that a card with more could use.
 constexpr uint32_t kLeastSram = 64 << 10;
 
-// As libnpu loads a model: all in card memory but the network's inputs and outputs.
-arch::External memory_of_region(unsigned region) {
-  return region >= NPU_REGION_TENSORS && region != arch::kRegionCommands ? arch::External::kHost
-                                                                         : arch::External::kCard;
-}
-
 std::string fused_type(const Op& op) {
   std::string out = kind_name(op);
   if (const MacOp* mac = op.as<MacOp>()) {
@@ -48,6 +43,23 @@ std::string fused_type(const Op& op) {
     }
   }
   return out;
+}
+
+// Names of the nodes whose work each node does too.
+std::vector<std::vector<std::string>> absorbed_nodes(const Graph& graph) {
+  std::vector<std::vector<std::string>> out(graph.sources.size());
+  for (size_t i = 0; i < graph.sources.size(); ++i)
+    if (const uint32_t owner = graph.owner(static_cast<uint32_t>(i)); owner != i)
+      out[owner].push_back(graph.sources[i].name);
+  return out;
+}
+
+// Weights and what the output stage is given with them.
+uint64_t constant_bytes_of(const MacOp& mac) {
+  uint64_t bytes = mac.weights.size() + mac.bias.size() * 4;
+  if (mac.scales.size() > 1) bytes += mac.scales.size() * 4;
+  if (mac.weight_zeros.size() > 1) bytes += mac.weight_zeros.size();
+  return bytes + (mac.chain.lut1 ? sizeof(Lut) : 0) + (mac.chain.lut2 ? sizeof(Lut) : 0);
 }
 
 class Compilation {
@@ -158,10 +170,11 @@ class Compilation {
     return false;
   }
 
-  // Streams and what they cost.
+  // Streams and what they cost; layers without what costs_by_node() finds out.
   struct Candidate {
     ModelParts parts;
     CompileReport report;
+    std::vector<JobTrace> trace;
   };
 
   // One schedule as a candidate; nullopt if it could not be packed or does not fit one job,
@@ -231,22 +244,22 @@ class Compilation {
               std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes))
             return std::nullopt;
     }
-    return measure(std::move(parts), notes(schedule, plan), plain);
+    return measure(std::move(parts), layers_of(schedule, plan), plain);
   }
 
-  struct LayerNote {
-    uint32_t source = 0;
-    LayerReport layer;  // what is known before it is measured
-  };
-
-  std::vector<LayerNote> notes(const Schedule& schedule, const MemoryPlan& plan) const {
-    std::vector<LayerNote> out;
+  // What is known of the layers before they are measured.
+  std::vector<LayerReport> layers_of(const Schedule& schedule, const MemoryPlan& plan) const {
+    std::vector<LayerReport> out;
+    const std::vector<std::vector<std::string>> absorbed = absorbed_nodes(graph_);
+    std::vector<bool> counted(plan.storages.size(), false);
     for (size_t g = 0; g < schedule.segments.size(); ++g) {
       const Segment& segment = schedule.segments[g];
       for (size_t i = segment.first; i < segment.last; ++i) {
         if (i > 0 && steps_[i].op == steps_[i - 1].op) continue;
         const Op& op = graph_.ops[steps_[i].op];
         LayerReport layer;
+        layer.source = op.source;
+        layer.nodes = absorbed[op.source];
         layer.name = graph_.sources[op.source].name;
         layer.type = fused_type(op);
         layer.macs = macs_of(graph_, op) * (images_ ? options_.cores : 1);
@@ -261,14 +274,43 @@ class Compilation {
             layer.tiling +=
                 fmt::format(" sum {}x{}x{}", tiles->step_h, tiles->step_w, tiles->step_c);
         }
-        out.push_back({op.source, std::move(layer)});
+        describe_operands(op, plan, counted, layer);
+        out.push_back(std::move(layer));
       }
     }
     return out;
   }
 
-  std::optional<Candidate> measure(ModelParts parts, const std::vector<LayerNote>& notes,
-                                   bool plain) {
+  // Shapes and places of what the operator reads and writes, and the bytes of it that no
+  // schedule can avoid to move. `counted`: by storage, seen already.
+  void describe_operands(const Op& op, const MemoryPlan& plan, std::vector<bool>& counted,
+                         LayerReport& layer) const {
+    const auto add = [&](const char* what, ValueId id) {
+      const Placement& placement = plan.values[id];
+      const auto index = static_cast<size_t>(placement.storage);
+      const Storage& storage = plan.storages[index];
+      const bool constant = storage.region == NPU_REGION_CONSTANTS;
+      const bool foreign = constant || storage.region >= NPU_REGION_TENSORS;
+      if (foreign && !counted[index]) {
+        counted[index] = true;
+        layer.least_bytes += storage.bytes;
+      }
+      layer.operands.push_back(fmt::format("{} {} in {}", what, to_text(graph_.value(id).shape),
+                                           constant          ? "constants"
+                                           : foreign         ? "host memory"
+                                           : storage.on_chip ? "SRAM"
+                                                             : "card memory"));
+    };
+    for (const ValueId id : op.inputs) add("input", id);
+    if (const MacOp* mac = op.as<MacOp>()) {
+      if (mac->chain.residual) add("residual", mac->chain.residual->value);
+      layer.least_bytes += constant_bytes_of(*mac);
+    }
+    if (op.as<LutOp>() != nullptr) layer.least_bytes += sizeof(Lut);
+    add("output", op.output);
+  }
+
+  std::optional<Candidate> measure(ModelParts parts, std::vector<LayerReport> layers, bool plain) {
     CompileReport report;
     report.constant_bytes = parts.constants.size();
     report.scratch_bytes = parts.scratch_bytes;
@@ -294,16 +336,23 @@ class Compilation {
         report.yield_live_bytes = std::max(report.yield_live_bytes, added.most_live_bytes);
       }
     }
-    if (!simulate(parts.jobs, notes, report)) return std::nullopt;
+    for (const Job& job : parts.jobs)
+      for (const JobStream& stream : job.streams) report.command_bytes += stream.bytes.size();
+    std::optional<std::vector<JobTrace>> trace = trace_jobs(parts.jobs, target_, diagnostics_);
+    if (!trace) return std::nullopt;
+    add_totals(*trace, report);
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
                         options_.cores * static_cast<double>(std::max<uint64_t>(1, report.cycles));
     report.utilization = static_cast<double>(report.macs) / peak;
-    return Candidate{std::move(parts), std::move(report)};
+    report.layers = std::move(layers);
+    return Candidate{std::move(parts), std::move(report), std::move(*trace)};
   }
 
   std::optional<CompiledModel> finish(Candidate best) {
     CompiledModel out;
     out.report = std::move(best.report);
+    out.trace = std::move(best.trace);
+    add_costs(out);
     out.file = write_model(model_, best.parts, out.report, target_);
     if (out.file.empty()) {
       diagnostics_.add({.status = Status::kResources,
@@ -317,95 +366,21 @@ class Compilation {
     return out;
   }
 
-  // The streams of a job, checked as the card will.
-  bool decode(const Job& job, std::vector<arch::Stream>& streams) {
-    arch::StreamError error;
-    bool good = true;
-    for (unsigned core = 0; good && core < streams.size(); ++core) {
-      const std::vector<std::byte>& bytes = job.streams[core].bytes;
-      if (bytes.size() > target_.max_stream_bytes) {
-        diagnostics_.add(
-            {.status = Status::kResources,
-             .node = {},
-             .op = {},
-             .rule = fmt::format("a job's commands take {} bytes", bytes.size()),
-             .value = fmt::format("a target with streams of {} bytes", target_.max_stream_bytes),
-             .suggestion =
-                 options_.cores > 1 ? "Compile for one core, which may take several jobs" : ""});
-        return false;
-      }
-      good = arch::decode_stream(bytes, target_, core, static_cast<unsigned>(streams.size()),
-                                 streams[core], error);
+  void add_costs(CompiledModel& model) const {
+    std::vector<LayerReport> costs = costs_by_node(model.trace, graph_.sources.size(), target_);
+    for (LayerReport& layer : model.report.layers) {
+      LayerReport& cost = costs[layer.source];
+      layer.commands = cost.commands;
+      layer.first_cycle = cost.first_cycle;
+      layer.last_cycle = cost.last_cycle;
+      layer.cycles = cost.cycles;
+      layer.execute_cycles = cost.execute_cycles;
+      layer.memory_cycles = cost.memory_cycles;
+      layer.wait_cycles = cost.wait_cycles;
+      layer.mac_cycles = cost.mac_cycles;
+      layer.external_bytes = cost.external_bytes;
+      cost = {};  // several operators of one node: once
     }
-    if (good && arch::check_deadlock(streams, error) &&
-        arch::check_hazards(streams, target_, error)) {
-      return true;
-    }
-    diagnostics_.internal(
-        fmt::format("core {}, command {} of the emitted streams is refused: {}: {}", error.core,
-                    error.command, arch::status_name(error.status), error.text));
-    return false;
-  }
-
-  // Measures the streams with the card's model of time.
-  bool simulate(const std::vector<Job>& jobs, const std::vector<LayerNote>& notes,
-                CompileReport& report) {
-    std::vector<LayerReport> by_source(graph_.sources.size());
-    uint64_t start = 0;
-    for (const Job& job : jobs) {
-      std::vector<arch::Stream> streams(job.streams.size());
-      if (!decode(job, streams)) return false;
-      arch::TimingInput input;
-      input.streams = streams;
-      input.region_memory = memory_of_region;
-      std::vector<npu_profile_command> trace;
-      const arch::JobTiming timing = arch::simulate_job(input, target_, &trace);
-      std::vector<const arch::Command*> commands;  // as the trace: core by core
-      for (const arch::Stream& stream : streams)
-        for (const arch::Command& command : stream) commands.push_back(&command);
-      uint64_t end = 0;
-      for (size_t i = 0; i < trace.size(); ++i) {
-        const npu_profile_command& record = trace[i];
-        const arch::Command& command = *commands[i];
-        LayerReport& layer = by_source[record.source_op];
-        const uint64_t last = start + record.start_cycle + record.execute_cycles;
-        if (layer.commands++ == 0) layer.first_cycle = start + record.start_cycle;
-        layer.last_cycle = std::max(layer.last_cycle, last);
-        if (last > end) {
-          layer.cycles += last - std::max(end, start);
-          end = last;
-        }
-        layer.external_bytes += arch::external_bytes(command, target_);
-        if (command.engine() == NPU_ENGINE_MAC) {
-          layer.mac_cycles += arch::mac_stage_cycles(command, target_);
-        }
-      }
-      start += timing.cycles;
-      report.cycles += timing.cycles;
-      report.external_bytes += timing.card_bytes + timing.pcie_bytes;
-      report.energy_pj += timing.energy_pj;
-      report.sram_peak_bytes = std::max(report.sram_peak_bytes, timing.sram_peak_bytes);
-      for (const JobStream& stream : job.streams) {
-        report.command_bytes += stream.bytes.size();
-        report.commands += stream.commands;
-      }
-    }
-    std::vector<bool> done(graph_.sources.size(), false);
-    for (const LayerNote& note : notes) {
-      LayerReport layer = note.layer;
-      if (!done[note.source]) {  // several operators of one node: once
-        const LayerReport& measured = by_source[note.source];
-        layer.commands = measured.commands;
-        layer.first_cycle = measured.first_cycle;
-        layer.last_cycle = measured.last_cycle;
-        layer.cycles = measured.cycles;
-        layer.mac_cycles = measured.mac_cycles;
-        layer.external_bytes = measured.external_bytes;
-      }
-      done[note.source] = true;
-      report.layers.push_back(std::move(layer));
-    }
-    return true;
   }
 
   const Graph& model_;  // as it was given

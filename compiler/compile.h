@@ -14,6 +14,7 @@
 #include "compiler/diagnostics.h"
 #include "compiler/import/import.h"
 #include "compiler/ir/graph.h"
+#include "compiler/report/trace.h"
 #include "npu/target.h"
 
 namespace npu::compiler {
@@ -48,14 +49,21 @@ struct LayerReport {
   uint64_t macs = 0;
   uint32_t commands = 0;
   uint64_t first_cycle = 0, last_cycle = 0;  // of its commands, from job start
-  uint64_t cycles = 0;                       // by which the job ends later because of it
-  uint64_t mac_cycles = 0;                   // array busy
-  uint64_t external_bytes = 0;               // loaded and stored
+  uint64_t cycles = 0;                       // that belong to it, as in Stretch; the sum of:
+  uint64_t execute_cycles = 0, memory_cycles = 0, wait_cycles = 0;  // as in CycleSplit
+  uint64_t mac_cycles = 0;                                          // array busy
+  uint64_t external_bytes = 0;                                      // loaded and stored
+  // That no schedule can avoid: its constants, and the network's inputs and outputs, each once.
+  uint64_t least_bytes = 0;
+  uint32_t source = 0;             // index in Graph::sources
+  std::vector<std::string> nodes;  // whose work is done here too
+  std::vector<std::string> operands;
 };
 
 struct CompileReport {
   std::vector<LayerReport> layers;
   uint64_t cycles = 0;
+  uint64_t overhead_cycles = 0;  // of those, behind the last command of each job
   uint64_t macs = 0;
   uint64_t external_bytes = 0;
   uint64_t energy_pj = 0;
@@ -71,16 +79,13 @@ struct CompileReport {
 struct CompiledModel {
   std::vector<std::byte> file;
   CompileReport report;
+  std::vector<JobTrace> trace;
 };
 
 // Compiles an imported graph. Deterministic: same graph, options and program
 // give the same bytes.
 std::optional<CompiledModel> compile_graph(const Graph& graph, const CompileOptions& options,
                                            Diagnostics& diagnostics);
-
-// The report as JSON and as a table for people.
-std::string report_json(const CompileReport& report, const Graph& graph, const npu_target& target);
-std::string report_table(const CompileReport& report, const npu_target& target);
 
 }  // namespace npu::compiler
 

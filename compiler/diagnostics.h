@@ -13,7 +13,7 @@
 
 namespace npu::compiler {
 
-// What kind of problem ended a compilation. tools/npu-compile.cpp gives each an
+// What kind of problem ended a compilation. tools/compile/npu-compile.cpp gives each an
 // exit status.
 enum class Status : uint8_t {
   kOk,

@@ -34,6 +34,7 @@ libflatbuffers-dev      compiled-model container
 libdrm-dev              DRM ioctl headers
 libgtest-dev            unit tests
 libdnnl-dev             npu-bench --vs onednn
+libjs-chart.js          charts of npu-compile --report
 python3-venv            QEMU build
 python3-setuptools      meson
 flex                    QEMU build

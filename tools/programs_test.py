@@ -114,6 +114,31 @@ def main():
         tap.result(result["doorbells_per_job"] == 1 and result["interrupts_per_job"] <= 1,
                    "an empty job on the simulator costs one doorbell and at most one interrupt", result)
 
+        model = os.path.join(ROOT, "models", "digits", "digits.onnx")
+        reports = [os.path.join(folder, name) for name in ("before", "after")]
+        for report, options in zip(reports, (["--no-fuse"], [])):
+            status(0, "npu-compile --report", "npu-compile", model, "--report", report, *options)
+        files = sorted(os.listdir(reports[0]))
+        tap.result(files == ["report.html", "report.json", "report.txt", "trace.json"], "a report's files", files)
+        with open(os.path.join(reports[1], "report.json"), encoding="utf-8") as f:
+            document = json.load(f)
+        with open(os.path.join(reports[1], "trace.json"), encoding="utf-8") as f:
+            spans = [event for event in json.load(f)["traceEvents"] if event["ph"] == "X"]
+        tap.result(len(spans) == document["commands"], "the trace has every command",
+                   f"{len(spans)} of {document['commands']}")
+        done = status(0, "npu-compile --compare", "npu-compile", "--compare",
+                      *(os.path.join(report, "report.json") for report in reports))
+        tap.result(re.search(r"^network +\d+ +\d+ +-[\d.]+ %", done.stdout, re.M), "fusion is faster", done.stdout)
+        for layer in document["layers"]:
+            done = run("npu-compile", model, "--explain", layer["node"])
+            tap.result(f"cycles         {layer['modelled_cycles']} of" in done.stdout,
+                       f"npu-compile --explain {layer['node']}", done.stdout + done.stderr)
+        status(2, "npu-compile: no such node is status 2", "npu-compile", model, "--explain", "nobody")
+        status(2, "npu-compile: nothing to write is status 2", "npu-compile", model)
+        status(9, "npu-compile: no report to compare is status 9", "npu-compile", "--compare", model, model)
+        status(1, "npu-compile: a report folder that cannot be is status 1", "npu-compile", model, "--report",
+               os.path.join(model, "folder"))
+
         with subprocess.Popen([os.path.join(bin_folder, "npu-bench"), "latency", "--target", "card", "--count",
                                "10000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             try:

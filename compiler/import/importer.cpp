@@ -251,6 +251,7 @@ void Importer::import_node(const onnx::Node& node) {
       Attributes attributes(node);
       (this->*entry->handler)(node, attributes);
       if (!node_failed_) {
+        note_absorption(node);
         for (const std::string& name : attributes.unread()) {
           unsupported(fmt::format("attribute '{}' is not supported", name));
         }
@@ -259,6 +260,29 @@ void Importer::import_node(const onnx::Node& node) {
   }
   for (const std::string& name : node.output()) {
     if (!name.empty() && tensors_.count(name) == 0) failed_[name] = true;
+  }
+}
+
+// Of nodes that become one operator, the others are noted as absorbed by the one whose
+// operator it is, or will be.
+void Importer::note_absorption(const onnx::Node& node) {
+  const auto it = tensors_.find(node.output(0));
+  if (it == tensors_.end()) return;
+  if (const auto* real = std::get_if<RealTensor>(&it->second); real != nullptr && real->pending) {
+    if (real->pending->source != source_) {
+      graph_.absorb(source_, real->pending->source);
+      return;
+    }
+    for (const std::string& name : node.input()) {
+      const auto operand = tensors_.find(name);
+      const auto* made =
+          operand == tensors_.end() ? nullptr : std::get_if<RealTensor>(&operand->second);
+      if (made != nullptr && made->pending) graph_.absorb(made->pending->source, source_);
+    }
+  } else if (const auto* quantized = std::get_if<QuantizedTensor>(&it->second);
+             quantized != nullptr && !graph_.ops.empty() &&
+             graph_.ops.back().output == quantized->value) {
+    graph_.absorb(source_, graph_.ops.back().source);
   }
 }
 
@@ -337,7 +361,11 @@ void Importer::drop_dead_ops() {
     for (const ValueId id : op.operands()) live[id] = true;
   }
   std::erase_if(graph_.ops, [&](const Op& op) { return !live[op.output]; });
-  for (const Op& op : graph_.ops) graph_.sources[op.source].macs += macs_of(graph_, op);
+  for (const Op& op : graph_.ops) {
+    Source& source = graph_.sources[op.source];
+    source.macs += macs_of(graph_, op);
+    source.absorbed_by.reset();  // has an operator of its own, whoever has one for it too
+  }
 }
 
 void Importer::unsupported(std::string rule, std::string value, std::string suggestion) {

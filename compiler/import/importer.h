@@ -154,6 +154,7 @@ class Importer {
   void read_inputs(const onnx::Graph& graph);
   std::optional<std::vector<int>> node_order(const onnx::Graph& graph);
   void import_node(const onnx::Node& node);
+  void note_absorption(const onnx::Node& node);
   void bind_outputs(const onnx::Graph& graph);
   void drop_dead_ops();
 

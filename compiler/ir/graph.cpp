@@ -42,6 +42,15 @@ ValueId Graph::add_value(Value value) {
   return static_cast<ValueId>(values.size() - 1);
 }
 
+void Graph::absorb(uint32_t source, uint32_t by) {
+  if (owner(by) != owner(source)) sources[source].absorbed_by = by;
+}
+
+uint32_t Graph::owner(uint32_t source) const {
+  while (sources[source].absorbed_by) source = *sources[source].absorbed_by;
+  return source;
+}
+
 std::vector<uint32_t> Graph::use_counts() const {
   std::vector<uint32_t> counts(values.size(), 0);
   for (const Op& op : ops) {

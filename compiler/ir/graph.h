@@ -229,6 +229,8 @@ struct Source {
   std::string name;
   std::string type;
   uint64_t macs = 0;
+  // Node, by index, whose operators do this one's work as well.
+  std::optional<uint32_t> absorbed_by = {};
 };
 
 struct Graph {
@@ -244,6 +246,10 @@ struct Graph {
   const Value& value(ValueId id) const { return values[id]; }
   Value& value(ValueId id) { return values[id]; }
   ValueId add_value(Value value);
+  // From here on operators of node `by` do the work of node `source`.
+  void absorb(uint32_t source, uint32_t by);
+  // The node whose operators do the work of `source` in the end.
+  uint32_t owner(uint32_t source) const;
   // How many operators and graph outputs use each value.
   std::vector<uint32_t> use_counts() const;
 };

@@ -65,6 +65,7 @@ class Fuser {
     Op op = std::move(graph_.ops[static_cast<size_t>(producer)]);
     graph_.ops[static_cast<size_t>(producer)].output = kNoValue;
     op.output = graph_.ops[user].output;
+    graph_.absorb(graph_.ops[user].source, op.source);
     graph_.ops[user] = std::move(op);
     producer_[graph_.ops[user].output] = static_cast<int>(user);
   }

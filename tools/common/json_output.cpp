@@ -10,9 +10,12 @@
 
 namespace npu::tools {
 
+std::string json_text(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 void write_json(const std::string& path, const Json& json) {
-  // Names come from models and processes and need not be UTF-8.
-  const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string text = json_text(json);
   if (path == "-") {
     std::cout << text << std::flush;
     return;

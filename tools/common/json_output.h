@@ -12,6 +12,9 @@ namespace npu::tools {
 
 using Json = nlohmann::ordered_json;
 
+// Names come from models and processes and need not be UTF-8.
+std::string json_text(const Json& json);
+
 // To a file, or with "-" to stdout; throws ToolError.
 void write_json(const std::string& path, const Json& json);
 

@@ -6,30 +6,24 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <vector>
 
 #include "arch/stream.h"
 #include "tools/common/device.h"
 #include "tools/common/json_output.h"
 #include "tools/common/program.h"
+#include "tools/common/trace_events.h"
 
 namespace npu::tools {
 namespace {
 
-struct Record {
-  npu_command_report command;
-  uint64_t start;  // cycles from the start of the run: jobs follow each other
-  std::string layer, type;
-};
-
-std::vector<Record> read_records(const Network& network, const Execution& execution) {
+std::vector<TraceRecord> read_records(const Network& network, const Execution& execution) {
   const npu_run_report report = check(execution.report());
-  std::vector<Record> records;
+  std::vector<TraceRecord> records;
   uint64_t job_start = 0, job_end = 0;
   uint32_t job = 0;
   for (uint64_t i = 0; i < report.command_records; i++) {
-    Record record;
+    TraceRecord record;
     record.command = check(execution.record(i));
     if (record.command.job != job) {
       job = record.command.job;
@@ -46,48 +40,6 @@ std::vector<Record> read_records(const Network& network, const Execution& execut
   return records;
 }
 
-Json trace(const Network& network, const std::vector<Record>& records, uint32_t clock_mhz) {
-  Json events = Json::array();
-  const double us_per_cycle = clock_mhz != 0 ? 1.0 / clock_mhz : 1.0;
-  std::map<std::pair<uint32_t, uint32_t>, bool> tracks;
-  for (const Record& record : records) {
-    const npu_command_report& c = record.command;
-    if (!std::exchange(tracks[{c.core, c.engine}], true)) {
-      events.push_back({{"ph", "M"},
-                        {"name", "process_name"},
-                        {"pid", c.core},
-                        {"args", {{"name", fmt::format("core {}", c.core)}}}});
-      events.push_back({{"ph", "M"},
-                        {"name", "thread_name"},
-                        {"pid", c.core},
-                        {"tid", c.engine},
-                        {"args", {{"name", arch::engine_name(c.engine)}}}});
-    }
-    events.push_back({{"ph", "X"},
-                      {"name", record.layer.empty() ? arch::opcode_name(c.opcode) : record.layer},
-                      {"cat", arch::opcode_name(c.opcode)},
-                      {"pid", c.core},
-                      {"tid", c.engine},
-                      {"ts", static_cast<double>(record.start) * us_per_cycle},
-                      {"dur", c.execute_cycles * us_per_cycle},
-                      {"args",
-                       {{"job", c.job},
-                        {"command", c.command},
-                        {"operator_type", record.type},
-                        {"start_cycle", record.start},
-                        {"execute_cycles", c.execute_cycles},
-                        {"stall_cycles", c.stall_cycles},
-                        {"wait_cycles", c.wait_cycles}}}});
-  }
-  return {{"traceEvents", events},
-          {"displayTimeUnit", "ns"},
-          {"otherData",
-           {{"schema", "npu-trace/1"},
-            {"model", network.info().name},
-            {"time_base", "modelled"},
-            {"clock_mhz", clock_mhz}}}};
-}
-
 // Doubled quotes, as RFC 4180 wants.
 std::string csv_text(const std::string& text) {
   std::string out = "\"";
@@ -95,11 +47,11 @@ std::string csv_text(const std::string& text) {
   return out + "\"";
 }
 
-void write_csv(const std::string& path, const std::vector<Record>& records) {
+void write_csv(const std::string& path, const std::vector<TraceRecord>& records) {
   std::ofstream file(path, std::ios::trunc);
   file << "job,core,engine,command,opcode,operator,operator_type,start_cycle,execute_cycles,"
           "stall_cycles,wait_cycles\n";
-  for (const Record& record : records) {
+  for (const TraceRecord& record : records) {
     const npu_command_report& c = record.command;
     file << fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", c.job, c.core,
                         arch::engine_name(c.engine), c.command, arch::opcode_name(c.opcode),
@@ -114,14 +66,14 @@ void write_csv(const std::string& path, const std::vector<Record>& records) {
 
 void write_profile(const std::string& path, const Network& network, const Execution& execution,
                    uint32_t clock_mhz) {
-  const std::vector<Record> records = read_records(network, execution);
+  const std::vector<TraceRecord> records = read_records(network, execution);
   if (records.empty()) {
     throw ToolError(kExitUnsupported, "the device gave no command records; is time not modelled?");
   }
   if (path.ends_with(".csv")) {
     write_csv(path, records);
   } else {
-    write_json(path, trace(network, records, clock_mhz));
+    write_json(path, trace_events(records, network.info().name, clock_mhz));
   }
 }
 

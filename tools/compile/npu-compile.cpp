@@ -3,17 +3,13 @@
 // npu-compile: ONNX -> compiled model.
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <system_error>
-
 #include "compiler/compile.h"
+#include "compiler/report/report.h"
 #include "compiler/verify/verify.h"
 #include "tools/common/device.h"
 #include "tools/common/program.h"
+#include "tools/compile/files.h"
+#include "tools/compile/reports.h"
 
 namespace npu::tools {
 namespace {
@@ -26,6 +22,8 @@ struct Options {
   std::string output;
   std::string target = "card";
   std::string report;
+  std::string explain;
+  std::vector<std::string> compare;
   std::string calibrate;
   int64_t batch = 0;
   unsigned cores = 1;
@@ -55,8 +53,18 @@ void add_options(CLI::App& app, Options& o) {
       ->type_name("N")
       ->check(CLI::Range(1, NPU_MAX_CORES))
       ->capture_default_str();
-  app.add_option("--report", o.report, "Write DIR/report.json and DIR/report.txt: cost per layer")
+  app.add_option("--report", o.report,
+                 "Write what each layer costs to DIR: report.html, report.json, report.txt, and "
+                 "trace.json for Perfetto")
       ->type_name("DIR");
+  app.add_option("--explain", o.explain,
+                 "Print what became of a node of the model, and why it takes "
+                 "as long as it does")
+      ->type_name("NODE");
+  app.add_option("--compare", o.compare,
+                 "Print what differs between two report.json; compiles nothing")
+      ->type_name("BEFORE AFTER")
+      ->expected(2);
   app.add_flag("--verify", o.verify,
                "Run the result on the simulated card and compare with the reference");
   app.add_flag("--no-fuse", o.no_fuse, "One operator per command, for comparison");
@@ -94,45 +102,6 @@ ExitCode exit_code_of(compiler::Status status) {
   return kExitFailure;
 }
 
-std::vector<std::byte> read_file(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    throw ToolError(kExitBadInput, fmt::format("{} is a folder, not an ONNX file", path));
-  }
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) {
-    throw ToolError(kExitBadInput, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
-  }
-  std::vector<std::byte> bytes;
-  std::vector<std::byte> chunk(1 << 20);
-  size_t got;
-  bool too_large = false;
-  while ((got = std::fread(chunk.data(), 1, chunk.size(), file)) > 0 && !too_large) {
-    bytes.insert(bytes.end(), chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(got));
-    too_large = bytes.size() > 0x7fffffff;
-  }
-  const bool failed = std::ferror(file) != 0;
-  std::fclose(file);
-  if (failed) throw ToolError(kExitBadInput, fmt::format("cannot read {}", path));
-  if (too_large) throw ToolError(kExitBadInput, fmt::format("{} is larger than 2 GiB", path));
-  return bytes;
-}
-
-// Written beside its place and renamed: no half file is left under the name.
-void write_file(const std::string& path, const void* data, size_t bytes) {
-  const std::string temporary = path + ".new";
-  std::FILE* file = std::fopen(temporary.c_str(), "wb");
-  const bool opened = file != nullptr;
-  bool good = opened && std::fwrite(data, 1, bytes, file) == bytes;
-  if (opened) good = std::fclose(file) == 0 && good;
-  if (good) good = std::rename(temporary.c_str(), path.c_str()) == 0;
-  if (!good) {
-    const std::string reason = std::strerror(errno);
-    if (opened) std::remove(temporary.c_str());
-    throw ToolError(kExitFailure, fmt::format("cannot write {}: {}", path, reason));
-  }
-}
-
 npu_target choose_target(const std::string& name) {
   if (name != "device") return load_target(name);
   const DeviceOptions options;
@@ -154,15 +123,39 @@ int list_operators() {
   throw ToolError(exit_code_of(diagnostics.status()), text);
 }
 
+void explain(const Options& o, const compiler::CompiledModel& model, const compiler::Graph& graph,
+             const npu_target& target) {
+  const std::optional<std::string> text = compiler::explain_node(model, graph, target, o.explain);
+  if (!text)
+    throw ToolError(kExitUsage, fmt::format("{} has no node named '{}'; --report lists them",
+                                            o.model, o.explain));
+  fmt::print("{}", *text);
+}
+
+int compare(const Options& o) {
+  std::string texts[2], error;
+  for (size_t i = 0; i < 2; ++i) {
+    const std::vector<std::byte> bytes = read_file(o.compare[i]);
+    texts[i].assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  const std::optional<std::string> text = compiler::compare_reports(texts[0], texts[1], error);
+  if (!text) throw ToolError(kExitBadInput, error);
+  fmt::print("{}", *text);
+  return kExitOk;
+}
+
 int compile(const Options& o) {
   if (o.list_ops) return list_operators();
+  if (!o.compare.empty()) return compare(o);
   if (!o.calibrate.empty()) {
     throw ToolError(kExitUnsupported,
                     "--calibrate is not supported yet: quantize the model first, for example with "
                     "ONNX Runtime's quantize_static");
   }
   if (o.model.empty()) throw ToolError(kExitUsage, "no ONNX model given; see --help");
-  if (o.output.empty()) throw ToolError(kExitUsage, "no output given: -o FILE; see --help");
+  if (o.output.empty() && o.report.empty() && o.explain.empty())
+    throw ToolError(kExitUsage,
+                    "no output given: -o FILE, --report DIR or --explain NODE; see --help");
 
   compiler::CompileOptions options;
   options.target = choose_target(o.target);
@@ -184,20 +177,15 @@ int compile(const Options& o) {
   if (!model) fail(o, diagnostics);
   stop_if_interrupted();
 
-  const std::string table = compiler::report_table(model->report, options.target);
-  if (!o.report.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(o.report, error);
-    const std::string json = compiler::report_json(model->report, *graph, options.target);
-    write_file(o.report + "/report.json", json.data(), json.size());
-    write_file(o.report + "/report.txt", table.data(), table.size());
-  }
+  if (!o.report.empty()) write_reports(o.report, *model, *graph, options.target);
+  if (!o.explain.empty()) explain(o, *model, *graph, options.target);
   if (o.verify) {
     const compiler::Verification result =
         compiler::verify(*graph, model->file, options.target, kVerifyPatterns);
     if (!result.ok) throw ToolError(kExitMismatch, "verification failed: " + result.text);
     if (!o.quiet) fmt::print(stderr, "verified: {}\n", result.text);
   }
+  if (o.output.empty()) return kExitOk;
   write_file(o.output, model->file.data(), model->file.size());
   if (!o.quiet) {
     fmt::print(stderr, "{}: {} bytes for {}, {} commands, {} modelled cycles\n", o.output,
@@ -214,6 +202,10 @@ int main(int argc, char** argv) {
   using namespace npu::tools;
   Program program("npu-compile", "Compiles a quantized ONNX model for the NPU card.",
                   {{"npu-compile model.onnx -o model.npu", "compile for the default card"},
+                   {"npu-compile model.onnx --explain conv1",
+                    "show what became of one node, without writing anything"},
+                   {"npu-compile --compare before/report.json after/report.json",
+                    "show which layers became faster or slower"},
                    {"npu-compile model.onnx -o model.npu --target edge --report out",
                     "compile for the small card and write what each layer costs"},
                    {"npu-compile model.onnx -o model.npu --verify",
