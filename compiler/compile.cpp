@@ -54,12 +54,18 @@ std::vector<std::vector<std::string>> absorbed_nodes(const Graph& graph) {
   return out;
 }
 
-// Weights and what the output stage is given with them.
-uint64_t constant_bytes_of(const MacOp& mac) {
-  uint64_t bytes = mac.weights.size() + mac.bias.size() * 4;
-  if (mac.scales.size() > 1) bytes += mac.scales.size() * 4;
-  if (mac.weight_zeros.size() > 1) bytes += mac.weight_zeros.size();
-  return bytes + (mac.chain.lut1 ? sizeof(Lut) : 0) + (mac.chain.lut2 ? sizeof(Lut) : 0);
+// Weights, tables and parameters that an operator has to be given.
+uint64_t constant_bytes_of(const Op& op) {
+  if (op.as<LutOp>() != nullptr) return sizeof(Lut);
+  if (const SoftmaxOp* softmax = op.as<SoftmaxOp>()) return sizeof(softmax->table);
+  if (const LayerNormOp* norm = op.as<LayerNormOp>())
+    return (norm->gamma.size() + norm->beta.size()) * sizeof(float);
+  const MacOp* mac = op.as<MacOp>();
+  if (mac == nullptr) return 0;
+  uint64_t bytes = mac->weights.size() + mac->bias.size() * 4;
+  if (mac->scales.size() > 1) bytes += mac->scales.size() * 4;
+  if (mac->weight_zeros.size() > 1) bytes += mac->weight_zeros.size();
+  return bytes + (mac->chain.lut1 ? sizeof(Lut) : 0) + (mac->chain.lut2 ? sizeof(Lut) : 0);
 }
 
 class Compilation {
@@ -302,11 +308,9 @@ class Compilation {
                                                              : "card memory"));
     };
     for (const ValueId id : op.inputs) add("input", id);
-    if (const MacOp* mac = op.as<MacOp>()) {
-      if (mac->chain.residual) add("residual", mac->chain.residual->value);
-      layer.least_bytes += constant_bytes_of(*mac);
-    }
-    if (op.as<LutOp>() != nullptr) layer.least_bytes += sizeof(Lut);
+    if (const MacOp* mac = op.as<MacOp>(); mac != nullptr && mac->chain.residual)
+      add("residual", mac->chain.residual->value);
+    layer.least_bytes += constant_bytes_of(op);
     add("output", op.output);
   }
 
