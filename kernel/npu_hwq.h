@@ -76,8 +76,10 @@ struct npu_hwq {
 	/* What the watchdog saw last. Protected by npu_watchdog.lock. */
 	struct {
 		u64 consumer;
-		unsigned long since;
 		u32 heartbeat;
+		/* When it looked, and for how long the heartbeat has stood still; jiffies. */
+		unsigned long looked;
+		unsigned long still;
 		bool valid;
 		bool heartbeat_valid;
 	} watch;

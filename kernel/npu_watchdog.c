@@ -6,7 +6,7 @@
  * waits for its turn or is preempted. The watchdog runs only while packets are
  * in flight, looks at memory first, and reads registers only of queues whose
  * oldest packet has been the same for a whole period. Guilty is a queue that
- * RUNS and whose heartbeat stands still for hang_timeout_ms.
+ * RUNS and whose heartbeat stands still for hang_timeout_ms of its looking.
  *
  * Recovery climbs: abort the job, reset its core, reset the card, reset the
  * function, give the card up. All of it is on the path of fence signalling: no
@@ -221,6 +221,7 @@ static void npu_watch_queue(struct npu_hwq *hwq)
 {
 	struct npu_device *npu = hwq->npu;
 	unsigned long now = jiffies;
+	unsigned long passed;
 	u64 consumer;
 
 	if (npu_hwq_process(hwq))
@@ -235,9 +236,16 @@ static void npu_watch_queue(struct npu_hwq *hwq)
 		hwq->watch.valid = true;
 		hwq->watch.heartbeat_valid = false;
 		hwq->watch.consumer = consumer;
-		hwq->watch.since = now;
+		hwq->watch.looked = now;
 		return;
 	}
+
+	/*
+	 * A look stands for one period, however long ago the last one was: when card
+	 * and processor stood still together, as in a VM that was paused, nothing hung.
+	 */
+	passed = min(now - hwq->watch.looked, msecs_to_jiffies(NPU_WATCHDOG_PERIOD_MS));
+	hwq->watch.looked = now;
 
 	switch (npu_hwq_read(hwq, NPU_QUEUE_STATE)) {
 	case NPU_QUEUE_RUNNING: {
@@ -246,9 +254,11 @@ static void npu_watch_queue(struct npu_hwq *hwq)
 		if (!hwq->watch.heartbeat_valid || heartbeat != hwq->watch.heartbeat) {
 			hwq->watch.heartbeat_valid = true;
 			hwq->watch.heartbeat = heartbeat;
-			hwq->watch.since = now;
-		} else if (time_after(now, hwq->watch.since +
-				      msecs_to_jiffies(READ_ONCE(hang_timeout_ms)))) {
+			hwq->watch.still = 0;
+			break;
+		}
+		hwq->watch.still += passed;
+		if (hwq->watch.still > msecs_to_jiffies(READ_ONCE(hang_timeout_ms))) {
 			hwq->watch.valid = false;
 			npu_recover(hwq);
 		}
@@ -270,7 +280,6 @@ static void npu_watch_queue(struct npu_hwq *hwq)
 			break;
 		}
 		/* Waiting and preempted time never counts against a job. */
-		hwq->watch.since = now;
 		hwq->watch.heartbeat_valid = false;
 		break;
 	}

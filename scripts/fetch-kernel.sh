@@ -11,6 +11,7 @@
 #   KDIR             prepared headers, as for make -C
 #   KERNEL_CC        compiler for modules
 #   KERNEL_DEBIAN    release of Debian in which to build modules; empty: here
+#   KERNEL_PATIENCE  by how much time limits are multiplied on this kernel
 #
 # NPU_KERNEL is the start of a version (7; 7.2; 6.12.117+deb12), and the newest
 # such kernel of Debian 12 to sid is taken, or "debug" for the kernel that checks
@@ -58,7 +59,7 @@ resolve() {
 		END { if (!found) exit 1; print found }' > "$known.new" && mv "$known.new" "$known" && cat "$known"
 }
 
-write_env() { # RELEASE IMAGE MODULES KDIR CC DEBIAN
+write_env() { # RELEASE IMAGE MODULES KDIR CC DEBIAN [PATIENCE]
 	cat > "$out/kernel.env.new" <<END
 KERNEL_RELEASE='$1'
 KERNEL_IMAGE='$2'
@@ -66,6 +67,7 @@ KERNEL_MODULES='$3'
 KDIR='$4'
 KERNEL_CC='$5'
 KERNEL_DEBIAN='$6'
+KERNEL_PATIENCE='${7:-1}'
 END
 	cmp -s "$out/kernel.env.new" "$out/kernel.env" || cp "$out/kernel.env.new" "$out/kernel.env"
 	rm "$out/kernel.env.new"
@@ -142,7 +144,7 @@ fi
 if [ "${NPU_KERNEL:-}" = debug ]; then
 	tree=$("$root/scripts/build-debug-kernel.sh")
 	write_env "$(cat "$tree/include/config/kernel.release")" "$tree/vmlinux" "$tree" "$tree" \
-		"$(cat "$tree/npu-compiler")" ''
+		"$(cat "$tree/npu-compiler")" '' 4
 	exit 0
 fi
 

@@ -36,6 +36,11 @@ def kernel():
         return dict(line.strip().replace("'", "").split("=", 1) for line in lines)
 
 
+def patience():
+    """By how much time limits are multiplied: a kernel that checks is slow."""
+    return int(kernel().get("KERNEL_PATIENCE", 1))
+
+
 def read_module(path):
     with open(path, "rb") as file:
         data = file.read()

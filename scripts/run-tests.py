@@ -222,7 +222,7 @@ def run_vm(tally, patterns):
                 continue
         text, status, seconds = run_command(
             name, [run, "--out", work, "--file", os.path.join(folder, "tap.sh"), "--file", path] +
-            options + ["--", "sh", "/root/" + script], timeout + 60)
+            options + ["--", "sh", "/root/" + script], timeout * mkinitrd.patience() + 60)
         judge_tap(tally, name, text, status, seconds)
 
 

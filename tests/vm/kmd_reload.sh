@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Loads, uses and unloads the driver ten times: nothing is left behind, and the
-# kernel says nothing but that the module is unsigned and out of tree.
+# kernel says nothing but that the module is out of tree and, if it cares, unsigned.
 #
 # vm: device=npu,card-memory-mib=64
 # vm: file=build/test/kmd_test
@@ -45,6 +45,9 @@ warnings > /tmp/warnings
 sed 's/^/# /' /tmp/warnings
 check "one warning: an out-of-tree module taints" sh -c '
 	[ "$(wc -l < /tmp/warnings)" -eq 1 ] && grep -q "loading out-of-tree module taints kernel" /tmp/warnings'
-check "one notice: the module is not signed" sh -c '
-	[ "$(dmesg | grep -c "npu: module verification failed")" -eq 1 ]'
+# Only a kernel that knows signatures says so.
+signatures=0
+[ ! -e /sys/module/module/parameters/sig_enforce ] || signatures=1
+check "notices that the module is not signed: $signatures" sh -c "
+	[ \"\$(dmesg | grep -c 'npu: module verification failed')\" -eq $signatures ]"
 finish
