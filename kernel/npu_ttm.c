@@ -6,6 +6,7 @@
  * Moves are synchronous: they wait for the buffer's jobs, remove its
  * translations, copy, and return when the copy is done.
  */
+#include <linux/dma-mapping.h>
 #include <linux/slab.h>
 
 #include <drm/drm_drv.h>
@@ -64,6 +65,23 @@ static int npu_ttm_tt_populate(struct ttm_device *bdev, struct ttm_tt *tt,
 }
 
 /*
+ * The card's mappings of pages that stay: as ttm_pool_free() undoes them, which finds
+ * the order of a run of pages in its first one.
+ */
+static void npu_ttm_unmap(struct ttm_device *bdev, struct ttm_tt *tt)
+{
+	u32 i, run;
+
+	for (i = 0; i < tt->num_pages; i += run) {
+		run = 1u << page_private(tt->pages[i]);
+		dma_unmap_page(bdev->pool.dev, tt->dma_address[i], (size_t)run << PAGE_SHIFT,
+			       DMA_BIDIRECTIONAL);
+	}
+	/* Part of the allocation that pages points to. */
+	tt->dma_address = NULL;
+}
+
+/*
  * Pages of a buffer that is pinned are unpopulated only by remove(), and then
  * the devices that it is pinned for go on using them.
  */
@@ -73,10 +91,12 @@ static void npu_ttm_tt_unpopulate(struct ttm_device *bdev, struct ttm_tt *tt)
 
 	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
 		return;
-	if (ntt->tbo->pin_count)
+	if (ntt->tbo->pin_count) {
+		npu_ttm_unmap(bdev, tt);
 		ntt->kept = true;
-	else
+	} else {
 		ttm_pool_free(&bdev->pool, tt);
+	}
 }
 
 static void npu_ttm_tt_destroy(struct ttm_device *bdev, struct ttm_tt *tt)
