@@ -4,10 +4,9 @@
 #include <algorithm>
 #include <coroutine>
 #include <deque>
-#include <exception>
+#include <set>
 #include <utility>
 
-#include "arch/testing/stepped_work.h"
 #include "npu/mmu.h"
 #include "npu/queue.h"
 
@@ -24,11 +23,147 @@ struct Process {
     std::suspend_always initial_suspend() { return {}; }
     std::suspend_always final_suspend() noexcept { return {}; }
     void return_void() {}
-    void unhandled_exception() { std::terminate(); }
+    void unhandled_exception() { throw; }
   };
   std::coroutine_handle<promise_type> handle;
 };
 constexpr std::suspend_always kCycle;
+
+unsigned quotient_up(uint64_t total, uint64_t limit) {
+  return static_cast<unsigned>((total + limit - 1) / limit);
+}
+
+// ---- What a command asks of the array --------------------------------------------
+
+// Bytes of an operand's elements.
+unsigned element_bytes(unsigned types, unsigned operand) {
+  const unsigned type = NPU_TYPE_AT(types, operand);
+  return type == NPU_TYPE_NONE ? 0 : type == NPU_TYPE_INT32 || type == NPU_TYPE_FP32 ? 4 : 1;
+}
+
+// Sizes of the pieces that `total` falls into when each has at most `limit`.
+std::vector<unsigned> pieces(unsigned total, unsigned limit) {
+  std::vector<unsigned> sizes;
+  for (; total > limit; total -= limit) sizes.push_back(limit);
+  sizes.push_back(total);
+  return sizes;
+}
+
+// As even as possible, in as few pieces as possible, small ones first.
+std::vector<unsigned> even_pieces(unsigned total, unsigned limit) {
+  std::vector<unsigned> sizes(quotient_up(total, limit));
+  for (unsigned i = 0; i < total; ++i) ++sizes[sizes.size() - 1 - i % sizes.size()];
+  return sizes;
+}
+
+// One stay of a set of weights in the array; of a VEC command, all.
+struct Pass {
+  unsigned first, pixels;         // of the command
+  unsigned products, outputs;     // of a pixel
+  unsigned bytes;                 // of activations, a cycle
+  unsigned cycles, row_cycles;    // of a pixel; before the first one of a row
+  unsigned shadow, shadow_bytes;  // cycles for the next weights and this block's tables
+  bool closes = false;            // the bank may drain after this
+};
+
+std::vector<Pass> mac_passes(const Command& command, const npu_target& t) {
+  const npu_command_mac& mac = command.mac();
+  const bool product = command.opcode() == NPU_OP_MATMUL;
+  const bool depthwise = command.opcode() == NPU_OP_DEPTHWISE;
+  const unsigned groups = product || depthwise ? 1 : mac.groups;
+  const unsigned tables = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
+                          (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
+                          (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
+  // Products of one output, in the order the array meets them: a packed row of
+  // the kernel is one run of bytes, otherwise each tap is.
+  unsigned runs = product ? 1 : mac.kernel_h * mac.kernel_w;
+  unsigned run = mac.in_c / groups, step = t.mac_inputs, cycles = 1, row_cycles = 0;
+  if (!product && groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c)
+    runs = mac.kernel_h, run *= mac.kernel_w;
+  if (depthwise) {
+    // One filter per lane; what takes time is bringing the window's columns in, a
+    // word a cycle, each column once as the window moves.
+    const auto words = [&](int columns) {
+      return quotient_up(columns * mac.kernel_h * t.mac_outputs, t.sram_word_bytes);
+    };
+    const int held = std::max(0, mac.kernel_w - mac.stride_x);
+    runs = 1, run = step = mac.kernel_h * mac.kernel_w;
+    cycles = std::max(1u, words(mac.kernel_w - held)), row_cycles = words(held);
+  }
+  const unsigned load = quotient_up(step * t.mac_outputs, t.sram_word_bytes);
+  std::vector<Pass> passes;
+  unsigned first = 0;
+  for (unsigned pixels : even_pieces(mac.out_h * mac.out_w, t.accumulator_rows)) {
+    for (unsigned group = 0; group < groups; ++group)
+      for (unsigned outputs : pieces(mac.out_c / groups, t.mac_outputs)) {
+        unsigned tables_left = quotient_up(tables * outputs, t.sram_word_bytes);
+        for (unsigned i = 0; i < runs; ++i)
+          for (unsigned n : pieces(run, step))
+            passes.push_back({first, pixels, n, outputs, depthwise ? t.sram_word_bytes : n, cycles,
+                              row_cycles, load + std::exchange(tables_left, 0),
+                              quotient_up(outputs * n, load)});
+        passes.back().closes = true;
+      }
+    first += pixels;
+  }
+  return passes;
+}
+
+std::vector<Pass> vec_passes(const npu_command_vec& vec, const npu_target& t) {
+  const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
+  const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
+  const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
+  const uint64_t taps = window ? out * vec.kernel_h * vec.kernel_w : in;
+  const uint64_t b = vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : in;
+  const uint64_t bytes[] = {taps * element_bytes(vec.types, 0), b * element_bytes(vec.types, 1),
+                            out * element_bytes(vec.types, 2)};
+  const unsigned cycles = std::max(quotient_up(taps, t.mac_outputs),
+                                   quotient_up(std::ranges::max(bytes), t.sram_word_bytes));
+  return {{0, cycles, 0, 0, quotient_up(bytes[0] + bytes[1] + bytes[2], cycles), 1, 0, 0, 0}};
+}
+
+// ---- What a command asks of memory -----------------------------------------------
+
+// Bytes that one TLB entry translates.
+uint64_t group_bytes(const npu_target& target) {
+  return uint64_t{target.dma_granule_bytes} / 8 << 12;
+}
+
+// The external side of a LOAD or STORE: its granules, each once, in the order of
+// addresses.
+struct Block {
+  std::vector<std::pair<unsigned, size_t>> bursts = {};  // bytes; translations it needs
+  std::vector<uint64_t> groups = {};                     // of pages that translate together
+  uint64_t external = 0, sram = 1;                       // bytes
+};
+
+Block block_of(const Command& command, const npu_target& t) {
+  const npu_command_dma& dma = command.dma();
+  const uint64_t granule = t.dma_granule_bytes, element = 1u << dma.element_log2;
+  Block out;
+  uint64_t bytes = out.sram = element;
+  for (int i = 0; i < 4; ++i) {
+    bytes *= dma.size[i];
+    out.sram *= dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0u);
+  }
+  if (command.opcode() != NPU_OP_LOAD && command.opcode() != NPU_OP_STORE) return out;
+  std::set<uint64_t> granules;
+  for (uint64_t i = 0; i < bytes; ++i) {
+    uint64_t at = dma.external_offset + i % element, rest = i / element;
+    for (int d = 0; d < 4; rest /= dma.size[d++]) at += rest % dma.size[d] * dma.external_stride[d];
+    granules.insert(granules.end(), at / granule);
+  }
+  for (const uint64_t g : granules) {
+    const uint64_t group = uint64_t{dma.region} << 32 | g * granule / group_bytes(t);
+    if (out.groups.empty() || out.groups.back() != group) out.groups.push_back(group);
+    if (granules.contains(g - 1) && g % (t.dma_burst_bytes / granule) != 0)
+      out.bursts.back().first += t.dma_granule_bytes;
+    else
+      out.bursts.push_back({t.dma_granule_bytes, out.groups.size()});
+  }
+  out.external = granules.size() * granule;
+  return out;
+}
 
 // ---- External memory -----------------------------------------------------------
 
@@ -364,30 +499,33 @@ class Card {
           quotient_up(t_.mac_outputs * out, std::max(t_.sram_word_bytes, t_.mac_outputs));
       const uint64_t begin = now_;
       unsigned rows = 0;
-      const std::vector<Pass> passes = passes_of(command, t_);
+      bool open = false;
+      const std::vector<Pass> passes =
+          e == NPU_ENGINE_MAC ? mac_passes(command, t_) : vec_passes(command.vec(), t_);
       for (const Pass& pass : passes) {
-        if (pass.opens) {
+        if (!open) {
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
           while (std::ranges::any_of(core.drains, [&](auto& d) { return d.bank == bank; }))
             co_await kCycle;
         }
-        int cycle = -pass.lead;
-        for (unsigned pixel = 0, shadow = 0; pixel < pass.pixels || shadow < pass.shadow;) {
+        open = !pass.closes;
+        for (unsigned pixel = 0, cycle = 0, shadow = 0;
+             pixel < pass.pixels || shadow < pass.shadow;) {
           port.want = (pixel < pass.pixels ? pass.bytes : 0) +
                       (shadow < pass.shadow ? pass.shadow_bytes : 0);
-          do co_await kCycle;
-          while (port.want != 0);
+          while (port.want != 0) co_await kCycle;
           if (shadow < pass.shadow) ++shadow;
-          if (pixel == pass.pixels || ++cycle < pass.pixel_cycles) continue;
+          const bool row = pass.row_cycles != 0 && (pass.first + pixel) % mac.out_w == 0;
+          if (pixel == pass.pixels || ++cycle < pass.cycles + (row ? pass.row_cycles : 0)) continue;
           job_.products += uint64_t{pass.products} * pass.outputs;
           cycle = 0;
           ++pixel;
         }
-        rows += pass.closes;
+        if (pass.closes) rows += pass.pixels;
         const bool last = &pass == &passes.back();
         if (last && (mac.accumulate & NPU_ACCUMULATE_KEEP)) {
           core.drains.push_back({2, 0, 0, true});
-        } else if (pass.closes != 0 && (mac.accumulate == 0 || last)) {
+        } else if (pass.closes && (mac.accumulate == 0 || last)) {
           const unsigned bytes = pass.outputs * (out + (ext_flags & NPU_EXT_RESIDUAL ? 1 : 0));
           core.drains.push_back({bank, rows * row_cycles, bytes / row_cycles, last});
           rows = 0;
