@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <coroutine>
 #include <deque>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -33,7 +34,7 @@ unsigned quotient_up(uint64_t total, uint64_t limit) {
   return static_cast<unsigned>((total + limit - 1) / limit);
 }
 
-// ---- What a command asks of the array --------------------------------------------
+// ---- What a command asks of array and vector unit -----------------------------------
 
 // Bytes of an operand's elements.
 unsigned element_bytes(unsigned types, unsigned operand) {
@@ -43,9 +44,8 @@ unsigned element_bytes(unsigned types, unsigned operand) {
 
 // Sizes of the pieces that `total` falls into when each has at most `limit`.
 std::vector<unsigned> pieces(unsigned total, unsigned limit) {
-  std::vector<unsigned> sizes;
-  for (; total > limit; total -= limit) sizes.push_back(limit);
-  sizes.push_back(total);
+  std::vector<unsigned> sizes(quotient_up(total, limit), limit);
+  sizes.back() -= static_cast<unsigned>(sizes.size()) * limit - total;
   return sizes;
 }
 
@@ -56,7 +56,7 @@ std::vector<unsigned> even_pieces(unsigned total, unsigned limit) {
   return sizes;
 }
 
-// One stay of a set of weights in the array; of a VEC command, all.
+// One stay of a set of weights in the array.
 struct Pass {
   unsigned first, pixels;         // of the command
   unsigned products, outputs;     // of a pixel
@@ -66,14 +66,14 @@ struct Pass {
   bool closes = false;            // the bank may drain after this
 };
 
-std::vector<Pass> mac_passes(const Command& command, const npu_target& t) {
+std::vector<Pass> passes_of(const Command& command, const npu_target& t) {
   const npu_command_mac& mac = command.mac();
   const bool product = command.opcode() == NPU_OP_MATMUL;
   const bool depthwise = command.opcode() == NPU_OP_DEPTHWISE;
   const unsigned groups = product || depthwise ? 1 : mac.groups;
-  const unsigned tables = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
-                          (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
-                          (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
+  const unsigned table_bytes = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
+                               (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
+                               (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
   // Products of one output, in the order the array meets them: a packed row of
   // the kernel is one run of bytes, otherwise each tap is.
   unsigned runs = product ? 1 : mac.kernel_h * mac.kernel_w;
@@ -96,11 +96,11 @@ std::vector<Pass> mac_passes(const Command& command, const npu_target& t) {
   for (unsigned pixels : even_pieces(mac.out_h * mac.out_w, t.accumulator_rows)) {
     for (unsigned group = 0; group < groups; ++group)
       for (unsigned outputs : pieces(mac.out_c / groups, t.mac_outputs)) {
-        unsigned tables_left = quotient_up(tables * outputs, t.sram_word_bytes);
+        unsigned tables = quotient_up(table_bytes * outputs, t.sram_word_bytes);
         for (unsigned i = 0; i < runs; ++i)
           for (unsigned n : pieces(run, step))
             passes.push_back({first, pixels, n, outputs, depthwise ? t.sram_word_bytes : n, cycles,
-                              row_cycles, load + std::exchange(tables_left, 0),
+                              row_cycles, load + std::exchange(tables, 0),
                               quotient_up(outputs * n, load)});
         passes.back().closes = true;
       }
@@ -109,7 +109,8 @@ std::vector<Pass> mac_passes(const Command& command, const npu_target& t) {
   return passes;
 }
 
-std::vector<Pass> vec_passes(const npu_command_vec& vec, const npu_target& t) {
+// Cycles, and bytes of each.
+std::pair<unsigned, unsigned> vector_work(const npu_command_vec& vec, const npu_target& t) {
   const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
   const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
   const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
@@ -119,28 +120,27 @@ std::vector<Pass> vec_passes(const npu_command_vec& vec, const npu_target& t) {
                             out * element_bytes(vec.types, 2)};
   const unsigned cycles = std::max(quotient_up(taps, t.mac_outputs),
                                    quotient_up(std::ranges::max(bytes), t.sram_word_bytes));
-  return {{0, cycles, 0, 0, quotient_up(bytes[0] + bytes[1] + bytes[2], cycles), 1, 0, 0, 0}};
+  return {cycles, quotient_up(bytes[0] + bytes[1] + bytes[2], cycles)};
 }
 
-// ---- What a command asks of memory -----------------------------------------------
+// ---- What a command asks of memory -------------------------------------------------
 
-// Bytes that one TLB entry translates.
-uint64_t group_bytes(const npu_target& target) {
-  return uint64_t{target.dma_granule_bytes} / 8 << 12;
-}
+// Granules that the entries of one granule of the page table translate.
+constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
 
-// The external side of a LOAD or STORE: its granules, each once, in the order of
-// addresses.
-struct Block {
-  std::vector<std::pair<unsigned, size_t>> bursts = {};  // bytes; translations it needs
-  std::vector<uint64_t> groups = {};                     // of pages that translate together
-  uint64_t external = 0, sram = 1;                       // bytes
+// A command of LOAD or STORE, and how far it is.
+struct Transfer {
+  std::vector<size_t> granules = {};  // by address, each once; the translations it needs
+  std::vector<uint64_t> groups = {};  // to be translated
+  bool host = false;
+  uint64_t asked = 0, answered = 0;  // granules
+  uint64_t sram = 0, moved = 0;      // bytes
 };
 
-Block block_of(const Command& command, const npu_target& t) {
+Transfer transfer_of(const Command& command, const npu_target& t) {
   const npu_command_dma& dma = command.dma();
-  const uint64_t granule = t.dma_granule_bytes, element = 1u << dma.element_log2;
-  Block out;
+  const uint64_t element = 1u << dma.element_log2;
+  Transfer out;
   uint64_t bytes = out.sram = element;
   for (int i = 0; i < 4; ++i) {
     bytes *= dma.size[i];
@@ -151,137 +151,110 @@ Block block_of(const Command& command, const npu_target& t) {
   for (uint64_t i = 0; i < bytes; ++i) {
     uint64_t at = dma.external_offset + i % element, rest = i / element;
     for (int d = 0; d < 4; rest /= dma.size[d++]) at += rest % dma.size[d] * dma.external_stride[d];
-    granules.insert(granules.end(), at / granule);
+    granules.insert(granules.end(), at / t.dma_granule_bytes);
   }
-  for (const uint64_t g : granules) {
-    const uint64_t group = uint64_t{dma.region} << 32 | g * granule / group_bytes(t);
+  for (const uint64_t granule : granules) {
+    const uint64_t group = uint64_t{dma.region} << 32 | granule / kGroup;
     if (out.groups.empty() || out.groups.back() != group) out.groups.push_back(group);
-    if (granules.contains(g - 1) && g % (t.dma_burst_bytes / granule) != 0)
-      out.bursts.back().first += t.dma_granule_bytes;
-    else
-      out.bursts.push_back({t.dma_granule_bytes, out.groups.size()});
+    out.granules.push_back(out.groups.size());
   }
-  out.external = granules.size() * granule;
   return out;
 }
 
-// ---- External memory -----------------------------------------------------------
+// ---- Memory ------------------------------------------------------------------------
 
-struct Burst {
-  unsigned bytes;
-  uint64_t ready;                    // when it can move
-  uint64_t* served;                  // counts its bytes
-  uint64_t* acknowledged = nullptr;  // of a write: the same, a latency later
+struct Granule {
+  uint64_t* counter;  // of those that have arrived
+  uint64_t ready;     // when it can move
+  bool write;         // arrives a latency later
 };
 
-// Moves `width` bytes a cycle; round robin, `turn_bytes` at a time.
-struct Channel {
-  unsigned width, latency, turn_bytes;
-  std::vector<std::deque<Burst>*> users = {};
-  size_t turn = 0;
-  unsigned left = 0;  // of the turn
-  uint64_t moved = 0;
-  std::deque<std::pair<uint64_t, uint64_t*>> writes = {};  // one byte each
-
-  void tick(uint64_t now) {
-    for (; !writes.empty() && writes[0].first <= now; writes.pop_front()) ++*writes[0].second;
-    for (unsigned budget = width; budget > 0; --budget, --left, ++moved) {
-      const auto ready = [&] { return !users[turn]->empty() && users[turn]->front().ready <= now; };
-      if (left == 0 || !ready()) {
-        for (size_t i = 0; i < users.size(); ++i)
-          if (turn = (turn + 1) % users.size(); ready()) break;
-        if (!ready()) return;
-        left = turn_bytes;
-      }
-      Burst& burst = users[turn]->front();
-      ++*burst.served;
-      if (burst.acknowledged) writes.push_back({now + latency, burst.acknowledged});
-      if (--burst.bytes == 0) users[turn]->pop_front();
-    }
-  }
-};
-
-// Who uses memory: a DMA engine, a fetcher. Translations are walked in order.
+// Who uses memory: a DMA engine, a fetcher.
 struct Requester {
-  std::deque<Burst> data[2], walks;  // data in card and host memory
-  std::deque<uint64_t> keys;
+  std::deque<Granule> card = {}, host = {}, walks = {};
+  std::deque<uint64_t> groups = {};  // translated in order
   size_t translated = 0;
 };
 
-struct Transfer : Block {
-  bool store, host;
-  uint64_t asked = 0, served = 0, moved = 0, acknowledged = 0;  // `moved` through SRAM
-  size_t first_key = ~size_t{0} / 2;
-  bool ready = false;  // waits met and paid for
+// Moves `width` bytes a cycle; round robin, `turn_granules` at a time.
+struct Channel {
+  unsigned width, latency, granule, turn_granules;
+  std::vector<std::deque<Granule>*> users = {};
+  size_t turn = 0;
+  unsigned left = 0, credit = 0;  // granules of the turn; bytes of the next granule
+  uint64_t moved = 0;
+  std::multimap<uint64_t, uint64_t*> arrivals = {};
+
+  void tick(uint64_t now) {
+    const auto idle = [&] { return users[turn]->empty() || users[turn]->front().ready > now; };
+    for (credit += width;; credit -= granule, --left, moved += granule) {
+      for (size_t i = 0; i < users.size() && (left == 0 || idle()); ++i) {
+        turn = (turn + 1) % users.size();
+        left = turn_granules;
+      }
+      if (idle()) credit = 0;
+      if (credit < granule) break;
+      const Granule& next = users[turn]->front();
+      arrivals.emplace(now + (next.write ? latency : 0), next.counter);
+      users[turn]->pop_front();
+    }
+    for (; !arrivals.empty() && arrivals.begin()->first <= now; arrivals.erase(arrivals.begin()))
+      ++*arrivals.begin()->second;
+  }
 };
 
-// ---- The card --------------------------------------------------------------------
+// ---- The card ----------------------------------------------------------------------
 
-struct Engine {
-  std::vector<uint32_t> list = {};
-  size_t dispatched = 0, started = 0, retired = 0;
+// Reads a list of commands ahead of its use, or the region table.
+struct Fetcher : Requester {
+  uint64_t region = 0;                            // beyond those of the job
+  uint64_t total = 0, fetched = 0, consumed = 0;  // granules
+};
+
+struct Engine : Requester {
+  std::vector<size_t> list = {};  // dispatched
+  size_t started = 0, retired = 0;
+  std::deque<Transfer> transfers = {{}};  // begins with one that is over
+
+  bool idle() const { return retired == list.size(); }
 };
 
 struct Port {
   unsigned want = 0, credit = 0;  // bytes; want is 0 again once they have moved
 };
 
-struct Core {
-  Core(const Stream& list, std::vector<SteppedJob::Span>& results, unsigned position)
-      : stream(list), spans(results), index(position) {}
+struct Drain {
+  unsigned bank, cycles, bytes;  // bytes a cycle
+  bool last;                     // of its command
+};
 
+struct Core {
   const Stream& stream;
-  std::vector<SteppedJob::Span>& spans;
   unsigned index;
-  uint64_t total = 0, fetched = 0, consumed = 0;
-  size_t sequenced = 0;
-  Engine engines[NPU_ENGINE_COUNT];
-  Port ports[NPU_ENGINE_COUNT + 1];  // the last: of the output stage
-  Requester requesters[3];           // LOAD, STORE, fetcher
-  std::vector<Transfer> transfers[2];
-  struct Drain {
-    unsigned bank, cycles, bytes;  // bytes a cycle
-    bool last;                     // of its command
-  };
-  std::deque<Drain> drains;
+  std::vector<SteppedJob::Span> spans = std::vector<SteppedJob::Span>(stream.size());
+  Fetcher fetcher = {};
+  Engine engines[NPU_ENGINE_COUNT + 1] = {};  // the last: DISPATCH
+  Port ports[NPU_ENGINE_COUNT + 1] = {};      // the last: of the output stage
+  std::deque<Drain> drains = {};
 };
 
 class Card {
  public:
   Card(std::span<const Stream> streams, const npu_target& t,
        const std::function<bool(unsigned)>& in_host)
-      : t_(t) {
-    job_.commands.resize(streams.size());
-    processes_.push_back(walk(table_));
-    processes_.push_back(read_table());
-    channels_[0].users = {&table_.walks, &table_.data[0]};
-    for (unsigned i = 0; i < streams.size(); ++i) {
-      job_.commands[i].resize(streams[i].size());
-      Core& core = cores_.emplace_back(streams[i], job_.commands[i], i);
-      for (uint32_t c = 0; c < streams[i].size(); ++c) {
-        core.total += streams[i][c].header().records * 128u;
-        const unsigned e = streams[i][c].engine();
-        if (e < NPU_ENGINE_COUNT) core.engines[e].list.push_back(c);
-        if (e <= NPU_ENGINE_STORE)
-          core.transfers[e].push_back({block_of(streams[i][c], t), e == NPU_ENGINE_STORE,
-                                       in_host(streams[i][c].dma().region)});
-      }
-      for (Requester& r : core.requesters) {
-        channels_[0].users.insert(channels_[0].users.end(), {&r.data[0], &r.walks});
-        channels_[1].users.push_back(&r.data[1]);
-        processes_.push_back(walk(r));
-      }
-      processes_.push_back(fetch(core));
-      processes_.push_back(sequence(core));
+      : t_(t), in_host_(in_host) {
+    add(table_, 1);
+    for (const Stream& stream : streams) {
+      Core& core = cores_.emplace_back(Core{stream, static_cast<unsigned>(cores_.size())});
+      uint64_t records = 0;
+      for (const Command& command : stream) records += command.header().records;
+      add(core.fetcher, records * record_granules_);
       for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE}) {
-        processes_.push_back(look_ahead(core, e));
-        processes_.push_back(finish(core, e));
-        processes_.push_back(request(core, e));
-        processes_.push_back(move(core, e));
+        connect(core.engines[e]);
+        processes_.insert(processes_.end(), {transfer(core, e, 0), transfer(core, e, 1)});
       }
-      processes_.push_back(drain(core));
-      processes_.push_back(compute(core, NPU_ENGINE_MAC));
-      processes_.push_back(compute(core, NPU_ENGINE_VEC));
+      processes_.insert(processes_.end(),
+                        {sequence(core), output(core), array(core), vector_unit(core)});
     }
   }
   ~Card() {
@@ -291,15 +264,17 @@ class Card {
   SteppedJob run() {
     now_ = t_.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t_.pcie_bytes_per_cycle);
     const auto over = [](const Core& core) {
-      return core.sequenced == core.stream.size() &&
-             std::ranges::all_of(core.engines, [](auto& e) { return e.retired == e.list.size(); });
+      return core.fetcher.consumed == core.fetcher.total &&
+             std::ranges::all_of(core.engines, &Engine::idle);
     };
-    for (; table_read_ == 0 || !std::ranges::all_of(cores_, over); ++now_) {
+    while (table_.fetched == 0 || !std::ranges::all_of(cores_, over)) {
       for (Process& process : processes_)
         if (!process.handle.done()) process.handle.resume();
       for (Core& core : cores_) arbitrate(core);
+      ++now_;
       for (Channel& channel : channels_) channel.tick(now_);
     }
+    for (Core& core : cores_) job_.commands.push_back(std::move(core.spans));
     job_.cycles = now_ + quotient_up(sizeof(npu_completion), t_.pcie_bytes_per_cycle);
     job_.card_bytes = channels_[0].moved;
     job_.pcie_bytes = channels_[1].moved + sizeof(npu_packet) + sizeof(npu_completion);
@@ -307,8 +282,16 @@ class Card {
   }
 
  private:
-  void ask(Requester& r, unsigned bytes, bool host, uint64_t& served) {
-    r.data[host].push_back({bytes, now_ + channels_[host].latency, &served});
+  void connect(Requester& requester) {
+    channels_[0].users.insert(channels_[0].users.end(), {&requester.card, &requester.walks});
+    channels_[1].users.push_back(&requester.host);
+    processes_.push_back(walk(requester));
+  }
+  void add(Fetcher& fetcher, uint64_t granules) {
+    fetcher.total = granules;
+    fetcher.region = 256 + processes_.size();
+    connect(fetcher);
+    processes_.push_back(fetch(fetcher));
   }
   // All ports of a core move what they want, or all less in proportion.
   void arbitrate(Core& core) {
@@ -321,191 +304,156 @@ class Card {
       port.want = 0;
     }
   }
-  void retire(Core& core, unsigned e) {
-    Engine& engine = core.engines[e];
-    core.spans[engine.list[engine.retired++]].retired = now_;
-  }
-  bool met(const npu_command_header& header) const {
-    return std::ranges::all_of(header.wait, [&](uint32_t wait) {
-      return wait == 0 || cores_[wait >> NPU_WAIT_CORE_SHIFT]
-                                  .engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0xf]
-                                  .retired >= (wait & NPU_WAIT_COUNT_MASK);
-    });
-  }
-  unsigned cost(const Core& core, const npu_command_header& header) const {
-    unsigned cycles = 0;
-    for (const uint32_t wait : header.wait)
+
+  // Whether the engine's command `k` is dispatched and its waits are met and paid
+  // for. `due` is 0 at first.
+  bool ready(const Core& core, unsigned e, size_t k, uint64_t& due) const {
+    if (core.engines[e].list.size() <= k) return false;
+    uint64_t cycles = 0;
+    for (const uint32_t wait : core.stream[core.engines[e].list[k]].header().wait) {
+      const unsigned on_core = wait >> NPU_WAIT_CORE_SHIFT;
+      const unsigned on = wait >> NPU_WAIT_ENGINE_SHIFT & 0xf;
+      if (cores_[on_core].engines[on].retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
       if (wait != 0)
-        cycles += wait >> NPU_WAIT_CORE_SHIFT != core.index                ? t_.wait_cycles_core
-                  : (wait >> NPU_WAIT_ENGINE_SHIFT & 0xf) != header.engine ? t_.wait_cycles_engine
-                                                                           : t_.wait_cycles_same;
-    return cycles;
+        cycles += on_core != core.index ? t_.wait_cycles_core
+                  : on != e             ? t_.wait_cycles_engine
+                                        : t_.wait_cycles_same;
+    }
+    if (due == 0) due = now_ + cycles;
+    return now_ >= due;
+  }
+  const Command& start(Core& core, unsigned e) {
+    const size_t index = core.engines[e].list[core.engines[e].started++];
+    core.spans[index].start = now_;
+    return core.stream[index];
+  }
+  void retire(Core& core, unsigned e) {
+    core.spans[core.engines[e].list[core.engines[e].retired++]].retired = now_;
   }
 
   // Reads the levels of the page table one after another.
   Process walk(Requester& r) {
     for (;; ++r.translated) {
-      while (r.translated == r.keys.size()) co_await kCycle;
-      const uint64_t key = r.keys[r.translated];
-      if (const auto hit = std::ranges::find(tlb_, key); hit != tlb_.end()) {
-        std::rotate(tlb_.begin(), hit, hit + 1);  // most recent first
-        continue;
-      }
-      for (int level = 0; level < NPU_MMU_LEVELS; ++level) {
-        uint64_t read = 0;
-        r.walks.push_back({t_.dma_granule_bytes, now_ + channels_[0].latency, &read});
-        while (read < t_.dma_granule_bytes) co_await kCycle;
-      }
-      tlb_.push_front(key);
+      while (r.translated == r.groups.size()) co_await kCycle;
+      const uint64_t group = r.groups[r.translated];
+      uint64_t read = 0;
+      if (std::erase(tlb_, group) == 0)
+        for (unsigned level = 1; level <= NPU_MMU_LEVELS; ++level) {
+          r.walks.push_back({&read, now_ + channels_[0].latency, false});
+          while (read < level) co_await kCycle;
+        }
+      tlb_.push_front(group);  // most recent first
       if (tlb_.size() > t_.tlb_entries) tlb_.pop_back();
     }
   }
-  Process read_table() {
-    table_.keys.push_back(~uint64_t{0});
-    while (table_.translated == 0) co_await kCycle;
-    ask(table_, t_.dma_granule_bytes, false, table_read_);
-  }
-  Process fetch(Core& core) {
-    Requester& r = core.requesters[2];
-    for (uint64_t asked = 0; asked < core.total;) {
-      const auto bytes =
-          static_cast<unsigned>(std::min<uint64_t>(t_.dma_burst_bytes, core.total - asked));
-      while (asked + bytes > core.consumed + 8192) co_await kCycle;
-      if (asked % group_bytes_ == 0) r.keys.push_back((uint64_t{64} + core.index) << 32 | asked);
-      while (r.translated < r.keys.size()) co_await kCycle;
-      ask(r, bytes, false, core.fetched);
-      asked += bytes;
-      co_await kCycle;
+  Process fetch(Fetcher& f) {
+    for (uint64_t asked = 0; asked < f.total; ++asked) {
+      while (asked == f.consumed + 8192 / t_.dma_granule_bytes) co_await kCycle;
+      if (asked % kGroup == 0) f.groups.push_back(f.region << 32 | asked / kGroup);
+      while (f.translated < f.groups.size()) co_await kCycle;
+      f.card.push_back({&f.fetched, now_ + channels_[0].latency, false});
     }
   }
   Process sequence(Core& core) {
-    for (; core.sequenced < core.stream.size(); ++core.sequenced) {
-      const npu_command_header& header = core.stream[core.sequenced].header();
-      while (core.fetched < core.consumed + header.records * 128u) co_await kCycle;
+    for (const Command& command : core.stream) {
+      const unsigned e = command.engine();
+      const uint64_t end = core.fetcher.consumed + command.header().records * record_granules_;
+      while (core.fetcher.fetched < end) co_await kCycle;
       for (unsigned n = t_.dispatch_cycles; n > 0; --n) co_await kCycle;
-      if (header.engine < NPU_ENGINE_COUNT) {
-        Engine& engine = core.engines[header.engine];
-        while (engine.dispatched - engine.started == t_.fifo_depth) co_await kCycle;
-        ++engine.dispatched;
-      } else {
-        const auto busy = [](const Engine& e) { return e.retired != e.dispatched; };
-        while (!met(header) ||
-               (header.opcode == NPU_OP_YIELD && std::ranges::any_of(core.engines, busy)))
-          co_await kCycle;
-        for (unsigned n = cost(core, header); n > 0; --n) co_await kCycle;
-        core.spans[core.sequenced] = {now_, now_};
+      while (
+          core.engines[e].list.size() - core.engines[e].started == t_.fifo_depth ||
+          (command.opcode() == NPU_OP_YIELD && !std::ranges::all_of(core.engines, &Engine::idle)))
+        co_await kCycle;
+      core.engines[e].list.push_back(static_cast<size_t>(&command - core.stream.data()));
+      if (e == NPU_ENGINE_DISPATCH) {
+        uint64_t due = 0;
+        while (!ready(core, e, core.engines[e].started, due)) co_await kCycle;
+        start(core, e);
+        retire(core, e);
       }
-      core.consumed += header.records * 128u;
+      core.fetcher.consumed = end;
     }
   }
 
-  // DMA looks ahead one command: translates it and checks its waits.
-  Process look_ahead(Core& core, unsigned e) {
+  // LOAD and STORE look one command ahead: of two lanes each takes every other.
+  Process transfer(Core& core, unsigned e, size_t lane) {
     Engine& engine = core.engines[e];
-    for (size_t k = 0; k < engine.list.size(); ++k) {
-      Transfer& t = core.transfers[e][k];
-      while (engine.dispatched <= k || engine.started < k || table_read_ == 0) co_await kCycle;
-      std::deque<uint64_t>& keys = core.requesters[e].keys;
-      t.first_key = keys.size();
-      keys.insert(keys.end(), t.groups.begin(), t.groups.end());
-      const npu_command_header& header = core.stream[engine.list[k]].header();
-      while (!met(header)) co_await kCycle;
-      for (unsigned n = cost(core, header); n > 0; --n) co_await kCycle;
-      t.ready = true;
-    }
-  }
-  uint64_t in_flight(const Core& core, unsigned e) const {
-    const Engine& engine = core.engines[e];
-    uint64_t bytes = 0;
-    for (size_t k = engine.retired; k < std::min(engine.retired + 2, engine.list.size()); ++k) {
-      const Transfer& t = core.transfers[e][k];
-      bytes += t.asked - (t.store ? t.acknowledged : t.moved * t.external / t.sram);
-    }
-    return bytes;
-  }
-  Process request(Core& core, unsigned e) {
-    Requester& r = core.requesters[e];
-    for (size_t k = 0; k < core.engines[e].list.size(); ++k) {
-      Transfer& t = core.transfers[e][k];
-      // Answers come in order, so only one memory is asked at a time.
-      while (!t.ready || (k != 0 && core.transfers[e][k - 1].host != t.host && in_flight(core, e)))
-        co_await kCycle;
-      if (t.store) core.spans[core.engines[e].list[k]].start = now_;
-      for (const auto& [bytes, translations] : t.bursts) {
-        while (r.translated < t.first_key + translations ||
-               in_flight(core, e) + bytes > t_.dma_outstanding * t_.dma_burst_bytes ||
-               (t.store && t.moved * t.external < t.sram * (t.asked + bytes)))
-          co_await kCycle;
-        if (t.store)
-          r.data[t.host].push_back({bytes, now_, &t.served, &t.acknowledged});
-        else
-          ask(r, bytes, t.host, t.served);
-        t.asked += bytes;
-        co_await kCycle;
-      }
-    }
-  }
-  Process move(Core& core, unsigned e) {
     Port& port = core.ports[e];
-    for (size_t k = 0; k < core.engines[e].list.size(); ++k) {
-      Transfer& t = core.transfers[e][k];
-      while (!t.ready) co_await kCycle;
-      const bool copy = core.stream[core.engines[e].list[k]].opcode() == NPU_OP_SRAM_COPY;
-      for (uint64_t most = t.sram; t.moved < t.sram;) {
-        if (t.external != 0)
-          most = (t.store ? t.acknowledged + t_.dma_outstanding * t_.dma_burst_bytes : t.served) *
-                 t.sram / t.external;
-        const uint64_t bytes =
-            std::min<uint64_t>(std::min(most, t.sram) - t.moved, t_.sram_word_bytes);
-        port.want = static_cast<unsigned>(bytes << copy);
-        do co_await kCycle;
-        while (port.want != 0);
-        t.moved += bytes;
+    const bool store = e == NPU_ENGINE_STORE;
+    const uint64_t burst = t_.dma_burst_bytes / t_.dma_granule_bytes;
+    const uint64_t window = t_.dma_outstanding * burst;
+    for (size_t k = lane;; k += 2) {
+      while (engine.list.size() <= k || engine.started < k || table_.fetched == 0) co_await kCycle;
+      const Command& command = core.stream[engine.list[k]];
+      const Transfer& before = engine.transfers[k];
+      Transfer& t = engine.transfers.emplace_back(transfer_of(command, t_));
+      t.host = in_host_(command.dma().region);
+      const size_t walked = engine.groups.size(), external = t.granules.size();
+      engine.groups.insert(engine.groups.end(), t.groups.begin(), t.groups.end());
+      uint64_t due = 0;
+      while (!ready(core, e, k, due)) co_await kCycle;
+      const auto may_ask = [&] {
+        // Answers come in order, so only one memory is asked at a time.
+        const uint64_t in_flight = t.asked - t.answered + before.granules.size() - before.answered;
+        return t.asked < external && before.asked == before.granules.size() &&
+               (before.host == t.host || before.answered == before.asked) &&
+               engine.translated >= walked + t.granules[t.asked] &&
+               (t.asked % burst != 0 || in_flight + burst <= window) &&
+               (!store || t.moved * external >= t.sram * (t.asked + 1));
+      };
+      for (uint64_t moving = 0;; co_await kCycle) {
+        if (engine.started == k && engine.retired == k) start(core, e);
+        if (port.want == 0 && before.moved == before.sram) {
+          t.moved += moving;
+          uint64_t most = t.sram;
+          if (external != 0) most = (t.answered + (store ? window : 0)) * t.sram / external;
+          moving = std::min<uint64_t>(std::min(most, t.sram) - t.moved, t_.sram_word_bytes);
+          port.want = static_cast<unsigned>(moving << (command.opcode() == NPU_OP_SRAM_COPY));
+        }
+        for (; may_ask(); ++t.asked)
+          (t.host ? engine.host : engine.card)
+              .push_back({&t.answered, now_ + (store ? 0 : channels_[t.host].latency), store});
+        if (engine.started > k && t.moved == t.sram && t.answered == external) break;
       }
-    }
-  }
-  Process finish(Core& core, unsigned e) {
-    Engine& engine = core.engines[e];
-    for (size_t k = 0; k < engine.list.size(); ++k) {
-      const Transfer& t = core.transfers[e][k];
-      while (!t.ready) co_await kCycle;
-      if (!t.store) core.spans[engine.list[k]].start = now_;
-      ++engine.started;
-      while (t.moved < t.sram || (t.store && t.acknowledged < t.external)) co_await kCycle;
       retire(core, e);
     }
   }
 
-  // The array, or the vector unit.
-  Process compute(Core& core, unsigned e) {
-    Engine& engine = core.engines[e];
-    Port& port = core.ports[e];
+  Process vector_unit(Core& core) {
+    for (size_t k = 0;; ++k) {
+      uint64_t due = 0;
+      while (!ready(core, NPU_ENGINE_VEC, k, due)) co_await kCycle;
+      const auto [cycles, bytes] = vector_work(start(core, NPU_ENGINE_VEC).vec(), t_);
+      for (unsigned n = cycles; n > 0; --n) {
+        core.ports[NPU_ENGINE_VEC].want = bytes;
+        while (core.ports[NPU_ENGINE_VEC].want != 0) co_await kCycle;
+      }
+      retire(core, NPU_ENGINE_VEC);
+    }
+  }
+  Process array(Core& core) {
+    Port& port = core.ports[NPU_ENGINE_MAC];
     unsigned bank = 1;
-    for (const uint32_t index : engine.list) {
-      const Command& command = core.stream[index];
+    for (size_t k = 0;; ++k) {
+      uint64_t due = 0;
+      while (!ready(core, NPU_ENGINE_MAC, k, due)) co_await kCycle;
+      const Command& command = start(core, NPU_ENGINE_MAC);
       const npu_command_mac& mac = command.mac();
-      const unsigned ext_flags = command.extension().flags;
-      while (engine.dispatched == engine.started || !met(command.header())) co_await kCycle;
-      for (unsigned n = cost(core, command.header()); n > 0; --n) co_await kCycle;
-      core.spans[index].start = now_;
-      ++engine.started;
-      if (e == NPU_ENGINE_MAC)
-        for (unsigned n = t_.decode_cycles + t_.pipeline_cycles +
-                          t_.mac_outputs * t_.mac_inputs / t_.sram_word_bytes;
-             n > 0; --n)
-          co_await kCycle;
-      const unsigned out = e == NPU_ENGINE_MAC ? element_bytes(mac.types, 2) : 0;
+      for (unsigned n = t_.decode_cycles + t_.pipeline_cycles +
+                        t_.mac_outputs * t_.mac_inputs / t_.sram_word_bytes;
+           n > 0; --n)
+        co_await kCycle;
+      const unsigned element = element_bytes(mac.types, 2);
       const unsigned row_cycles =
-          quotient_up(t_.mac_outputs * out, std::max(t_.sram_word_bytes, t_.mac_outputs));
+          quotient_up(t_.mac_outputs * element, std::max(t_.sram_word_bytes, t_.mac_outputs));
       const uint64_t begin = now_;
       unsigned rows = 0;
       bool open = false;
-      const std::vector<Pass> passes =
-          e == NPU_ENGINE_MAC ? mac_passes(command, t_) : vec_passes(command.vec(), t_);
+      const std::vector<Pass> passes = passes_of(command, t_);
       for (const Pass& pass : passes) {
         if (!open) {
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
-          while (std::ranges::any_of(core.drains, [&](auto& d) { return d.bank == bank; }))
+          while (std::ranges::find(core.drains, bank, &Drain::bank) != core.drains.end())
             co_await kCycle;
         }
         open = !pass.closes;
@@ -515,7 +463,7 @@ class Card {
                       (shadow < pass.shadow ? pass.shadow_bytes : 0);
           while (port.want != 0) co_await kCycle;
           if (shadow < pass.shadow) ++shadow;
-          const bool row = pass.row_cycles != 0 && (pass.first + pixel) % mac.out_w == 0;
+          const bool row = (pass.first + pixel) % mac.out_w == 0;
           if (pixel == pass.pixels || ++cycle < pass.cycles + (row ? pass.row_cycles : 0)) continue;
           job_.products += uint64_t{pass.products} * pass.outputs;
           cycle = 0;
@@ -526,41 +474,41 @@ class Card {
         if (last && (mac.accumulate & NPU_ACCUMULATE_KEEP)) {
           core.drains.push_back({2, 0, 0, true});
         } else if (pass.closes && (mac.accumulate == 0 || last)) {
-          const unsigned bytes = pass.outputs * (out + (ext_flags & NPU_EXT_RESIDUAL ? 1 : 0));
-          core.drains.push_back({bank, rows * row_cycles, bytes / row_cycles, last});
+          const bool residual = command.extension().flags & NPU_EXT_RESIDUAL;
+          core.drains.push_back(
+              {bank, rows * row_cycles, pass.outputs * (element + residual) / row_cycles, last});
           rows = 0;
         }
       }
-      if (e == NPU_ENGINE_VEC)
-        retire(core, e);
-      else
-        job_.array_cycles += now_ - begin;
+      job_.array_cycles += now_ - begin;
     }
   }
   // The output stage empties one bank after the other.
-  Process drain(Core& core) {
+  Process output(Core& core) {
+    Port& port = core.ports[NPU_ENGINE_COUNT];
     for (;; core.drains.pop_front()) {
       // If it waits, the first row goes out in the cycle that closed the bank.
       const bool waits = core.drains.empty();
       while (core.drains.empty()) co_await kCycle;
-      const Core::Drain drain = core.drains.front();
-      for (unsigned n = drain.cycles; n > waits; --n) {
-        core.ports[NPU_ENGINE_COUNT].want = drain.bytes;
-        do co_await kCycle;
-        while (core.ports[NPU_ENGINE_COUNT].want != 0);
+      for (unsigned n = core.drains.front().cycles; n > waits; --n) {
+        port.want = core.drains.front().bytes;
+        while (port.want != 0) co_await kCycle;
       }
-      if (drain.last) retire(core, NPU_ENGINE_MAC);
+      if (core.drains.front().last) retire(core, NPU_ENGINE_MAC);
     }
   }
 
   const npu_target& t_;
-  const uint64_t group_bytes_ = group_bytes(t_);
-  Channel channels_[2] = {{t_.card_bytes_per_cycle, t_.card_latency_cycles, t_.dma_burst_bytes},
-                          {t_.pcie_bytes_per_cycle, t_.pcie_latency_cycles, t_.dma_burst_bytes}};
+  const std::function<bool(unsigned)>& in_host_;
+  const unsigned burst_ = t_.dma_burst_bytes / t_.dma_granule_bytes;  // granules
+  const unsigned record_granules_ = NPU_RECORD_BYTES / t_.dma_granule_bytes;
+  Channel channels_[2] = {
+      {t_.card_bytes_per_cycle, t_.card_latency_cycles, t_.dma_granule_bytes, burst_},
+      {t_.pcie_bytes_per_cycle, t_.pcie_latency_cycles, t_.dma_granule_bytes, burst_}};
   std::deque<Core> cores_;
   std::deque<uint64_t> tlb_;
-  Requester table_;
-  uint64_t table_read_ = 0, now_ = 0;
+  Fetcher table_;
+  uint64_t now_ = 0;
   std::vector<Process> processes_;
   SteppedJob job_;
 };
