@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <deque>
 #include <map>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -14,19 +15,17 @@
 namespace npu::arch::testing {
 namespace {
 
-// Everything that works on its own is a process; each runs once a cycle, up to
-// its next co_await.
-struct Process {
+// Everything that works on its own is a task; each runs once a cycle, up to its
+// next co_await.
+struct Task {
   struct promise_type {
-    Process get_return_object() {
-      return {std::coroutine_handle<promise_type>::from_promise(*this)};
-    }
+    Task get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
     std::suspend_always initial_suspend() { return {}; }
     std::suspend_always final_suspend() noexcept { return {}; }
     void return_void() {}
     void unhandled_exception() { throw; }
   };
-  std::coroutine_handle<promise_type> handle;
+  std::coroutine_handle<> handle;
 };
 constexpr std::suspend_always kCycle;
 
@@ -42,44 +41,23 @@ unsigned element_bytes(unsigned types, unsigned operand) {
   return type == NPU_TYPE_NONE ? 0 : type == NPU_TYPE_INT32 || type == NPU_TYPE_FP32 ? 4 : 1;
 }
 
-// Sizes of the pieces that `total` falls into when each has at most `limit`.
-std::vector<unsigned> pieces(unsigned total, unsigned limit) {
-  std::vector<unsigned> sizes(quotient_up(total, limit), limit);
-  sizes.back() -= static_cast<unsigned>(sizes.size()) * limit - total;
-  return sizes;
-}
-
-// As even as possible, in as few pieces as possible, small ones first.
-std::vector<unsigned> even_pieces(unsigned total, unsigned limit) {
-  std::vector<unsigned> sizes(quotient_up(total, limit));
-  for (unsigned i = 0; i < total; ++i) ++sizes[sizes.size() - 1 - i % sizes.size()];
-  return sizes;
-}
-
-// One stay of a set of weights in the array.
-struct Pass {
-  unsigned first, pixels;         // of the command
-  unsigned products, outputs;     // of a pixel
-  unsigned bytes;                 // of activations, a cycle
-  unsigned cycles, row_cycles;    // of a pixel; before the first one of a row
-  unsigned shadow, shadow_bytes;  // cycles for the next weights and this block's tables
-  bool closes = false;            // the bank may drain after this
+// For every sub-tile of pixels and every block of outputs, the steps that sum
+// the products of one output; each goes through all pixels of the sub-tile.
+struct Plan {
+  std::vector<unsigned> cycles;  // of each pixel
+  std::vector<unsigned> tiles = {}, blocks = {}, steps = {};
+  unsigned bytes = 0;             // of activations, a cycle; 0: one for each product
+  unsigned load = 0, tables = 0;  // cycles for the weights of a step; table bytes of an output
 };
 
-std::vector<Pass> passes_of(const Command& command, const npu_target& t) {
+Plan mac_plan(const Command& command, const npu_target& t) {
   const npu_command_mac& mac = command.mac();
   const bool product = command.opcode() == NPU_OP_MATMUL;
   const bool depthwise = command.opcode() == NPU_OP_DEPTHWISE;
-  const unsigned groups = product || depthwise ? 1 : mac.groups;
-  const unsigned table_bytes = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
-                               (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
-                               (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
-  // Products of one output, in the order the array meets them: a packed row of
-  // the kernel is one run of bytes, otherwise each tap is.
+  const unsigned pixels = mac.out_h * mac.out_w, groups = product || depthwise ? 1 : mac.groups;
   unsigned runs = product ? 1 : mac.kernel_h * mac.kernel_w;
-  unsigned run = mac.in_c / groups, step = t.mac_inputs, cycles = 1, row_cycles = 0;
-  if (!product && groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c)
-    runs = mac.kernel_h, run *= mac.kernel_w;
+  unsigned run = mac.in_c / groups, step = t.mac_inputs;
+  Plan plan = {std::vector<unsigned>(pixels, 1)};
   if (depthwise) {
     // One filter per lane; what takes time is bringing the window's columns in, a
     // word a cycle, each column once as the window moves.
@@ -87,30 +65,33 @@ std::vector<Pass> passes_of(const Command& command, const npu_target& t) {
       return quotient_up(columns * mac.kernel_h * t.mac_outputs, t.sram_word_bytes);
     };
     const int held = std::max(0, mac.kernel_w - mac.stride_x);
-    runs = 1, run = step = mac.kernel_h * mac.kernel_w;
-    cycles = std::max(1u, words(mac.kernel_w - held)), row_cycles = words(held);
+    for (unsigned i = 0; i < pixels; ++i)
+      plan.cycles[i] =
+          std::max(1u, words(mac.kernel_w - held)) + (i % mac.out_w == 0 ? words(held) : 0);
+    plan.bytes = t.sram_word_bytes;
+    run = step = std::exchange(runs, 1);
+  } else if (!product && groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c) {
+    // A row of the kernel is one run of bytes; otherwise each tap is.
+    run *= mac.kernel_w;
+    runs = mac.kernel_h;
   }
-  const unsigned load = quotient_up(step * t.mac_outputs, t.sram_word_bytes);
-  std::vector<Pass> passes;
-  unsigned first = 0;
-  for (unsigned pixels : even_pieces(mac.out_h * mac.out_w, t.accumulator_rows)) {
-    for (unsigned group = 0; group < groups; ++group)
-      for (unsigned outputs : pieces(mac.out_c / groups, t.mac_outputs)) {
-        unsigned tables = quotient_up(table_bytes * outputs, t.sram_word_bytes);
-        for (unsigned i = 0; i < runs; ++i)
-          for (unsigned n : pieces(run, step))
-            passes.push_back({first, pixels, n, outputs, depthwise ? t.sram_word_bytes : n, cycles,
-                              row_cycles, load + std::exchange(tables, 0),
-                              quotient_up(outputs * n, load)});
-        passes.back().closes = true;
-      }
-    first += pixels;
-  }
-  return passes;
+  plan.load = quotient_up(step * t.mac_outputs, t.sram_word_bytes);
+  plan.tables = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
+                (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
+                (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
+  // As even as possible, small ones first.
+  plan.tiles.resize(quotient_up(pixels, t.accumulator_rows));
+  for (unsigned i = 0; i < pixels; ++i) ++plan.tiles[plan.tiles.size() - 1 - i % plan.tiles.size()];
+  for (unsigned group = 0; group < groups; ++group)
+    for (unsigned left = mac.out_c / groups; left > 0; left -= plan.blocks.back())
+      plan.blocks.push_back(std::min(left, t.mac_outputs));
+  for (; runs > 0; --runs)
+    for (unsigned left = run; left > 0; left -= plan.steps.back())
+      plan.steps.push_back(std::min(left, step));
+  return plan;
 }
 
-// Cycles, and bytes of each.
-std::pair<unsigned, unsigned> vector_work(const npu_command_vec& vec, const npu_target& t) {
+Plan vec_plan(const npu_command_vec& vec, const npu_target& t) {
   const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
   const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
   const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
@@ -120,7 +101,11 @@ std::pair<unsigned, unsigned> vector_work(const npu_command_vec& vec, const npu_
                             out * element_bytes(vec.types, 2)};
   const unsigned cycles = std::max(quotient_up(taps, t.mac_outputs),
                                    quotient_up(std::ranges::max(bytes), t.sram_word_bytes));
-  return {cycles, quotient_up(bytes[0] + bytes[1] + bytes[2], cycles)};
+  return {std::vector<unsigned>(cycles, 1),
+          {cycles},
+          {0},
+          {0},
+          quotient_up(bytes[0] + bytes[1] + bytes[2], cycles)};
 }
 
 // ---- What a command asks of memory -------------------------------------------------
@@ -130,8 +115,7 @@ constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
 
 // A command of LOAD or STORE, and how far it is.
 struct Transfer {
-  std::vector<size_t> granules = {};  // by address, each once; the translations it needs
-  std::vector<uint64_t> groups = {};  // to be translated
+  std::vector<uint64_t> granules = {};  // by address, each once; what translates them
   bool host = false;
   uint64_t asked = 0, answered = 0;  // granules
   uint64_t sram = 0, moved = 0;      // bytes
@@ -153,11 +137,8 @@ Transfer transfer_of(const Command& command, const npu_target& t) {
     for (int d = 0; d < 4; rest /= dma.size[d++]) at += rest % dma.size[d] * dma.external_stride[d];
     granules.insert(granules.end(), at / t.dma_granule_bytes);
   }
-  for (const uint64_t granule : granules) {
-    const uint64_t group = uint64_t{dma.region} << 32 | granule / kGroup;
-    if (out.groups.empty() || out.groups.back() != group) out.groups.push_back(group);
-    out.granules.push_back(out.groups.size());
-  }
+  for (const uint64_t granule : granules)
+    out.granules.push_back(uint64_t{dma.region} << 32 | granule / kGroup);
   return out;
 }
 
@@ -169,34 +150,29 @@ struct Granule {
   bool write;         // arrives a latency later
 };
 
-// Who uses memory: a DMA engine, a fetcher.
-struct Requester {
-  std::deque<Granule> card = {}, host = {}, walks = {};
-  std::deque<uint64_t> groups = {};  // translated in order
-  size_t translated = 0;
-};
-
-// Moves `width` bytes a cycle; round robin, `turn_granules` at a time.
+// Moves `width` bytes a cycle; round robin, a burst at a time.
 struct Channel {
-  unsigned width, latency, granule, turn_granules;
+  const npu_target& t;
+  unsigned width, latency;
   std::vector<std::deque<Granule>*> users = {};
   size_t turn = 0;
-  unsigned left = 0, credit = 0;  // granules of the turn; bytes of the next granule
+  unsigned left = 0, credit = 0;  // bytes: of the turn, of the next granule
   uint64_t moved = 0;
   std::multimap<uint64_t, uint64_t*> arrivals = {};
 
   void tick(uint64_t now) {
     const auto idle = [&] { return users[turn]->empty() || users[turn]->front().ready > now; };
-    for (credit += width;; credit -= granule, --left, moved += granule) {
+    for (credit += width;; credit -= t.dma_granule_bytes, left -= t.dma_granule_bytes) {
       for (size_t i = 0; i < users.size() && (left == 0 || idle()); ++i) {
         turn = (turn + 1) % users.size();
-        left = turn_granules;
+        left = t.dma_burst_bytes;
       }
       if (idle()) credit = 0;
-      if (credit < granule) break;
+      if (credit < t.dma_granule_bytes) break;
       const Granule& next = users[turn]->front();
       arrivals.emplace(now + (next.write ? latency : 0), next.counter);
       users[turn]->pop_front();
+      moved += t.dma_granule_bytes;
     }
     for (; !arrivals.empty() && arrivals.begin()->first <= now; arrivals.erase(arrivals.begin()))
       ++*arrivals.begin()->second;
@@ -205,22 +181,16 @@ struct Channel {
 
 // ---- The card ----------------------------------------------------------------------
 
-// Reads a list of commands ahead of its use, or the region table.
-struct Fetcher : Requester {
-  uint64_t region = 0;                            // beyond those of the job
-  uint64_t total = 0, fetched = 0, consumed = 0;  // granules
-};
-
-struct Engine : Requester {
-  std::vector<size_t> list = {};  // dispatched
+struct Engine {
+  std::vector<size_t> list = {};  // commands dispatched
   size_t started = 0, retired = 0;
-  std::deque<Transfer> transfers = {{}};  // begins with one that is over
+  std::deque<Transfer> transfers = {{}};                 // begins with one that is over
+  std::deque<Granule> card = {}, host = {}, walks = {};  // on their way
+  std::deque<uint64_t> keys = {};                        // of translations, in order
+  size_t translated = 0;
+  uint64_t fetched = 0, consumed = 0;  // granules of commands, by DISPATCH
 
   bool idle() const { return retired == list.size(); }
-};
-
-struct Port {
-  unsigned want = 0, credit = 0;  // bytes; want is 0 again once they have moved
 };
 
 struct Drain {
@@ -230,294 +200,274 @@ struct Drain {
 
 struct Core {
   const Stream& stream;
-  unsigned index;
-  std::vector<SteppedJob::Span> spans = std::vector<SteppedJob::Span>(stream.size());
-  Fetcher fetcher = {};
-  Engine engines[NPU_ENGINE_COUNT + 1] = {};  // the last: DISPATCH
-  Port ports[NPU_ENGINE_COUNT + 1] = {};      // the last: of the output stage
+  std::vector<SteppedJob::Span> spans = {};   // of the commands dispatched
+  Engine engines[NPU_ENGINE_COUNT + 1] = {};  // and DISPATCH
+  // Bytes that want to pass the engines' ports and the output stage's; 0 again
+  // once they have.
+  unsigned ports[NPU_ENGINE_COUNT + 1] = {}, credit = 0;
   std::deque<Drain> drains = {};
 };
 
-class Card {
- public:
-  Card(std::span<const Stream> streams, const npu_target& t,
-       const std::function<bool(unsigned)>& in_host)
-      : t_(t), in_host_(in_host) {
-    add(table_, 1);
+struct Card {
+  const npu_target& t;
+  const std::function<bool(unsigned)>& in_host;
+  Channel channels[2] = {{t, t.card_bytes_per_cycle, t.card_latency_cycles},
+                         {t, t.pcie_bytes_per_cycle, t.pcie_latency_cycles}};
+  std::deque<Core> cores = {};
+  std::deque<uint64_t> tlb = {};  // most recent first
+  Engine table = {};              // fetches the region table
+  uint64_t now = 0;
+  SteppedJob job = {};
+
+  SteppedJob run(std::span<const Stream> streams) {
+    std::vector<Task> tasks;
+    const auto connect = [&](Engine& engine) {
+      channels[0].users.insert(channels[0].users.end(), {&engine.card, &engine.walks});
+      channels[1].users.push_back(&engine.host);
+      tasks.push_back(walk(engine));
+    };
+    connect(table);
+    tasks.push_back(fetch(table, 1));
     for (const Stream& stream : streams) {
-      Core& core = cores_.emplace_back(Core{stream, static_cast<unsigned>(cores_.size())});
+      Core& core = cores.emplace_back(Core{stream});
+      for (Engine& engine : core.engines) connect(engine);
       uint64_t records = 0;
       for (const Command& command : stream) records += command.header().records;
-      add(core.fetcher, records * record_granules_);
-      for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE}) {
-        connect(core.engines[e]);
-        processes_.insert(processes_.end(), {transfer(core, e, 0), transfer(core, e, 1)});
-      }
-      processes_.insert(processes_.end(),
-                        {sequence(core), output(core), array(core), vector_unit(core)});
+      tasks.insert(tasks.end(), {fetch(core.engines[NPU_ENGINE_DISPATCH], granules(records)),
+                                 sequence(core), array(core), output(core), vector_unit(core)});
+      for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE})
+        tasks.insert(tasks.end(), {transfer(core, e, 0), transfer(core, e, 1)});
     }
-  }
-  ~Card() {
-    for (Process& process : processes_) process.handle.destroy();
-  }
-
-  SteppedJob run() {
-    now_ = t_.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t_.pcie_bytes_per_cycle);
+    now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
     const auto over = [](const Core& core) {
-      return core.fetcher.consumed == core.fetcher.total &&
+      return core.spans.size() == core.stream.size() &&
              std::ranges::all_of(core.engines, &Engine::idle);
     };
-    while (table_.fetched == 0 || !std::ranges::all_of(cores_, over)) {
-      for (Process& process : processes_)
-        if (!process.handle.done()) process.handle.resume();
-      for (Core& core : cores_) arbitrate(core);
-      ++now_;
-      for (Channel& channel : channels_) channel.tick(now_);
+    while (table.fetched == 0 || !std::ranges::all_of(cores, over)) {
+      for (Task& task : tasks)
+        if (!task.handle.done()) task.handle.resume();
+      std::ranges::for_each(cores, [&](Core& core) { arbitrate(core); });
+      ++now;
+      for (Channel& channel : channels) channel.tick(now);
     }
-    for (Core& core : cores_) job_.commands.push_back(std::move(core.spans));
-    job_.cycles = now_ + quotient_up(sizeof(npu_completion), t_.pcie_bytes_per_cycle);
-    job_.card_bytes = channels_[0].moved;
-    job_.pcie_bytes = channels_[1].moved + sizeof(npu_packet) + sizeof(npu_completion);
-    return std::move(job_);
+    for (Task& task : tasks) task.handle.destroy();
+    for (Core& core : cores) job.commands.push_back(std::move(core.spans));
+    job.cycles = now + quotient_up(sizeof(npu_completion), t.pcie_bytes_per_cycle);
+    job.card_bytes = channels[0].moved;
+    job.pcie_bytes = channels[1].moved + sizeof(npu_packet) + sizeof(npu_completion);
+    return job;
   }
 
- private:
-  void connect(Requester& requester) {
-    channels_[0].users.insert(channels_[0].users.end(), {&requester.card, &requester.walks});
-    channels_[1].users.push_back(&requester.host);
-    processes_.push_back(walk(requester));
+  uint64_t granules(uint64_t records) const {
+    return records * NPU_RECORD_BYTES / t.dma_granule_bytes;
   }
-  void add(Fetcher& fetcher, uint64_t granules) {
-    fetcher.total = granules;
-    fetcher.region = 256 + processes_.size();
-    connect(fetcher);
-    processes_.push_back(fetch(fetcher));
-  }
-  // All ports of a core move what they want, or all less in proportion.
+  // All ports of a core move what they want, or all wait in proportion.
   void arbitrate(Core& core) {
-    unsigned total = 0;
-    for (const Port& port : core.ports) total += port.want;
-    const unsigned limit = 4 * t_.sram_word_bytes;
-    for (Port& port : core.ports) {
-      if (port.want == 0 || (port.credit += limit) < std::max(total, limit)) continue;
-      port.credit -= std::max(total, limit);
-      port.want = 0;
-    }
+    const unsigned limit = 4 * t.sram_word_bytes;
+    const unsigned total = std::reduce(std::begin(core.ports), std::end(core.ports));
+    if ((core.credit += limit) < total) return;
+    core.credit -= std::max(total, limit);
+    std::ranges::fill(core.ports, 0);
   }
 
-  // Whether the engine's command `k` is dispatched and its waits are met and paid
-  // for. `due` is 0 at first.
-  bool ready(const Core& core, unsigned e, size_t k, uint64_t& due) const {
-    if (core.engines[e].list.size() <= k) return false;
+  // Whether command `k` of an engine is dispatched and its waits are met and
+  // paid for.
+  bool ready(Core& core, const Engine& engine, size_t k) {
+    if (engine.list.size() <= k) return false;
     uint64_t cycles = 0;
-    for (const uint32_t wait : core.stream[core.engines[e].list[k]].header().wait) {
-      const unsigned on_core = wait >> NPU_WAIT_CORE_SHIFT;
-      const unsigned on = wait >> NPU_WAIT_ENGINE_SHIFT & 0xf;
-      if (cores_[on_core].engines[on].retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
+    for (const uint32_t wait : core.stream[engine.list[k]].header().wait) {
+      const Core& there = cores[wait >> NPU_WAIT_CORE_SHIFT];
+      const Engine& on = there.engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0xf];
+      if (on.retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
       if (wait != 0)
-        cycles += on_core != core.index ? t_.wait_cycles_core
-                  : on != e             ? t_.wait_cycles_engine
-                                        : t_.wait_cycles_same;
+        cycles += &there != &core  ? t.wait_cycles_core
+                  : &on != &engine ? t.wait_cycles_engine
+                                   : t.wait_cycles_same;
     }
-    if (due == 0) due = now_ + cycles;
-    return now_ >= due;
+    uint64_t& paid = core.spans[engine.list[k]].start;
+    if (paid == 0) paid = now + cycles;
+    return now >= paid;
   }
-  const Command& start(Core& core, unsigned e) {
-    const size_t index = core.engines[e].list[core.engines[e].started++];
-    core.spans[index].start = now_;
+  const Command& start(Core& core, Engine& engine) {
+    const size_t index = engine.list[engine.started++];
+    core.spans[index].start = now;
     return core.stream[index];
   }
-  void retire(Core& core, unsigned e) {
-    core.spans[core.engines[e].list[core.engines[e].retired++]].retired = now_;
+  void retire(Core& core, Engine& engine) {
+    core.spans[engine.list[engine.retired++]].retired = now;
   }
 
   // Reads the levels of the page table one after another.
-  Process walk(Requester& r) {
-    for (;; ++r.translated) {
-      while (r.translated == r.groups.size()) co_await kCycle;
-      const uint64_t group = r.groups[r.translated];
+  Task walk(Engine& engine) {
+    for (;; ++engine.translated) {
+      while (engine.translated == engine.keys.size()) co_await kCycle;
+      const uint64_t key = engine.keys[engine.translated];
       uint64_t read = 0;
-      if (std::erase(tlb_, group) == 0)
+      if (std::erase(tlb, key) == 0)
         for (unsigned level = 1; level <= NPU_MMU_LEVELS; ++level) {
-          r.walks.push_back({&read, now_ + channels_[0].latency, false});
+          engine.walks.push_back({&read, now + channels[0].latency, false});
           while (read < level) co_await kCycle;
         }
-      tlb_.push_front(group);  // most recent first
-      if (tlb_.size() > t_.tlb_entries) tlb_.pop_back();
+      tlb.push_front(key);
+      if (tlb.size() > t.tlb_entries) tlb.pop_back();
     }
   }
-  Process fetch(Fetcher& f) {
-    for (uint64_t asked = 0; asked < f.total; ++asked) {
-      while (asked == f.consumed + 8192 / t_.dma_granule_bytes) co_await kCycle;
-      if (asked % kGroup == 0) f.groups.push_back(f.region << 32 | asked / kGroup);
-      while (f.translated < f.groups.size()) co_await kCycle;
-      f.card.push_back({&f.fetched, now_ + channels_[0].latency, false});
+  Task fetch(Engine& engine, uint64_t total) {
+    const uint64_t region = 256 + channels[1].users.size();  // beyond those of the job
+    for (uint64_t asked = 0; asked < total; ++asked) {
+      while (asked == engine.consumed + 8192 / t.dma_granule_bytes) co_await kCycle;
+      engine.keys.push_back(region << 32 | asked / kGroup);
+      while (engine.translated == asked) co_await kCycle;
+      engine.card.push_back({&engine.fetched, now + channels[0].latency, false});
     }
   }
-  Process sequence(Core& core) {
+  Task sequence(Core& core) {
+    Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
     for (const Command& command : core.stream) {
-      const unsigned e = command.engine();
-      const uint64_t end = core.fetcher.consumed + command.header().records * record_granules_;
-      while (core.fetcher.fetched < end) co_await kCycle;
-      for (unsigned n = t_.dispatch_cycles; n > 0; --n) co_await kCycle;
+      Engine& engine = core.engines[command.engine()];
+      const uint64_t end = dispatch.consumed + granules(command.header().records);
+      while (dispatch.fetched < end) co_await kCycle;
+      for (unsigned n = t.dispatch_cycles; n > 0; --n) co_await kCycle;
       while (
-          core.engines[e].list.size() - core.engines[e].started == t_.fifo_depth ||
+          engine.list.size() - engine.started == t.fifo_depth ||
           (command.opcode() == NPU_OP_YIELD && !std::ranges::all_of(core.engines, &Engine::idle)))
         co_await kCycle;
-      core.engines[e].list.push_back(static_cast<size_t>(&command - core.stream.data()));
-      if (e == NPU_ENGINE_DISPATCH) {
-        uint64_t due = 0;
-        while (!ready(core, e, core.engines[e].started, due)) co_await kCycle;
-        start(core, e);
-        retire(core, e);
+      engine.list.push_back(core.spans.size());
+      core.spans.emplace_back();
+      if (&engine == &dispatch) {
+        while (!ready(core, engine, engine.started)) co_await kCycle;
+        start(core, engine);
+        retire(core, engine);
       }
-      core.fetcher.consumed = end;
+      dispatch.consumed = end;
     }
   }
 
   // LOAD and STORE look one command ahead: of two lanes each takes every other.
-  Process transfer(Core& core, unsigned e, size_t lane) {
+  Task transfer(Core& core, unsigned e, size_t lane) {
     Engine& engine = core.engines[e];
-    Port& port = core.ports[e];
     const bool store = e == NPU_ENGINE_STORE;
-    const uint64_t burst = t_.dma_burst_bytes / t_.dma_granule_bytes;
-    const uint64_t window = t_.dma_outstanding * burst;
+    const uint64_t burst = t.dma_burst_bytes / t.dma_granule_bytes;
+    const uint64_t window = t.dma_outstanding * burst;
     for (size_t k = lane;; k += 2) {
-      while (engine.list.size() <= k || engine.started < k || table_.fetched == 0) co_await kCycle;
+      while (engine.list.size() <= k || engine.started < k || table.fetched == 0) co_await kCycle;
       const Command& command = core.stream[engine.list[k]];
       const Transfer& before = engine.transfers[k];
-      Transfer& t = engine.transfers.emplace_back(transfer_of(command, t_));
-      t.host = in_host_(command.dma().region);
-      const size_t walked = engine.groups.size(), external = t.granules.size();
-      engine.groups.insert(engine.groups.end(), t.groups.begin(), t.groups.end());
-      uint64_t due = 0;
-      while (!ready(core, e, k, due)) co_await kCycle;
+      Transfer& now_on = engine.transfers.emplace_back(transfer_of(command, t));
+      Transfer& x = now_on;
+      x.host = in_host(command.dma().region);
+      const size_t walked = engine.keys.size(), external = x.granules.size();
+      engine.keys.insert(engine.keys.end(), x.granules.begin(), x.granules.end());
+      while (!ready(core, engine, k)) co_await kCycle;
       const auto may_ask = [&] {
         // Answers come in order, so only one memory is asked at a time.
-        const uint64_t in_flight = t.asked - t.answered + before.granules.size() - before.answered;
-        return t.asked < external && before.asked == before.granules.size() &&
-               (before.host == t.host || before.answered == before.asked) &&
-               engine.translated >= walked + t.granules[t.asked] &&
-               (t.asked % burst != 0 || in_flight + burst <= window) &&
-               (!store || t.moved * external >= t.sram * (t.asked + 1));
+        const uint64_t in_flight = x.asked - x.answered + before.asked - before.answered;
+        return x.asked < external && before.asked == before.granules.size() &&
+               (before.host == x.host || before.answered == before.asked) &&
+               engine.translated > walked + x.asked &&
+               (x.asked % burst != 0 || in_flight + burst <= window) &&
+               (!store || x.moved * external >= x.sram * (x.asked + 1));
       };
       for (uint64_t moving = 0;; co_await kCycle) {
-        if (engine.started == k && engine.retired == k) start(core, e);
-        if (port.want == 0 && before.moved == before.sram) {
-          t.moved += moving;
-          uint64_t most = t.sram;
-          if (external != 0) most = (t.answered + (store ? window : 0)) * t.sram / external;
-          moving = std::min<uint64_t>(std::min(most, t.sram) - t.moved, t_.sram_word_bytes);
-          port.want = static_cast<unsigned>(moving << (command.opcode() == NPU_OP_SRAM_COPY));
+        if (engine.started == k && engine.retired == k) start(core, engine);
+        if (core.ports[e] == 0 && before.moved == before.sram) {
+          x.moved += moving;
+          uint64_t most = x.sram;
+          if (external != 0) most = (x.answered + (store ? window : 0)) * x.sram / external;
+          moving = std::min<uint64_t>(std::min(most, x.sram) - x.moved, t.sram_word_bytes);
+          core.ports[e] = static_cast<unsigned>(moving << (command.opcode() == NPU_OP_SRAM_COPY));
         }
-        for (; may_ask(); ++t.asked)
-          (t.host ? engine.host : engine.card)
-              .push_back({&t.answered, now_ + (store ? 0 : channels_[t.host].latency), store});
-        if (engine.started > k && t.moved == t.sram && t.answered == external) break;
+        for (; may_ask(); ++x.asked)
+          (x.host ? engine.host : engine.card)
+              .push_back({&x.answered, now + (store ? 0 : channels[x.host].latency), store});
+        if (engine.started > k && x.moved == x.sram && x.answered == external) break;
       }
-      retire(core, e);
+      retire(core, engine);
     }
   }
 
-  Process vector_unit(Core& core) {
+  Task vector_unit(Core& core) {
+    Engine& engine = core.engines[NPU_ENGINE_VEC];
     for (size_t k = 0;; ++k) {
-      uint64_t due = 0;
-      while (!ready(core, NPU_ENGINE_VEC, k, due)) co_await kCycle;
-      const auto [cycles, bytes] = vector_work(start(core, NPU_ENGINE_VEC).vec(), t_);
-      for (unsigned n = cycles; n > 0; --n) {
-        core.ports[NPU_ENGINE_VEC].want = bytes;
-        while (core.ports[NPU_ENGINE_VEC].want != 0) co_await kCycle;
+      while (!ready(core, engine, k)) co_await kCycle;
+      const Plan plan = vec_plan(start(core, engine).vec(), t);
+      for (size_t i = 0; i < plan.cycles.size(); ++i) {
+        core.ports[NPU_ENGINE_VEC] = plan.bytes;
+        while (core.ports[NPU_ENGINE_VEC] != 0) co_await kCycle;
       }
-      retire(core, NPU_ENGINE_VEC);
+      retire(core, engine);
     }
   }
-  Process array(Core& core) {
-    Port& port = core.ports[NPU_ENGINE_MAC];
+  Task array(Core& core) {
+    unsigned& port = core.ports[NPU_ENGINE_MAC];
     unsigned bank = 1;
     for (size_t k = 0;; ++k) {
-      uint64_t due = 0;
-      while (!ready(core, NPU_ENGINE_MAC, k, due)) co_await kCycle;
-      const Command& command = start(core, NPU_ENGINE_MAC);
+      while (!ready(core, core.engines[NPU_ENGINE_MAC], k)) co_await kCycle;
+      const Command& command = start(core, core.engines[NPU_ENGINE_MAC]);
       const npu_command_mac& mac = command.mac();
-      for (unsigned n = t_.decode_cycles + t_.pipeline_cycles +
-                        t_.mac_outputs * t_.mac_inputs / t_.sram_word_bytes;
-           n > 0; --n)
-        co_await kCycle;
+      const Plan plan = mac_plan(command, t);
+      const unsigned load = t.mac_outputs * t.mac_inputs / t.sram_word_bytes;
+      for (unsigned n = t.decode_cycles + load + t.pipeline_cycles; n > 0; --n) co_await kCycle;
+      const uint64_t begin = now;
       const unsigned element = element_bytes(mac.types, 2);
-      const unsigned row_cycles =
-          quotient_up(t_.mac_outputs * element, std::max(t_.sram_word_bytes, t_.mac_outputs));
-      const uint64_t begin = now_;
-      unsigned rows = 0;
-      bool open = false;
-      const std::vector<Pass> passes = passes_of(command, t_);
-      for (const Pass& pass : passes) {
-        if (!open) {
+      const unsigned residual = command.extension().flags & NPU_EXT_RESIDUAL ? 1 : 0;
+      const unsigned row_cycles = std::max(
+          1u, quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs)));
+      unsigned first = 0, rows = 0;
+      for (const unsigned pixels : plan.tiles) {
+        for (const unsigned outputs : plan.blocks) {
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
-          while (std::ranges::find(core.drains, bank, &Drain::bank) != core.drains.end())
+          while (std::ranges::any_of(
+              core.drains, [&](const Drain& d) { return d.bank == bank && d.cycles != 0; }))
             co_await kCycle;
+          unsigned shadow = quotient_up(plan.tables * outputs, t.sram_word_bytes);
+          for (const unsigned products : plan.steps) {
+            shadow += plan.load;
+            for (unsigned pixel = 0, cycle = 0; pixel < pixels || shadow > 0;) {
+              if (pixel < pixels) port = plan.bytes != 0 ? plan.bytes : products;
+              if (shadow > 0) port += quotient_up(outputs * products, plan.load);
+              while (port != 0) co_await kCycle;
+              if (shadow > 0) --shadow;
+              if (pixel == pixels || ++cycle < plan.cycles[first + pixel]) continue;
+              job.products += uint64_t{products} * outputs;
+              cycle = 0;
+              ++pixel;
+            }
+          }
+          rows += pixels;
+          if (mac.accumulate == 0)
+            core.drains.push_back({bank, std::exchange(rows, 0) * row_cycles,
+                                   outputs * (element + residual) / row_cycles, false});
         }
-        open = !pass.closes;
-        for (unsigned pixel = 0, cycle = 0, shadow = 0;
-             pixel < pass.pixels || shadow < pass.shadow;) {
-          port.want = (pixel < pass.pixels ? pass.bytes : 0) +
-                      (shadow < pass.shadow ? pass.shadow_bytes : 0);
-          while (port.want != 0) co_await kCycle;
-          if (shadow < pass.shadow) ++shadow;
-          const bool row = (pass.first + pixel) % mac.out_w == 0;
-          if (pixel == pass.pixels || ++cycle < pass.cycles + (row ? pass.row_cycles : 0)) continue;
-          job_.products += uint64_t{pass.products} * pass.outputs;
-          cycle = 0;
-          ++pixel;
-        }
-        if (pass.closes) rows += pass.pixels;
-        const bool last = &pass == &passes.back();
-        if (last && (mac.accumulate & NPU_ACCUMULATE_KEEP)) {
-          core.drains.push_back({2, 0, 0, true});
-        } else if (pass.closes && (mac.accumulate == 0 || last)) {
-          const bool residual = command.extension().flags & NPU_EXT_RESIDUAL;
-          core.drains.push_back(
-              {bank, rows * row_cycles, pass.outputs * (element + residual) / row_cycles, last});
-          rows = 0;
-        }
+        first += pixels;
       }
-      job_.array_cycles += now_ - begin;
+      if (mac.accumulate != 0)
+        core.drains.push_back({bank, element == 0 ? 0 : rows * row_cycles,
+                               plan.blocks.back() * element / row_cycles, false});
+      core.drains.back().last = true;
+      job.array_cycles += now - begin;
     }
   }
   // The output stage empties one bank after the other.
-  Process output(Core& core) {
-    Port& port = core.ports[NPU_ENGINE_COUNT];
+  Task output(Core& core) {
+    unsigned& port = core.ports[NPU_ENGINE_COUNT];
     for (;; core.drains.pop_front()) {
-      // If it waits, the first row goes out in the cycle that closed the bank.
-      const bool waits = core.drains.empty();
       while (core.drains.empty()) co_await kCycle;
-      for (unsigned n = core.drains.front().cycles; n > waits; --n) {
-        port.want = core.drains.front().bytes;
-        while (port.want != 0) co_await kCycle;
+      for (Drain& drain = core.drains.front(); drain.cycles > 0;) {
+        --drain.cycles;
+        port = drain.bytes;
+        while (port != 0) co_await kCycle;
       }
-      if (core.drains.front().last) retire(core, NPU_ENGINE_MAC);
+      if (core.drains.front().last) retire(core, core.engines[NPU_ENGINE_MAC]);
     }
   }
-
-  const npu_target& t_;
-  const std::function<bool(unsigned)>& in_host_;
-  const unsigned burst_ = t_.dma_burst_bytes / t_.dma_granule_bytes;  // granules
-  const unsigned record_granules_ = NPU_RECORD_BYTES / t_.dma_granule_bytes;
-  Channel channels_[2] = {
-      {t_.card_bytes_per_cycle, t_.card_latency_cycles, t_.dma_granule_bytes, burst_},
-      {t_.pcie_bytes_per_cycle, t_.pcie_latency_cycles, t_.dma_granule_bytes, burst_}};
-  std::deque<Core> cores_;
-  std::deque<uint64_t> tlb_;
-  Fetcher table_;
-  uint64_t now_ = 0;
-  std::vector<Process> processes_;
-  SteppedJob job_;
 };
 
 }  // namespace
 
 SteppedJob step_job(std::span<const Stream> streams, const npu_target& target,
                     const std::function<bool(unsigned region)>& in_host) {
-  return Card(streams, target, in_host).run();
+  return Card{target, in_host}.run(streams);
 }
 
 }  // namespace npu::arch::testing
