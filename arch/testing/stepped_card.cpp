@@ -33,8 +33,6 @@ unsigned quotient_up(uint64_t total, uint64_t limit) {
   return static_cast<unsigned>((total + limit - 1) / limit);
 }
 
-// ---- What a command asks of array and vector unit -----------------------------------
-
 // Bytes of an operand's elements.
 unsigned element_bytes(unsigned types, unsigned operand) {
   const unsigned type = NPU_TYPE_AT(types, operand);
@@ -52,25 +50,23 @@ struct Plan {
 
 Plan mac_plan(const Command& command, const npu_target& t) {
   const npu_command_mac& mac = command.mac();
-  const bool product = command.opcode() == NPU_OP_MATMUL;
   const bool depthwise = command.opcode() == NPU_OP_DEPTHWISE;
-  const unsigned pixels = mac.out_h * mac.out_w, groups = product || depthwise ? 1 : mac.groups;
-  unsigned runs = product ? 1 : mac.kernel_h * mac.kernel_w;
+  const unsigned pixels = mac.out_h * mac.out_w;
+  const unsigned groups = depthwise ? 1 : std::max<unsigned>(1, mac.groups);
+  unsigned runs = std::max(1, mac.kernel_h * mac.kernel_w);
   unsigned run = mac.in_c / groups, step = t.mac_inputs;
   Plan plan = {std::vector<unsigned>(pixels, 1)};
   if (depthwise) {
     // One filter per lane; what takes time is bringing the window's columns in, a
     // word a cycle, each column once as the window moves.
-    const auto words = [&](int columns) {
-      return quotient_up(columns * mac.kernel_h * t.mac_outputs, t.sram_word_bytes);
-    };
-    const int held = std::max(0, mac.kernel_w - mac.stride_x);
+    const unsigned column = mac.kernel_h * t.mac_outputs;
+    const unsigned fresh = std::min(mac.kernel_w, mac.stride_x), held = mac.kernel_w - fresh;
     for (unsigned i = 0; i < pixels; ++i)
-      plan.cycles[i] =
-          std::max(1u, words(mac.kernel_w - held)) + (i % mac.out_w == 0 ? words(held) : 0);
+      plan.cycles[i] = quotient_up(column * fresh, t.sram_word_bytes) +
+                       (i % mac.out_w == 0 ? quotient_up(column * held, t.sram_word_bytes) : 0);
     plan.bytes = t.sram_word_bytes;
     run = step = std::exchange(runs, 1);
-  } else if (!product && groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c) {
+  } else if (groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c) {
     // A row of the kernel is one run of bytes; otherwise each tap is.
     run *= mac.kernel_w;
     runs = mac.kernel_h;
@@ -90,25 +86,6 @@ Plan mac_plan(const Command& command, const npu_target& t) {
       plan.steps.push_back(std::min(left, step));
   return plan;
 }
-
-Plan vec_plan(const npu_command_vec& vec, const npu_target& t) {
-  const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
-  const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
-  const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
-  const uint64_t taps = window ? out * vec.kernel_h * vec.kernel_w : in;
-  const uint64_t b = vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : in;
-  const uint64_t bytes[] = {taps * element_bytes(vec.types, 0), b * element_bytes(vec.types, 1),
-                            out * element_bytes(vec.types, 2)};
-  const unsigned cycles = std::max(quotient_up(taps, t.mac_outputs),
-                                   quotient_up(std::ranges::max(bytes), t.sram_word_bytes));
-  return {std::vector<unsigned>(cycles, 1),
-          {cycles},
-          {0},
-          {0},
-          quotient_up(bytes[0] + bytes[1] + bytes[2], cycles)};
-}
-
-// ---- What a command asks of memory -------------------------------------------------
 
 // Granules that the entries of one granule of the page table translate.
 constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
@@ -141,8 +118,6 @@ Transfer transfer_of(const Command& command, const npu_target& t) {
     out.granules.push_back(uint64_t{dma.region} << 32 | granule / kGroup);
   return out;
 }
-
-// ---- Memory ------------------------------------------------------------------------
 
 struct Granule {
   uint64_t* counter;  // of those that have arrived
@@ -179,14 +154,12 @@ struct Channel {
   }
 };
 
-// ---- The card ----------------------------------------------------------------------
-
 struct Engine {
   std::vector<size_t> list = {};  // commands dispatched
   size_t started = 0, retired = 0;
-  std::deque<Transfer> transfers = {{}};                 // begins with one that is over
-  std::deque<Granule> card = {}, host = {}, walks = {};  // on their way
-  std::deque<uint64_t> keys = {};                        // of translations, in order
+  std::deque<Transfer> transfers = {{}};          // begins with one that is over
+  std::deque<Granule> asked[2] = {}, walks = {};  // on their way
+  std::deque<uint64_t> keys = {};                 // of translations, in order
   size_t translated = 0;
   uint64_t fetched = 0, consumed = 0;  // granules of commands, by DISPATCH
 
@@ -214,16 +187,18 @@ struct Card {
   Channel channels[2] = {{t, t.card_bytes_per_cycle, t.card_latency_cycles},
                          {t, t.pcie_bytes_per_cycle, t.pcie_latency_cycles}};
   std::deque<Core> cores = {};
-  std::deque<uint64_t> tlb = {};  // most recent first
-  Engine table = {};              // fetches the region table
+  std::deque<uint64_t> tlb = {};                                   // most recent first
+  Engine table = {};                                               // fetches the region table
+  const unsigned record = NPU_RECORD_BYTES / t.dma_granule_bytes;  // granules
   uint64_t now = 0;
+  size_t left = 0;  // commands
   SteppedJob job = {};
 
   SteppedJob run(std::span<const Stream> streams) {
     std::vector<Task> tasks;
     const auto connect = [&](Engine& engine) {
-      channels[0].users.insert(channels[0].users.end(), {&engine.card, &engine.walks});
-      channels[1].users.push_back(&engine.host);
+      channels[0].users.insert(channels[0].users.end(), {&engine.asked[0], &engine.walks});
+      channels[1].users.push_back(&engine.asked[1]);
       tasks.push_back(walk(engine));
     };
     connect(table);
@@ -231,22 +206,26 @@ struct Card {
     for (const Stream& stream : streams) {
       Core& core = cores.emplace_back(Core{stream});
       for (Engine& engine : core.engines) connect(engine);
+      left += stream.size();
       uint64_t records = 0;
       for (const Command& command : stream) records += command.header().records;
-      tasks.insert(tasks.end(), {fetch(core.engines[NPU_ENGINE_DISPATCH], granules(records)),
+      tasks.insert(tasks.end(), {fetch(core.engines[NPU_ENGINE_DISPATCH], records * record),
                                  sequence(core), array(core), output(core), vector_unit(core)});
       for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE})
         tasks.insert(tasks.end(), {transfer(core, e, 0), transfer(core, e, 1)});
     }
     now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
-    const auto over = [](const Core& core) {
-      return core.spans.size() == core.stream.size() &&
-             std::ranges::all_of(core.engines, &Engine::idle);
-    };
-    while (table.fetched == 0 || !std::ranges::all_of(cores, over)) {
+    const unsigned limit = 4 * t.sram_word_bytes;
+    while (table.fetched == 0 || left > 0) {
       for (Task& task : tasks)
         if (!task.handle.done()) task.handle.resume();
-      std::ranges::for_each(cores, [&](Core& core) { arbitrate(core); });
+      // All ports of a core move what they want, or all wait in proportion.
+      for (Core& core : cores) {
+        const unsigned total = std::reduce(std::begin(core.ports), std::end(core.ports));
+        if ((core.credit += limit) < total) continue;
+        core.credit -= std::max(total, limit);
+        std::ranges::fill(core.ports, 0);
+      }
       ++now;
       for (Channel& channel : channels) channel.tick(now);
     }
@@ -258,31 +237,17 @@ struct Card {
     return job;
   }
 
-  uint64_t granules(uint64_t records) const {
-    return records * NPU_RECORD_BYTES / t.dma_granule_bytes;
-  }
-  // All ports of a core move what they want, or all wait in proportion.
-  void arbitrate(Core& core) {
-    const unsigned limit = 4 * t.sram_word_bytes;
-    const unsigned total = std::reduce(std::begin(core.ports), std::end(core.ports));
-    if ((core.credit += limit) < total) return;
-    core.credit -= std::max(total, limit);
-    std::ranges::fill(core.ports, 0);
-  }
-
   // Whether command `k` of an engine is dispatched and its waits are met and
   // paid for.
   bool ready(Core& core, const Engine& engine, size_t k) {
     if (engine.list.size() <= k) return false;
+    const unsigned price[] = {t.wait_cycles_same, t.wait_cycles_engine, t.wait_cycles_core};
     uint64_t cycles = 0;
     for (const uint32_t wait : core.stream[engine.list[k]].header().wait) {
       const Core& there = cores[wait >> NPU_WAIT_CORE_SHIFT];
       const Engine& on = there.engines[wait >> NPU_WAIT_ENGINE_SHIFT & 0xf];
       if (on.retired < (wait & NPU_WAIT_COUNT_MASK)) return false;
-      if (wait != 0)
-        cycles += &there != &core  ? t.wait_cycles_core
-                  : &on != &engine ? t.wait_cycles_engine
-                                   : t.wait_cycles_same;
+      if (wait != 0) cycles += price[(&there != &core) + (&on != &engine)];
     }
     uint64_t& paid = core.spans[engine.list[k]].start;
     if (paid == 0) paid = now + cycles;
@@ -294,6 +259,7 @@ struct Card {
     return core.stream[index];
   }
   void retire(Core& core, Engine& engine) {
+    --left;
     core.spans[engine.list[engine.retired++]].retired = now;
   }
 
@@ -318,14 +284,14 @@ struct Card {
       while (asked == engine.consumed + 8192 / t.dma_granule_bytes) co_await kCycle;
       engine.keys.push_back(region << 32 | asked / kGroup);
       while (engine.translated == asked) co_await kCycle;
-      engine.card.push_back({&engine.fetched, now + channels[0].latency, false});
+      engine.asked[0].push_back({&engine.fetched, now + channels[0].latency, false});
     }
   }
   Task sequence(Core& core) {
     Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
     for (const Command& command : core.stream) {
       Engine& engine = core.engines[command.engine()];
-      const uint64_t end = dispatch.consumed + granules(command.header().records);
+      const uint64_t end = dispatch.consumed + command.header().records * record;
       while (dispatch.fetched < end) co_await kCycle;
       for (unsigned n = t.dispatch_cycles; n > 0; --n) co_await kCycle;
       while (
@@ -353,8 +319,7 @@ struct Card {
       while (engine.list.size() <= k || engine.started < k || table.fetched == 0) co_await kCycle;
       const Command& command = core.stream[engine.list[k]];
       const Transfer& before = engine.transfers[k];
-      Transfer& now_on = engine.transfers.emplace_back(transfer_of(command, t));
-      Transfer& x = now_on;
+      Transfer& x = engine.transfers.emplace_back(transfer_of(command, t));
       x.host = in_host(command.dma().region);
       const size_t walked = engine.keys.size(), external = x.granules.size();
       engine.keys.insert(engine.keys.end(), x.granules.begin(), x.granules.end());
@@ -378,8 +343,8 @@ struct Card {
           core.ports[e] = static_cast<unsigned>(moving << (command.opcode() == NPU_OP_SRAM_COPY));
         }
         for (; may_ask(); ++x.asked)
-          (x.host ? engine.host : engine.card)
-              .push_back({&x.answered, now + (store ? 0 : channels[x.host].latency), store});
+          engine.asked[x.host].push_back(
+              {&x.answered, now + (store ? 0 : channels[x.host].latency), store});
         if (engine.started > k && x.moved == x.sram && x.answered == external) break;
       }
       retire(core, engine);
@@ -390,10 +355,24 @@ struct Card {
     Engine& engine = core.engines[NPU_ENGINE_VEC];
     for (size_t k = 0;; ++k) {
       while (!ready(core, engine, k)) co_await kCycle;
-      const Plan plan = vec_plan(start(core, engine).vec(), t);
-      for (size_t i = 0; i < plan.cycles.size(); ++i) {
-        core.ports[NPU_ENGINE_VEC] = plan.bytes;
-        while (core.ports[NPU_ENGINE_VEC] != 0) co_await kCycle;
+      const npu_command_vec& vec = start(core, engine).vec();
+      const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
+      const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
+      const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
+      const uint64_t taps = window ? out * vec.kernel_h * vec.kernel_w : in;
+      const uint64_t b = vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : in;
+      // To do: work of the lanes, bytes of a, b and the output.
+      uint64_t left[] = {taps, taps * element_bytes(vec.types, 0), b * element_bytes(vec.types, 1),
+                         out * element_bytes(vec.types, 2)};
+      while (std::ranges::max(left) > 0) {
+        for (uint64_t& n : left) {
+          const uint64_t done =
+              std::min<uint64_t>(n, &n == left ? t.mac_outputs : t.sram_word_bytes);
+          if (&n != left) core.ports[NPU_ENGINE_VEC] += static_cast<unsigned>(done);
+          n -= done;
+        }
+        do co_await kCycle;
+        while (core.ports[NPU_ENGINE_VEC] != 0);
       }
       retire(core, engine);
     }
