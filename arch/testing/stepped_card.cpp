@@ -33,11 +33,7 @@ unsigned quotient_up(uint64_t total, uint64_t limit) {
   return static_cast<unsigned>((total + limit - 1) / limit);
 }
 
-// Bytes of an operand's elements.
-unsigned element_bytes(unsigned types, unsigned operand) {
-  const unsigned type = NPU_TYPE_AT(types, operand);
-  return type == NPU_TYPE_NONE ? 0 : type == NPU_TYPE_INT32 || type == NPU_TYPE_FP32 ? 4 : 1;
-}
+constexpr unsigned kElementBytes[] = {0, 0, 0, 1, 1, 2, 4, 2, 2, 4};  // by npu_data_type
 
 // For every sub-tile of pixels and every block of outputs, the steps that sum
 // the products of one output; each goes through all pixels of the sub-tile.
@@ -94,8 +90,8 @@ constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
 struct Transfer {
   std::vector<uint64_t> granules = {};  // by address, each once; what translates them
   bool host = false;
-  uint64_t asked = 0, answered = 0;  // granules
-  uint64_t sram = 0, moved = 0;      // bytes
+  uint64_t translated = 0, asked = 0, answered = 0;  // granules
+  uint64_t sram = 0, moved = 0;                      // bytes
 };
 
 Transfer transfer_of(const Command& command, const npu_target& t) {
@@ -103,10 +99,9 @@ Transfer transfer_of(const Command& command, const npu_target& t) {
   const uint64_t element = 1u << dma.element_log2;
   Transfer out;
   uint64_t bytes = out.sram = element;
-  for (int i = 0; i < 4; ++i) {
-    bytes *= dma.size[i];
+  for (const uint32_t n : dma.size) bytes *= n;
+  for (int i = 0; i < 4; ++i)
     out.sram *= dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0u);
-  }
   if (command.opcode() != NPU_OP_LOAD && command.opcode() != NPU_OP_STORE) return out;
   std::set<uint64_t> granules;
   for (uint64_t i = 0; i < bytes; ++i) {
@@ -159,16 +154,13 @@ struct Engine {
   size_t started = 0, retired = 0;
   std::deque<Transfer> transfers = {{}};          // begins with one that is over
   std::deque<Granule> asked[2] = {}, walks = {};  // on their way
-  std::deque<uint64_t> keys = {};                 // of translations, in order
-  size_t translated = 0;
-  uint64_t fetched = 0, consumed = 0;  // granules of commands, by DISPATCH
-
-  bool idle() const { return retired == list.size(); }
+  uint64_t level = 0, read = 0;                   // of the page table: asked for, there
+  uint64_t fetched = 0, consumed = 0;             // granules of commands, by DISPATCH
 };
 
 struct Drain {
-  unsigned bank, cycles, bytes;  // bytes a cycle
-  bool last;                     // of its command
+  unsigned bank, bytes;  // bytes a cycle
+  bool last;             // of its command
 };
 
 struct Core {
@@ -178,7 +170,9 @@ struct Core {
   // Bytes that want to pass the engines' ports and the output stage's; 0 again
   // once they have.
   unsigned ports[NPU_ENGINE_COUNT + 1] = {}, credit = 0;
+  unsigned undrained[2] = {};  // cycles, of each accumulator bank
   std::deque<Drain> drains = {};
+  size_t retired = 0;
 };
 
 struct Card {
@@ -191,7 +185,6 @@ struct Card {
   Engine table = {};                                               // fetches the region table
   const unsigned record = NPU_RECORD_BYTES / t.dma_granule_bytes;  // granules
   uint64_t now = 0;
-  size_t left = 0;  // commands
   SteppedJob job = {};
 
   SteppedJob run(std::span<const Stream> streams) {
@@ -199,24 +192,25 @@ struct Card {
     const auto connect = [&](Engine& engine) {
       channels[0].users.insert(channels[0].users.end(), {&engine.asked[0], &engine.walks});
       channels[1].users.push_back(&engine.asked[1]);
-      tasks.push_back(walk(engine));
     };
     connect(table);
-    tasks.push_back(fetch(table, 1));
+    tasks.push_back(fetch(table, 256, 1));  // regions beyond those of the job
     for (const Stream& stream : streams) {
       Core& core = cores.emplace_back(Core{stream});
       for (Engine& engine : core.engines) connect(engine);
-      left += stream.size();
       uint64_t records = 0;
       for (const Command& command : stream) records += command.header().records;
-      tasks.insert(tasks.end(), {fetch(core.engines[NPU_ENGINE_DISPATCH], records * record),
-                                 sequence(core), array(core), output(core), vector_unit(core)});
-      for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE})
-        tasks.insert(tasks.end(), {transfer(core, e, 0), transfer(core, e, 1)});
+      Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
+      tasks.insert(tasks.end(),
+                   {fetch(dispatch, 256 + cores.size(), records * record), sequence(core),
+                    transfer(core, NPU_ENGINE_LOAD, 0), transfer(core, NPU_ENGINE_LOAD, 1),
+                    transfer(core, NPU_ENGINE_STORE, 0), transfer(core, NPU_ENGINE_STORE, 1),
+                    vector_unit(core), array(core), output(core)});
     }
     now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
+    const auto busy = [](const Core& core) { return core.retired < core.stream.size(); };
     const unsigned limit = 4 * t.sram_word_bytes;
-    while (table.fetched == 0 || left > 0) {
+    while (table.fetched == 0 || std::ranges::any_of(cores, busy)) {
       for (Task& task : tasks)
         if (!task.handle.done()) task.handle.resume();
       // All ports of a core move what they want, or all wait in proportion.
@@ -259,31 +253,28 @@ struct Card {
     return core.stream[index];
   }
   void retire(Core& core, Engine& engine) {
-    --left;
+    ++core.retired;
     core.spans[engine.list[engine.retired++]].retired = now;
   }
 
-  // Reads the levels of the page table one after another.
-  Task walk(Engine& engine) {
-    for (;; ++engine.translated) {
-      while (engine.translated == engine.keys.size()) co_await kCycle;
-      const uint64_t key = engine.keys[engine.translated];
-      uint64_t read = 0;
-      if (std::erase(tlb, key) == 0)
-        for (unsigned level = 1; level <= NPU_MMU_LEVELS; ++level) {
-          engine.walks.push_back({&read, now + channels[0].latency, false});
-          while (read < level) co_await kCycle;
-        }
-      tlb.push_front(key);
-      if (tlb.size() > t.tlb_entries) tlb.pop_back();
+  // Whether `key` is translated; if not, reads the levels of the page table one
+  // after another.
+  bool translate(Engine& engine, uint64_t key) {
+    if (engine.read < engine.level) return false;
+    if (std::erase(tlb, key) == 0 && engine.level < NPU_MMU_LEVELS) {
+      ++engine.level;
+      engine.walks.push_back({&engine.read, now + channels[0].latency, false});
+      return false;
     }
+    engine.level = engine.read = 0;
+    tlb.push_front(key);
+    if (tlb.size() > t.tlb_entries) tlb.pop_back();
+    return true;
   }
-  Task fetch(Engine& engine, uint64_t total) {
-    const uint64_t region = 256 + channels[1].users.size();  // beyond those of the job
+  Task fetch(Engine& engine, uint64_t region, uint64_t total) {
     for (uint64_t asked = 0; asked < total; ++asked) {
       while (asked == engine.consumed + 8192 / t.dma_granule_bytes) co_await kCycle;
-      engine.keys.push_back(region << 32 | asked / kGroup);
-      while (engine.translated == asked) co_await kCycle;
+      while (!translate(engine, region << 32 | asked / kGroup)) co_await kCycle;
       engine.asked[0].push_back({&engine.fetched, now + channels[0].latency, false});
     }
   }
@@ -294,9 +285,8 @@ struct Card {
       const uint64_t end = dispatch.consumed + command.header().records * record;
       while (dispatch.fetched < end) co_await kCycle;
       for (unsigned n = t.dispatch_cycles; n > 0; --n) co_await kCycle;
-      while (
-          engine.list.size() - engine.started == t.fifo_depth ||
-          (command.opcode() == NPU_OP_YIELD && !std::ranges::all_of(core.engines, &Engine::idle)))
+      while (engine.list.size() - engine.started == t.fifo_depth ||
+             (command.opcode() == NPU_OP_YIELD && core.retired < core.spans.size()))
         co_await kCycle;
       engine.list.push_back(core.spans.size());
       core.spans.emplace_back();
@@ -321,19 +311,12 @@ struct Card {
       const Transfer& before = engine.transfers[k];
       Transfer& x = engine.transfers.emplace_back(transfer_of(command, t));
       x.host = in_host(command.dma().region);
-      const size_t walked = engine.keys.size(), external = x.granules.size();
-      engine.keys.insert(engine.keys.end(), x.granules.begin(), x.granules.end());
-      while (!ready(core, engine, k)) co_await kCycle;
-      const auto may_ask = [&] {
-        // Answers come in order, so only one memory is asked at a time.
-        const uint64_t in_flight = x.asked - x.answered + before.asked - before.answered;
-        return x.asked < external && before.asked == before.granules.size() &&
-               (before.host == x.host || before.answered == before.asked) &&
-               engine.translated > walked + x.asked &&
-               (x.asked % burst != 0 || in_flight + burst <= window) &&
-               (!store || x.moved * external >= x.sram * (x.asked + 1));
-      };
+      const size_t external = x.granules.size();
       for (uint64_t moving = 0;; co_await kCycle) {
+        while (before.translated == before.granules.size() && x.translated < external &&
+               translate(engine, x.granules[x.translated]))
+          ++x.translated;
+        if (!ready(core, engine, k)) continue;
         if (engine.started == k && engine.retired == k) start(core, engine);
         if (core.ports[e] == 0 && before.moved == before.sram) {
           x.moved += moving;
@@ -342,7 +325,14 @@ struct Card {
           moving = std::min<uint64_t>(std::min(most, x.sram) - x.moved, t.sram_word_bytes);
           core.ports[e] = static_cast<unsigned>(moving << (command.opcode() == NPU_OP_SRAM_COPY));
         }
-        for (; may_ask(); ++x.asked)
+        // Answers come in order, so only one memory is asked at a time.
+        const bool turn = before.asked == before.granules.size() &&
+                          (before.host == x.host || before.answered == before.asked);
+        const uint64_t answered = x.answered + before.answered - before.asked;
+        for (; turn && x.asked < x.translated &&
+               (x.asked % burst != 0 || x.asked + burst <= answered + window) &&
+               (!store || x.moved * external >= x.sram * (x.asked + 1));
+             ++x.asked)
           engine.asked[x.host].push_back(
               {&x.answered, now + (store ? 0 : channels[x.host].latency), store});
         if (engine.started > k && x.moved == x.sram && x.answered == external) break;
@@ -358,19 +348,17 @@ struct Card {
       const npu_command_vec& vec = start(core, engine).vec();
       const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
       const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
-      const bool window = vec.function == NPU_VEC_POOL_MAX || vec.function == NPU_VEC_POOL_AVERAGE;
-      const uint64_t taps = window ? out * vec.kernel_h * vec.kernel_w : in;
+      const uint64_t taps = vec.kernel_h != 0 ? out * vec.kernel_h * vec.kernel_w : in;
       const uint64_t b = vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : in;
-      // To do: work of the lanes, bytes of a, b and the output.
-      uint64_t left[] = {taps, taps * element_bytes(vec.types, 0), b * element_bytes(vec.types, 1),
-                         out * element_bytes(vec.types, 2)};
-      while (std::ranges::max(left) > 0) {
-        for (uint64_t& n : left) {
-          const uint64_t done =
-              std::min<uint64_t>(n, &n == left ? t.mac_outputs : t.sram_word_bytes);
-          if (&n != left) core.ports[NPU_ENGINE_VEC] += static_cast<unsigned>(done);
-          n -= done;
-        }
+      const uint64_t bytes[] = {taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)],
+                                b * kElementBytes[NPU_TYPE_AT(vec.types, 1)],
+                                out * kElementBytes[NPU_TYPE_AT(vec.types, 2)]};
+      for (uint64_t cycle = 0;
+           cycle * t.mac_outputs < taps || cycle * t.sram_word_bytes < std::ranges::max(bytes);
+           ++cycle) {
+        for (const uint64_t n : bytes)
+          core.ports[NPU_ENGINE_VEC] += static_cast<unsigned>(
+              std::min<uint64_t>(t.sram_word_bytes, n - std::min(n, cycle * t.sram_word_bytes)));
         do co_await kCycle;
         while (core.ports[NPU_ENGINE_VEC] != 0);
       }
@@ -388,17 +376,15 @@ struct Card {
       const unsigned load = t.mac_outputs * t.mac_inputs / t.sram_word_bytes;
       for (unsigned n = t.decode_cycles + load + t.pipeline_cycles; n > 0; --n) co_await kCycle;
       const uint64_t begin = now;
-      const unsigned element = element_bytes(mac.types, 2);
+      const unsigned element = kElementBytes[NPU_TYPE_AT(mac.types, 2)];
       const unsigned residual = command.extension().flags & NPU_EXT_RESIDUAL ? 1 : 0;
-      const unsigned row_cycles = std::max(
-          1u, quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs)));
+      const unsigned row_cycles =
+          quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs));
       unsigned first = 0, rows = 0;
       for (const unsigned pixels : plan.tiles) {
-        for (const unsigned outputs : plan.blocks) {
+        for (const unsigned& outputs : plan.blocks) {
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
-          while (std::ranges::any_of(
-              core.drains, [&](const Drain& d) { return d.bank == bank && d.cycles != 0; }))
-            co_await kCycle;
+          while (core.undrained[bank] != 0) co_await kCycle;
           unsigned shadow = quotient_up(plan.tables * outputs, t.sram_word_bytes);
           for (const unsigned products : plan.steps) {
             shadow += plan.load;
@@ -414,15 +400,14 @@ struct Card {
             }
           }
           rows += pixels;
-          if (mac.accumulate == 0)
-            core.drains.push_back({bank, std::exchange(rows, 0) * row_cycles,
-                                   outputs * (element + residual) / row_cycles, false});
+          if (mac.accumulate != 0 && &outputs != &plan.blocks.back()) continue;
+          core.undrained[bank] = rows * row_cycles;
+          core.drains.push_back(
+              {bank, outputs * (element + residual) / std::max(1u, row_cycles), false});
+          rows = 0;
         }
         first += pixels;
       }
-      if (mac.accumulate != 0)
-        core.drains.push_back({bank, element == 0 ? 0 : rows * row_cycles,
-                               plan.blocks.back() * element / row_cycles, false});
       core.drains.back().last = true;
       job.array_cycles += now - begin;
     }
@@ -432,9 +417,9 @@ struct Card {
     unsigned& port = core.ports[NPU_ENGINE_COUNT];
     for (;; core.drains.pop_front()) {
       while (core.drains.empty()) co_await kCycle;
-      for (Drain& drain = core.drains.front(); drain.cycles > 0;) {
-        --drain.cycles;
-        port = drain.bytes;
+      for (unsigned& left = core.undrained[core.drains.front().bank]; left > 0;) {
+        --left;
+        port = core.drains.front().bytes;
         while (port != 0) co_await kCycle;
       }
       if (core.drains.front().last) retire(core, core.engines[NPU_ENGINE_MAC]);
