@@ -7,7 +7,6 @@
 #include <map>
 #include <numeric>
 #include <set>
-#include <utility>
 
 #include "npu/mmu.h"
 #include "npu/queue.h"
@@ -35,52 +34,40 @@ unsigned quotient_up(uint64_t total, uint64_t limit) {
 
 constexpr unsigned kElementBytes[] = {0, 0, 0, 1, 1, 2, 4, 2, 2, 4};  // by npu_data_type
 
-// For every sub-tile of pixels and every block of outputs, the steps that sum
-// the products of one output; each goes through all pixels of the sub-tile.
+// How the array takes a MAC command apart.
 struct Plan {
-  std::vector<unsigned> cycles;  // of each pixel
-  std::vector<unsigned> tiles = {}, blocks = {}, steps = {};
-  unsigned bytes = 0;             // of activations, a cycle; 0: one for each product
-  unsigned load = 0, tables = 0;  // cycles for the weights of a step; table bytes of an output
+  unsigned outputs;              // of a group
+  unsigned products, run, step;  // of an output, in one run of bytes, in one cycle
+  unsigned cycles, row_cycles;   // of a pixel; more of the first one of a row
+  unsigned bytes;                // of activations, a cycle, at most
 };
 
-Plan mac_plan(const Command& command, const npu_target& t) {
+Plan plan_of(const Command& command, const npu_target& t) {
   const npu_command_mac& mac = command.mac();
-  const bool depthwise = command.opcode() == NPU_OP_DEPTHWISE;
-  const unsigned pixels = mac.out_h * mac.out_w;
-  const unsigned groups = depthwise ? 1 : std::max<unsigned>(1, mac.groups);
-  unsigned runs = std::max(1, mac.kernel_h * mac.kernel_w);
-  unsigned run = mac.in_c / groups, step = t.mac_inputs;
-  Plan plan = {std::vector<unsigned>(pixels, 1)};
-  if (depthwise) {
+  const unsigned taps = std::max(1, mac.kernel_h * mac.kernel_w);
+  if (command.opcode() == NPU_OP_DEPTHWISE) {
     // One filter per lane; what takes time is bringing the window's columns in, a
     // word a cycle, each column once as the window moves.
     const unsigned column = mac.kernel_h * t.mac_outputs;
     const unsigned fresh = std::min(mac.kernel_w, mac.stride_x), held = mac.kernel_w - fresh;
-    for (unsigned i = 0; i < pixels; ++i)
-      plan.cycles[i] = quotient_up(column * fresh, t.sram_word_bytes) +
-                       (i % mac.out_w == 0 ? quotient_up(column * held, t.sram_word_bytes) : 0);
-    plan.bytes = t.sram_word_bytes;
-    run = step = std::exchange(runs, 1);
-  } else if (groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c) {
-    // A row of the kernel is one run of bytes; otherwise each tap is.
-    run *= mac.kernel_w;
-    runs = mac.kernel_h;
+    return {mac.out_c,
+            taps,
+            taps,
+            taps,
+            quotient_up(column * fresh, t.sram_word_bytes),
+            quotient_up(column * held, t.sram_word_bytes),
+            t.sram_word_bytes};
   }
-  plan.load = quotient_up(step * t.mac_outputs, t.sram_word_bytes);
-  plan.tables = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
-                (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
-                (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
-  // As even as possible, small ones first.
-  plan.tiles.resize(quotient_up(pixels, t.accumulator_rows));
-  for (unsigned i = 0; i < pixels; ++i) ++plan.tiles[plan.tiles.size() - 1 - i % plan.tiles.size()];
-  for (unsigned group = 0; group < groups; ++group)
-    for (unsigned left = mac.out_c / groups; left > 0; left -= plan.blocks.back())
-      plan.blocks.push_back(std::min(left, t.mac_outputs));
-  for (; runs > 0; --runs)
-    for (unsigned left = run; left > 0; left -= plan.steps.back())
-      plan.steps.push_back(std::min(left, step));
-  return plan;
+  const unsigned groups = std::max<unsigned>(1, mac.groups), channels = mac.in_c / groups;
+  // A row of the kernel is one run of bytes if pixels and taps are neighbours.
+  const bool row = groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c;
+  return {mac.out_c / groups,
+          taps * channels,
+          row ? mac.kernel_w * channels : channels,
+          t.mac_inputs,
+          1,
+          0,
+          0};
 }
 
 // Granules that the entries of one granule of the page table translate.
@@ -170,14 +157,14 @@ struct Core {
   // Bytes that want to pass the engines' ports and the output stage's; 0 again
   // once they have.
   unsigned ports[NPU_ENGINE_COUNT + 1] = {}, credit = 0;
-  unsigned undrained[2] = {};  // cycles, of each accumulator bank
+  unsigned undrained[3] = {};  // cycles, of each accumulator bank; of none
   std::deque<Drain> drains = {};
   size_t retired = 0;
 };
 
 struct Card {
   const npu_target& t;
-  const std::function<bool(unsigned)>& in_host;
+  unsigned host_from;
   Channel channels[2] = {{t, t.card_bytes_per_cycle, t.card_latency_cycles},
                          {t, t.pcie_bytes_per_cycle, t.pcie_latency_cycles}};
   std::deque<Core> cores = {};
@@ -201,11 +188,11 @@ struct Card {
       uint64_t records = 0;
       for (const Command& command : stream) records += command.header().records;
       Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
-      tasks.insert(tasks.end(),
-                   {fetch(dispatch, 256 + cores.size(), records * record), sequence(core),
-                    transfer(core, NPU_ENGINE_LOAD, 0), transfer(core, NPU_ENGINE_LOAD, 1),
-                    transfer(core, NPU_ENGINE_STORE, 0), transfer(core, NPU_ENGINE_STORE, 1),
-                    vector_unit(core), array(core), output(core)});
+      tasks.insert(tasks.end(), {fetch(dispatch, 256 + cores.size(), records * record),
+                                 sequence(core), vector_unit(core), array(core), output(core)});
+      for (unsigned lane : {0, 1})
+        for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE})
+          tasks.push_back(transfer(core, e, lane));
     }
     now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
     const auto busy = [](const Core& core) { return core.retired < core.stream.size(); };
@@ -310,7 +297,7 @@ struct Card {
       const Command& command = core.stream[engine.list[k]];
       const Transfer& before = engine.transfers[k];
       Transfer& x = engine.transfers.emplace_back(transfer_of(command, t));
-      x.host = in_host(command.dma().region);
+      x.host = command.dma().region >= host_from;
       const size_t external = x.granules.size();
       for (uint64_t moving = 0;; co_await kCycle) {
         while (before.translated == before.granules.size() && x.translated < external &&
@@ -353,14 +340,11 @@ struct Card {
       const uint64_t bytes[] = {taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)],
                                 b * kElementBytes[NPU_TYPE_AT(vec.types, 1)],
                                 out * kElementBytes[NPU_TYPE_AT(vec.types, 2)]};
-      for (uint64_t cycle = 0;
-           cycle * t.mac_outputs < taps || cycle * t.sram_word_bytes < std::ranges::max(bytes);
-           ++cycle) {
-        for (const uint64_t n : bytes)
-          core.ports[NPU_ENGINE_VEC] += static_cast<unsigned>(
-              std::min<uint64_t>(t.sram_word_bytes, n - std::min(n, cycle * t.sram_word_bytes)));
-        do co_await kCycle;
-        while (core.ports[NPU_ENGINE_VEC] != 0);
+      const unsigned cycles = std::max(quotient_up(taps, t.mac_outputs),
+                                       quotient_up(std::ranges::max(bytes), t.sram_word_bytes));
+      for (unsigned n = cycles; n > 0; --n) {
+        core.ports[NPU_ENGINE_VEC] = quotient_up(bytes[0] + bytes[1] + bytes[2], cycles);
+        while (core.ports[NPU_ENGINE_VEC] != 0) co_await kCycle;
       }
       retire(core, engine);
     }
@@ -372,7 +356,7 @@ struct Card {
       while (!ready(core, core.engines[NPU_ENGINE_MAC], k)) co_await kCycle;
       const Command& command = start(core, core.engines[NPU_ENGINE_MAC]);
       const npu_command_mac& mac = command.mac();
-      const Plan plan = mac_plan(command, t);
+      const Plan plan = plan_of(command, t);
       const unsigned load = t.mac_outputs * t.mac_inputs / t.sram_word_bytes;
       for (unsigned n = t.decode_cycles + load + t.pipeline_cycles; n > 0; --n) co_await kCycle;
       const uint64_t begin = now;
@@ -380,33 +364,42 @@ struct Card {
       const unsigned residual = command.extension().flags & NPU_EXT_RESIDUAL ? 1 : 0;
       const unsigned row_cycles =
           quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs));
-      unsigned first = 0, rows = 0;
-      for (const unsigned pixels : plan.tiles) {
-        for (const unsigned& outputs : plan.blocks) {
+      const unsigned shadow_load = quotient_up(plan.step * t.mac_outputs, t.sram_word_bytes);
+      const unsigned table_bytes = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
+                                   (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
+                                   (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
+      // Sub-tiles are as even as possible, small ones first.
+      const unsigned all = mac.out_h * mac.out_w;
+      unsigned tiles = quotient_up(all, t.accumulator_rows), rows = 0;
+      for (unsigned first = 0, pixels; tiles > 0; --tiles, first += pixels) {
+        pixels = (all - first) / tiles;
+        for (unsigned o = 0, outputs; o < mac.out_c; o += outputs) {
+          outputs = std::min(t.mac_outputs, plan.outputs - o % plan.outputs);
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
           while (core.undrained[bank] != 0) co_await kCycle;
-          unsigned shadow = quotient_up(plan.tables * outputs, t.sram_word_bytes);
-          for (const unsigned products : plan.steps) {
-            shadow += plan.load;
+          unsigned shadow = quotient_up(table_bytes * outputs, t.sram_word_bytes);
+          for (unsigned i = 0, products; i < plan.products; i += products) {
+            products = std::min(plan.step, plan.run - i % plan.run);
+            shadow += shadow_load;
             for (unsigned pixel = 0, cycle = 0; pixel < pixels || shadow > 0;) {
-              if (pixel < pixels) port = plan.bytes != 0 ? plan.bytes : products;
-              if (shadow > 0) port += quotient_up(outputs * products, plan.load);
+              if (pixel < pixels) port = std::max(plan.bytes, products);
+              if (shadow > 0) port += quotient_up(outputs * products, shadow_load);
               while (port != 0) co_await kCycle;
               if (shadow > 0) --shadow;
-              if (pixel == pixels || ++cycle < plan.cycles[first + pixel]) continue;
+              const bool row = (first + pixel) % mac.out_w == 0;
+              if (pixel == pixels || ++cycle < plan.cycles + row * plan.row_cycles) continue;
               job.products += uint64_t{products} * outputs;
               cycle = 0;
               ++pixel;
             }
           }
           rows += pixels;
-          if (mac.accumulate != 0 && &outputs != &plan.blocks.back()) continue;
+          if (mac.accumulate != 0 && o + outputs < mac.out_c) continue;
           core.undrained[bank] = rows * row_cycles;
-          core.drains.push_back(
-              {bank, outputs * (element + residual) / std::max(1u, row_cycles), false});
+          core.drains.push_back({element == 0 ? 2 : bank,
+                                 outputs * (element + residual) / std::max(1u, row_cycles), false});
           rows = 0;
         }
-        first += pixels;
       }
       core.drains.back().last = true;
       job.array_cycles += now - begin;
@@ -429,9 +422,8 @@ struct Card {
 
 }  // namespace
 
-SteppedJob step_job(std::span<const Stream> streams, const npu_target& target,
-                    const std::function<bool(unsigned region)>& in_host) {
-  return Card{target, in_host}.run(streams);
+SteppedJob step_job(std::span<const Stream> streams, const npu_target& target, unsigned host_from) {
+  return Card{target, host_from}.run(streams);
 }
 
 }  // namespace npu::arch::testing

@@ -7,8 +7,6 @@
 #ifndef NPU_ARCH_TESTING_STEPPED_CARD_H_
 #define NPU_ARCH_TESTING_STEPPED_CARD_H_
 
-#include <functional>
-
 #include "arch/stream.h"
 
 namespace npu::arch::testing {
@@ -22,9 +20,9 @@ struct SteppedJob {
   std::vector<std::vector<Span>> commands;  // by core
 };
 
-// Card memory holds everything but the regions for which `in_host` is true.
+// Regions from `host_from` on lie in host memory, all else in card memory.
 SteppedJob step_job(std::span<const Stream> streams, const npu_target& target,
-                    const std::function<bool(unsigned region)>& in_host);
+                    unsigned host_from = ~0u);
 
 }  // namespace npu::arch::testing
 

@@ -156,13 +156,14 @@ TEST(WholeLayers, EventSimulationAgreesWithTheSteppedCard) {
     ASSERT_TRUE(decode_stream(file.stream(*file.model().jobs()->Get(0)->streams()->Get(0)), target,
                               0, 1, streams[0], error));
 
-    const auto in_host = [](unsigned region) { return region >= NPU_REGION_TENSORS; };
-    const arch::testing::SteppedJob stepped = arch::testing::step_job(streams, target, in_host);
+    const arch::testing::SteppedJob stepped =
+        arch::testing::step_job(streams, target, NPU_REGION_TENSORS);
     arch::TimingInput input;
     input.streams = streams;
-    input.region_memory = [&](unsigned region) {
-      return region != arch::kRegionCommands && in_host(region) ? arch::External::kHost
-                                                                : arch::External::kCard;
+    input.region_memory = [](unsigned region) {
+      return region != arch::kRegionCommands && region >= NPU_REGION_TENSORS
+                 ? arch::External::kHost
+                 : arch::External::kCard;
     };
     std::vector<npu_profile_command> trace;
     const arch::JobTiming simulated = simulate_job(input, target, &trace);
