@@ -36,39 +36,35 @@ constexpr unsigned kElementBytes[] = {0, 0, 0, 1, 1, 2, 4, 2, 2, 4};  // by npu_
 
 // How the array takes a MAC command apart.
 struct Plan {
-  unsigned outputs;              // of a group
-  unsigned products, run, step;  // of an output, in one run of bytes, in one cycle
-  unsigned cycles, row_cycles;   // of a pixel; more of the first one of a row
-  unsigned bytes;                // of activations, a cycle, at most
-};
-
-Plan plan_of(const Command& command, const npu_target& t) {
-  const npu_command_mac& mac = command.mac();
-  const unsigned taps = std::max(1, mac.kernel_h * mac.kernel_w);
-  if (command.opcode() == NPU_OP_DEPTHWISE) {
-    // One filter per lane; what takes time is bringing the window's columns in, a
-    // word a cycle, each column once as the window moves.
-    const unsigned column = mac.kernel_h * t.mac_outputs;
-    const unsigned fresh = std::min(mac.kernel_w, mac.stride_x), held = mac.kernel_w - fresh;
-    return {mac.out_c,
-            taps,
-            taps,
-            taps,
-            quotient_up(column * fresh, t.sram_word_bytes),
-            quotient_up(column * held, t.sram_word_bytes),
-            t.sram_word_bytes};
-  }
-  const unsigned groups = std::max<unsigned>(1, mac.groups), channels = mac.in_c / groups;
-  // A row of the kernel is one run of bytes if pixels and taps are neighbours.
+  const npu_command_mac& mac;
+  const npu_mac_extension& extension;
+  const npu_target& t;
+  const bool depthwise = mac.header.opcode == NPU_OP_DEPTHWISE;
+  const unsigned groups = depthwise ? 1 : std::max<unsigned>(1, mac.groups);
+  const unsigned outputs = mac.out_c / groups, inputs = depthwise ? 1 : mac.in_c / groups;
+  // Products of one output: all, in one run of bytes, in one step. A row of the
+  // kernel is one run if its taps and the pixels are neighbours.
+  const unsigned taps = std::max(1, mac.kernel_h*mac.kernel_w), products = taps * inputs;
   const bool row = groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c;
-  return {mac.out_c / groups,
-          taps * channels,
-          row ? mac.kernel_w * channels : channels,
-          t.mac_inputs,
-          1,
-          0,
-          0};
-}
+  const unsigned run = depthwise ? taps : row ? mac.kernel_w * inputs : inputs;
+  const unsigned step = depthwise ? taps : t.mac_inputs;
+  // A depthwise filter has a lane of its own; what takes time is bringing in the
+  // columns of the window, each once as it moves along a row.
+  const unsigned column = depthwise ? mac.kernel_h * t.mac_outputs : 0;  // bytes
+  const unsigned fresh = std::min(mac.kernel_w, mac.stride_x), held = mac.kernel_w - fresh;
+  const unsigned pixel_cycles = std::max(1u, quotient_up(column* fresh, t.sram_word_bytes));
+  const unsigned row_cycles = quotient_up(column * held, t.sram_word_bytes);
+  // Cycles for the weights of a step; bytes of an output in tables.
+  const unsigned load = quotient_up(step * t.mac_outputs, t.sram_word_bytes);
+  const unsigned tables = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
+                          (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
+                          (extension.flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
+  // The output stage: cycles of a row of outputs, bytes of one.
+  const unsigned element = kElementBytes[NPU_TYPE_AT(mac.types, 2)];
+  const unsigned drain_cycles =
+      quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs));
+  const unsigned drain_bytes = element + (extension.flags & NPU_EXT_RESIDUAL ? 1 : 0);
+};
 
 // Granules that the entries of one granule of the page table translate.
 constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
@@ -154,8 +150,7 @@ struct Core {
   const Stream& stream;
   std::vector<SteppedJob::Span> spans = {};   // of the commands dispatched
   Engine engines[NPU_ENGINE_COUNT + 1] = {};  // and DISPATCH
-  // Bytes that want to pass the engines' ports and the output stage's; 0 again
-  // once they have.
+  // Bytes that want to pass the engines' ports and the output stage's; then 0.
   unsigned ports[NPU_ENGINE_COUNT + 1] = {}, credit = 0;
   unsigned undrained[3] = {};  // cycles, of each accumulator bank; of none
   std::deque<Drain> drains = {};
@@ -190,9 +185,7 @@ struct Card {
       Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
       tasks.insert(tasks.end(), {fetch(dispatch, 256 + cores.size(), records * record),
                                  sequence(core), vector_unit(core), array(core), output(core)});
-      for (unsigned lane : {0, 1})
-        for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE})
-          tasks.push_back(transfer(core, e, lane));
+      for (unsigned i = 0; i < 4; ++i) tasks.push_back(transfer(core, i % 2, i / 2));
     }
     now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
     const auto busy = [](const Core& core) { return core.retired < core.stream.size(); };
@@ -218,8 +211,7 @@ struct Card {
     return job;
   }
 
-  // Whether command `k` of an engine is dispatched and its waits are met and
-  // paid for.
+  // Whether an engine's command `k` is dispatched, its waits met and paid for.
   bool ready(Core& core, const Engine& engine, size_t k) {
     if (engine.list.size() <= k) return false;
     const unsigned price[] = {t.wait_cycles_same, t.wait_cycles_engine, t.wait_cycles_core};
@@ -244,12 +236,10 @@ struct Card {
     core.spans[engine.list[engine.retired++]].retired = now;
   }
 
-  // Whether `key` is translated; if not, reads the levels of the page table one
-  // after another.
+  // Whether `key` is translated; if not, reads the page table level by level.
   bool translate(Engine& engine, uint64_t key) {
     if (engine.read < engine.level) return false;
-    if (std::erase(tlb, key) == 0 && engine.level < NPU_MMU_LEVELS) {
-      ++engine.level;
+    if (std::erase(tlb, key) == 0 && engine.level++ < NPU_MMU_LEVELS) {
       engine.walks.push_back({&engine.read, now + channels[0].latency, false});
       return false;
     }
@@ -356,18 +346,10 @@ struct Card {
       while (!ready(core, core.engines[NPU_ENGINE_MAC], k)) co_await kCycle;
       const Command& command = start(core, core.engines[NPU_ENGINE_MAC]);
       const npu_command_mac& mac = command.mac();
-      const Plan plan = plan_of(command, t);
+      const Plan plan = {mac, command.extension(), t};
       const unsigned load = t.mac_outputs * t.mac_inputs / t.sram_word_bytes;
       for (unsigned n = t.decode_cycles + load + t.pipeline_cycles; n > 0; --n) co_await kCycle;
       const uint64_t begin = now;
-      const unsigned element = kElementBytes[NPU_TYPE_AT(mac.types, 2)];
-      const unsigned residual = command.extension().flags & NPU_EXT_RESIDUAL ? 1 : 0;
-      const unsigned row_cycles =
-          quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs));
-      const unsigned shadow_load = quotient_up(plan.step * t.mac_outputs, t.sram_word_bytes);
-      const unsigned table_bytes = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
-                                   (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
-                                   (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
       // Sub-tiles are as even as possible, small ones first.
       const unsigned all = mac.out_h * mac.out_w;
       unsigned tiles = quotient_up(all, t.accumulator_rows), rows = 0;
@@ -377,17 +359,17 @@ struct Card {
           outputs = std::min(t.mac_outputs, plan.outputs - o % plan.outputs);
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
           while (core.undrained[bank] != 0) co_await kCycle;
-          unsigned shadow = quotient_up(table_bytes * outputs, t.sram_word_bytes);
+          unsigned shadow = quotient_up(plan.tables * outputs, t.sram_word_bytes);
           for (unsigned i = 0, products; i < plan.products; i += products) {
             products = std::min(plan.step, plan.run - i % plan.run);
-            shadow += shadow_load;
+            shadow += plan.load;
             for (unsigned pixel = 0, cycle = 0; pixel < pixels || shadow > 0;) {
-              if (pixel < pixels) port = std::max(plan.bytes, products);
-              if (shadow > 0) port += quotient_up(outputs * products, shadow_load);
+              if (pixel < pixels) port = plan.depthwise ? t.sram_word_bytes : products;
+              if (shadow > 0) port += quotient_up(outputs * products, plan.load);
               while (port != 0) co_await kCycle;
               if (shadow > 0) --shadow;
               const bool row = (first + pixel) % mac.out_w == 0;
-              if (pixel == pixels || ++cycle < plan.cycles + row * plan.row_cycles) continue;
+              if (pixel == pixels || ++cycle < plan.pixel_cycles + row * plan.row_cycles) continue;
               job.products += uint64_t{products} * outputs;
               cycle = 0;
               ++pixel;
@@ -395,9 +377,10 @@ struct Card {
           }
           rows += pixels;
           if (mac.accumulate != 0 && o + outputs < mac.out_c) continue;
-          core.undrained[bank] = rows * row_cycles;
-          core.drains.push_back({element == 0 ? 2 : bank,
-                                 outputs * (element + residual) / std::max(1u, row_cycles), false});
+          core.undrained[bank] = rows * plan.drain_cycles;
+          core.drains.push_back({plan.element == 0 ? 2 : bank,
+                                 outputs * plan.drain_bytes / std::max(1u, plan.drain_cycles),
+                                 false});
           rows = 0;
         }
       }
