@@ -69,23 +69,37 @@ struct Plan {
 // Granules that the entries of one granule of the page table translate.
 constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
 
-// A command of LOAD or STORE, and how far it is.
+// A command that moves data at a word of SRAM a cycle, and how far it is.
 struct Transfer {
   std::vector<uint64_t> granules = {};  // by address, each once; what translates them
   bool host = false;
   uint64_t translated = 0, asked = 0, answered = 0;  // granules
-  uint64_t sram = 0, moved = 0;                      // bytes
+  uint64_t sram = 0, moving = 0, moved = 0;          // bytes
+  uint64_t traffic = 0;                              // through all ports
 };
 
+// As long as the lanes or the port of one operand take.
+Transfer vec_transfer(const npu_command_vec& vec, const npu_target& t) {
+  const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
+  const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
+  const uint64_t taps = vec.kernel_h != 0 ? out * vec.kernel_h * vec.kernel_w : in;
+  const uint64_t a = taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)];
+  const uint64_t b = in * kElementBytes[NPU_TYPE_AT(vec.types, 1)];
+  return {.sram = std::max({taps * t.sram_word_bytes / t.mac_outputs, a, b, out}),
+          .traffic = a + b + out};
+}
+
 Transfer transfer_of(const Command& command, const npu_target& t) {
+  if (command.opcode() == NPU_OP_VEC) return vec_transfer(command.vec(), t);
   const npu_command_dma& dma = command.dma();
   const uint64_t element = 1u << dma.element_log2;
-  Transfer out;
-  uint64_t bytes = out.sram = element;
+  Transfer x;
+  uint64_t bytes = x.sram = element;
   for (const uint32_t n : dma.size) bytes *= n;
   for (int i = 0; i < 4; ++i)
-    out.sram *= dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0u);
-  if (command.opcode() != NPU_OP_LOAD && command.opcode() != NPU_OP_STORE) return out;
+    x.sram *= dma.size[i] + (i < 3 ? dma.pad_before[i] + dma.pad_after[i] : 0u);
+  x.traffic = x.sram << (command.opcode() == NPU_OP_SRAM_COPY);
+  if (command.opcode() != NPU_OP_LOAD && command.opcode() != NPU_OP_STORE) return x;
   std::set<uint64_t> granules;
   for (uint64_t i = 0; i < bytes; ++i) {
     uint64_t at = dma.external_offset + i % element, rest = i / element;
@@ -93,8 +107,8 @@ Transfer transfer_of(const Command& command, const npu_target& t) {
     granules.insert(granules.end(), at / t.dma_granule_bytes);
   }
   for (const uint64_t granule : granules)
-    out.granules.push_back(uint64_t{dma.region} << 32 | granule / kGroup);
-  return out;
+    x.granules.push_back(uint64_t{dma.region} << 32 | granule / kGroup);
+  return x;
 }
 
 struct Granule {
@@ -184,8 +198,7 @@ struct Card {
       for (const Command& command : stream) records += command.header().records;
       Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
       tasks.insert(tasks.end(), {fetch(dispatch, 256 + cores.size(), records * record),
-                                 sequence(core), vector_unit(core), array(core), output(core)});
-      for (unsigned i = 0; i < 4; ++i) tasks.push_back(transfer(core, i % 2, i / 2));
+                                 sequence(core), array(core), output(core)});
     }
     now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
     const auto busy = [](const Core& core) { return core.retired < core.stream.size(); };
@@ -193,8 +206,10 @@ struct Card {
     while (table.fetched == 0 || std::ranges::any_of(cores, busy)) {
       for (Task& task : tasks)
         if (!task.handle.done()) task.handle.resume();
-      // All ports of a core move what they want, or all wait in proportion.
       for (Core& core : cores) {
+        for (unsigned e : {NPU_ENGINE_LOAD, NPU_ENGINE_STORE, NPU_ENGINE_VEC})
+          for (size_t k = core.engines[e].retired, end = k + 2; k < end; ++k) transfer(core, e, k);
+        // All ports move what they want, or all wait in proportion.
         const unsigned total = std::reduce(std::begin(core.ports), std::end(core.ports));
         if ((core.credit += limit) < total) continue;
         core.credit -= std::max(total, limit);
@@ -276,69 +291,45 @@ struct Card {
     }
   }
 
-  // LOAD and STORE look one command ahead: of two lanes each takes every other.
-  Task transfer(Core& core, unsigned e, size_t lane) {
+  // A cycle of command `k` of LOAD or STORE, which look one ahead, or of VEC.
+  void transfer(Core& core, unsigned e, size_t k) {
     Engine& engine = core.engines[e];
+    const size_t begun = e == NPU_ENGINE_VEC ? engine.retired : engine.started;
+    if (engine.list.size() <= k || begun < k || table.fetched == 0) return;
+    const Command& command = core.stream[engine.list[k]];
+    if (engine.transfers.size() == k + 1) engine.transfers.push_back(transfer_of(command, t));
+    const Transfer& before = engine.transfers[k];
+    Transfer& x = engine.transfers[k + 1];
+    x.host = command.dma().region >= host_from;
+    const size_t external = x.granules.size();
+    while (before.translated == before.granules.size() && x.translated < external &&
+           translate(engine, x.granules[x.translated]))
+      ++x.translated;
+    if (!ready(core, engine, k)) return;
+    if (engine.started == k && engine.retired == k) start(core, engine);
     const bool store = e == NPU_ENGINE_STORE;
     const uint64_t burst = t.dma_burst_bytes / t.dma_granule_bytes;
     const uint64_t window = t.dma_outstanding * burst;
-    for (size_t k = lane;; k += 2) {
-      while (engine.list.size() <= k || engine.started < k || table.fetched == 0) co_await kCycle;
-      const Command& command = core.stream[engine.list[k]];
-      const Transfer& before = engine.transfers[k];
-      Transfer& x = engine.transfers.emplace_back(transfer_of(command, t));
-      x.host = command.dma().region >= host_from;
-      const size_t external = x.granules.size();
-      for (uint64_t moving = 0;; co_await kCycle) {
-        while (before.translated == before.granules.size() && x.translated < external &&
-               translate(engine, x.granules[x.translated]))
-          ++x.translated;
-        if (!ready(core, engine, k)) continue;
-        if (engine.started == k && engine.retired == k) start(core, engine);
-        if (core.ports[e] == 0 && before.moved == before.sram) {
-          x.moved += moving;
-          uint64_t most = x.sram;
-          if (external != 0) most = (x.answered + (store ? window : 0)) * x.sram / external;
-          moving = std::min<uint64_t>(std::min(most, x.sram) - x.moved, t.sram_word_bytes);
-          core.ports[e] = static_cast<unsigned>(moving << (command.opcode() == NPU_OP_SRAM_COPY));
-        }
-        // Answers come in order, so only one memory is asked at a time.
-        const bool turn = before.asked == before.granules.size() &&
-                          (before.host == x.host || before.answered == before.asked);
-        const uint64_t answered = x.answered + before.answered - before.asked;
-        for (; turn && x.asked < x.translated &&
-               (x.asked % burst != 0 || x.asked + burst <= answered + window) &&
-               (!store || x.moved * external >= x.sram * (x.asked + 1));
-             ++x.asked)
-          engine.asked[x.host].push_back(
-              {&x.answered, now + (store ? 0 : channels[x.host].latency), store});
-        if (engine.started > k && x.moved == x.sram && x.answered == external) break;
-      }
-      retire(core, engine);
+    if (core.ports[e] == 0 && before.moved == before.sram) {
+      x.moved += x.moving;
+      uint64_t most = x.sram;
+      if (external != 0) most = (x.answered + (store ? window : 0)) * x.sram / external;
+      x.moving = std::min<uint64_t>(std::min(most, x.sram) - x.moved, t.sram_word_bytes);
+      core.ports[e] = quotient_up(x.moving * x.traffic, x.sram);
     }
+    // Answers come in order, so only one memory is asked at a time.
+    const bool turn = before.asked == before.granules.size() &&
+                      (before.host == x.host || before.answered == before.asked);
+    const uint64_t answered = x.answered + before.answered - before.asked;
+    for (; turn && x.asked < x.translated &&
+           (x.asked % burst != 0 || x.asked + burst <= answered + window) &&
+           (!store || x.moved * external >= x.sram * (x.asked + 1));
+         ++x.asked)
+      engine.asked[x.host].push_back(
+          {&x.answered, now + (store ? 0 : channels[x.host].latency), store});
+    if (engine.started > k && x.moved == x.sram && x.answered == external) retire(core, engine);
   }
 
-  Task vector_unit(Core& core) {
-    Engine& engine = core.engines[NPU_ENGINE_VEC];
-    for (size_t k = 0;; ++k) {
-      while (!ready(core, engine, k)) co_await kCycle;
-      const npu_command_vec& vec = start(core, engine).vec();
-      const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
-      const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
-      const uint64_t taps = vec.kernel_h != 0 ? out * vec.kernel_h * vec.kernel_w : in;
-      const uint64_t b = vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : in;
-      const uint64_t bytes[] = {taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)],
-                                b * kElementBytes[NPU_TYPE_AT(vec.types, 1)],
-                                out * kElementBytes[NPU_TYPE_AT(vec.types, 2)]};
-      const unsigned cycles = std::max(quotient_up(taps, t.mac_outputs),
-                                       quotient_up(std::ranges::max(bytes), t.sram_word_bytes));
-      for (unsigned n = cycles; n > 0; --n) {
-        core.ports[NPU_ENGINE_VEC] = quotient_up(bytes[0] + bytes[1] + bytes[2], cycles);
-        while (core.ports[NPU_ENGINE_VEC] != 0) co_await kCycle;
-      }
-      retire(core, engine);
-    }
-  }
   Task array(Core& core) {
     unsigned& port = core.ports[NPU_ENGINE_MAC];
     unsigned bank = 1;
