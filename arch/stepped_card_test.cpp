@@ -30,7 +30,7 @@ std::vector<Stream> decoded(const std::vector<StreamBuilder>& builders) {
 
 testing::SteppedJob step(const std::vector<Stream>& streams, const npu_target& target,
                          bool host = false) {
-  return testing::step_job(streams, target, host ? 0 : ~0u);
+  return testing::SteppedCard{target, host ? 0 : ~0u}.run(streams);
 }
 
 npu_command_mac random_command(std::mt19937& random) {

@@ -157,7 +157,7 @@ TEST(WholeLayers, EventSimulationAgreesWithTheSteppedCard) {
                               0, 1, streams[0], error));
 
     const arch::testing::SteppedJob stepped =
-        arch::testing::step_job(streams, target, NPU_REGION_TENSORS);
+        arch::testing::SteppedCard{target, NPU_REGION_TENSORS}.run(streams);
     arch::TimingInput input;
     input.streams = streams;
     input.region_memory = [](unsigned region) {
