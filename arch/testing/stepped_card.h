@@ -43,23 +43,26 @@ struct Task {
 };
 inline constexpr std::suspend_always kCycle;
 
+inline constexpr unsigned kElementBytes[] = {0, 0, 0, 1, 1, 2, 4, 2, 2, 4};  // by npu_data_type
+// Granules that the entries of one granule of the page table translate.
+inline constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
+
 inline unsigned quotient_up(uint64_t total, uint64_t limit) {
   return static_cast<unsigned>((total + limit - 1) / limit);
 }
 
-inline constexpr unsigned kElementBytes[] = {0, 0, 0, 1, 1, 2, 4, 2, 2, 4};  // by npu_data_type
-
 // How the array takes a MAC command apart.
 struct Plan {
-  const npu_command_mac& mac;
-  const npu_mac_extension& extension;
+  const Command& command;
   const npu_target& t;
-  const bool depthwise = mac.header.opcode == NPU_OP_DEPTHWISE;
+  const npu_command_mac& mac = command.mac();
+  const bool depthwise = command.opcode() == NPU_OP_DEPTHWISE;
   const unsigned groups = depthwise ? 1 : std::max<unsigned>(1, mac.groups);
   const unsigned outputs = mac.out_c / groups, inputs = depthwise ? 1 : mac.in_c / groups;
   // Products of one output: all, in one run of bytes, in one step. A row of the
   // kernel is one run if its taps and the pixels are neighbours.
-  const unsigned taps = std::max(1, mac.kernel_h*mac.kernel_w), products = taps * inputs;
+  const unsigned taps = std::max<unsigned>(mac.kernel_h * mac.kernel_w, 1),
+                 products = taps * inputs;
   const bool row = groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c;
   const unsigned run = depthwise ? taps : row ? mac.kernel_w * inputs : inputs;
   const unsigned step = depthwise ? taps : t.mac_inputs;
@@ -67,22 +70,19 @@ struct Plan {
   // columns of the window, each once as it moves along a row.
   const unsigned column = depthwise ? mac.kernel_h * t.mac_outputs : 0;  // bytes
   const unsigned fresh = std::min(mac.kernel_w, mac.stride_x), held = mac.kernel_w - fresh;
-  const unsigned pixel_cycles = std::max(1u, quotient_up(column* fresh, t.sram_word_bytes));
+  const unsigned pixel_cycles = std::max(quotient_up(column * fresh, t.sram_word_bytes), 1u);
   const unsigned row_cycles = quotient_up(column * held, t.sram_word_bytes);
   // Cycles for the weights of a step; bytes of an output in tables.
   const unsigned load = quotient_up(step * t.mac_outputs, t.sram_word_bytes);
   const unsigned tables = (mac.flags & NPU_MAC_BIAS ? 4 : 0) +
                           (mac.flags & NPU_MAC_SCALE_PER_CHANNEL ? 4 : 0) +
-                          (extension.flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
+                          (command.extension().flags & NPU_EXT_WEIGHT_ZEROS ? 1 : 0);
   // The output stage: cycles of a row of outputs, bytes of one.
   const unsigned element = kElementBytes[NPU_TYPE_AT(mac.types, 2)];
   const unsigned drain_cycles =
       quotient_up(t.mac_outputs * element, std::max(t.sram_word_bytes, t.mac_outputs));
-  const unsigned drain_bytes = element + (extension.flags & NPU_EXT_RESIDUAL ? 1 : 0);
+  const unsigned drain_bytes = element + (command.extension().flags & NPU_EXT_RESIDUAL ? 1 : 0);
 };
-
-// Granules that the entries of one granule of the page table translate.
-inline constexpr unsigned kGroup = (1 << NPU_MMU_PAGE_SHIFT) / sizeof(uint64_t);
 
 // A command that moves data at a word of SRAM a cycle, and how far it is.
 struct Transfer {
@@ -132,42 +132,44 @@ struct Granule {
   bool write;         // arrives a latency later
 };
 
+struct Engine {
+  std::vector<size_t> list = {};  // commands dispatched
+  size_t started = 0, retired = 0;
+  std::deque<Transfer> transfers = {{}};  // begins with one that is over
+  std::deque<Granule> asked[2][2] = {};   // of card and host memory: data, page table
+  uint64_t level = 0, read = 0;           // of the page table: asked for, there
+  uint64_t fetched = 0, consumed = 0;     // by DISPATCH: granules, bytes of commands
+};
+
 // Moves `width` bytes a cycle; round robin, a burst at a time.
 struct Channel {
   const npu_target& t;
-  unsigned width, latency;
-  std::vector<std::deque<Granule>*> users = {};
+  unsigned memory, width, latency;
   size_t turn = 0;
   unsigned left = 0, credit = 0;  // bytes: of the turn, of the next granule
   uint64_t moved = 0;
   std::multimap<uint64_t, uint64_t*> arrivals = {};
 
-  void tick(uint64_t now) {
-    const auto idle = [&] { return users[turn]->empty() || users[turn]->front().ready > now; };
+  void tick(uint64_t now, const std::vector<Engine*>& users) {
+    const auto queue = [&]() -> auto& {
+      return users[turn / 2]->asked[memory][turn % 2];
+    };
+    const auto idle = [&] { return queue().empty() || queue().front().ready > now; };
     for (credit += width;; credit -= t.dma_granule_bytes, left -= t.dma_granule_bytes) {
-      for (size_t i = 0; i < users.size() && (left == 0 || idle()); ++i) {
-        turn = (turn + 1) % users.size();
+      for (size_t i = 0; i < 2 * users.size() && (left == 0 || idle()); ++i) {
+        turn = (turn + 1) % (2 * users.size());
         left = t.dma_burst_bytes;
       }
       if (idle()) credit = 0;
       if (credit < t.dma_granule_bytes) break;
-      const Granule& next = users[turn]->front();
+      const Granule& next = queue().front();
       arrivals.emplace(now + (next.write ? latency : 0), next.counter);
-      users[turn]->pop_front();
+      queue().pop_front();
       moved += t.dma_granule_bytes;
     }
     for (; !arrivals.empty() && arrivals.begin()->first <= now; arrivals.erase(arrivals.begin()))
       ++*arrivals.begin()->second;
   }
-};
-
-struct Engine {
-  std::vector<size_t> list = {};  // commands dispatched
-  size_t started = 0, retired = 0;
-  std::deque<Transfer> transfers = {{}};          // begins with one that is over
-  std::deque<Granule> asked[2] = {}, walks = {};  // on their way
-  uint64_t level = 0, read = 0;                   // of the page table: asked for, there
-  uint64_t fetched = 0, consumed = 0;             // granules of commands, by DISPATCH
 };
 
 struct Drain {
@@ -183,42 +185,36 @@ struct Core {
   unsigned ports[NPU_ENGINE_COUNT + 1] = {}, credit = 0;
   unsigned undrained[3] = {};  // cycles, of each accumulator bank; of none
   std::deque<Drain> drains = {};
-  size_t retired = 0;
+  size_t left = stream.size();  // commands that have not retired
 };
 
 struct SteppedCard {
   const npu_target& t;
   unsigned host_from = ~0u;  // the first region in host memory
-  Channel channels[2] = {{t, t.card_bytes_per_cycle, t.card_latency_cycles},
-                         {t, t.pcie_bytes_per_cycle, t.pcie_latency_cycles}};
+  Channel channels[2] = {{t, 0, t.card_bytes_per_cycle, t.card_latency_cycles},
+                         {t, 1, t.pcie_bytes_per_cycle, t.pcie_latency_cycles}};
   std::deque<Core> cores = {};
-  std::deque<uint64_t> tlb = {};                                   // most recent first
-  Engine table = {};                                               // fetches the region table
-  const unsigned record = NPU_RECORD_BYTES / t.dma_granule_bytes;  // granules
+  std::deque<uint64_t> tlb = {};  // most recent first
+  Engine table = {};              // fetches the region table
   uint64_t now = 0;
   SteppedJob job = {};
 
   SteppedJob run(std::span<const Stream> streams) {
     std::vector<Task> tasks;
-    const auto connect = [&](Engine& engine) {
-      channels[0].users.insert(channels[0].users.end(), {&engine.asked[0], &engine.walks});
-      channels[1].users.push_back(&engine.asked[1]);
-    };
-    connect(table);
+    std::vector<Engine*> users = {&table};
     tasks.push_back(fetch(table, 256, 1));  // regions beyond those of the job
     for (const Stream& stream : streams) {
       Core& core = cores.emplace_back(Core{stream});
-      for (Engine& engine : core.engines) connect(engine);
+      for (Engine& engine : core.engines) users.push_back(&engine);
       uint64_t records = 0;
       for (const Command& command : stream) records += command.header().records;
       Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
-      tasks.insert(tasks.end(), {fetch(dispatch, 256 + cores.size(), records * record),
+      tasks.insert(tasks.end(), {fetch(dispatch, 256 + cores.size(), records * NPU_RECORD_BYTES),
                                  sequence(core), array(core), output(core)});
     }
     now = t.pcie_latency_cycles + quotient_up(sizeof(npu_packet), t.pcie_bytes_per_cycle);
-    const auto busy = [](const Core& core) { return core.retired < core.stream.size(); };
     const unsigned limit = 4 * t.sram_word_bytes;
-    while (table.fetched == 0 || std::ranges::any_of(cores, busy)) {
+    while (table.fetched == 0 || std::ranges::any_of(cores, &Core::left)) {
       for (Task& task : tasks)
         if (!task.handle.done()) task.handle.resume();
       for (Core& core : cores) {
@@ -231,7 +227,7 @@ struct SteppedCard {
         std::ranges::fill(core.ports, 0);
       }
       ++now;
-      for (Channel& channel : channels) channel.tick(now);
+      for (Channel& channel : channels) channel.tick(now, users);
     }
     for (Task& task : tasks) task.handle.destroy();
     for (Core& core : cores) job.commands.push_back(std::move(core.spans));
@@ -262,7 +258,7 @@ struct SteppedCard {
     return core.stream[index];
   }
   void retire(Core& core, Engine& engine) {
-    ++core.retired;
+    --core.left;
     core.spans[engine.list[engine.retired++]].retired = now;
   }
 
@@ -270,7 +266,7 @@ struct SteppedCard {
   bool translate(Engine& engine, uint64_t key) {
     if (engine.read < engine.level) return false;
     if (std::erase(tlb, key) == 0 && engine.level++ < NPU_MMU_LEVELS) {
-      engine.walks.push_back({&engine.read, now + channels[0].latency, false});
+      engine.asked[0][1].push_back({&engine.read, now + channels[0].latency, false});
       return false;
     }
     engine.level = engine.read = 0;
@@ -279,21 +275,22 @@ struct SteppedCard {
     return true;
   }
   Task fetch(Engine& engine, uint64_t region, uint64_t total) {
-    for (uint64_t asked = 0; asked < total; ++asked) {
-      while (asked == engine.consumed + 8192 / t.dma_granule_bytes) co_await kCycle;
+    for (uint64_t asked = 0; asked * t.dma_granule_bytes < total; ++asked) {
+      while (asked * t.dma_granule_bytes == engine.consumed + 8192) co_await kCycle;
       while (!translate(engine, region << 32 | asked / kGroup)) co_await kCycle;
-      engine.asked[0].push_back({&engine.fetched, now + channels[0].latency, false});
+      engine.asked[0][0].push_back({&engine.fetched, now + channels[0].latency, false});
     }
   }
   Task sequence(Core& core) {
     Engine& dispatch = core.engines[NPU_ENGINE_DISPATCH];
     for (const Command& command : core.stream) {
       Engine& engine = core.engines[command.engine()];
-      const uint64_t end = dispatch.consumed + command.header().records * record;
-      while (dispatch.fetched < end) co_await kCycle;
+      const uint64_t end = dispatch.consumed + command.header().records * NPU_RECORD_BYTES;
+      while (dispatch.fetched * t.dma_granule_bytes < end) co_await kCycle;
       for (unsigned n = t.dispatch_cycles; n > 0; --n) co_await kCycle;
-      while (engine.list.size() - engine.started == t.fifo_depth ||
-             (command.opcode() == NPU_OP_YIELD && core.retired < core.spans.size()))
+      while (
+          engine.list.size() - engine.started == t.fifo_depth ||
+          (command.opcode() == NPU_OP_YIELD && core.spans.size() + core.left > core.stream.size()))
         co_await kCycle;
       engine.list.push_back(core.spans.size());
       core.spans.emplace_back();
@@ -340,7 +337,7 @@ struct SteppedCard {
            (x.asked % burst != 0 || x.asked + burst <= answered + window) &&
            (!store || x.moved * external >= x.sram * (x.asked + 1));
          ++x.asked)
-      engine.asked[x.host].push_back(
+      engine.asked[x.host][0].push_back(
           {&x.answered, now + (store ? 0 : channels[x.host].latency), store});
     if (engine.started > k && x.moved == x.sram && x.answered == external) retire(core, engine);
   }
@@ -350,17 +347,15 @@ struct SteppedCard {
     unsigned bank = 1;
     for (size_t k = 0;; ++k) {
       while (!ready(core, core.engines[NPU_ENGINE_MAC], k)) co_await kCycle;
-      const Command& command = start(core, core.engines[NPU_ENGINE_MAC]);
-      const npu_command_mac& mac = command.mac();
-      const Plan plan = {mac, command.extension(), t};
+      const Plan plan = {start(core, core.engines[NPU_ENGINE_MAC]), t};
+      const npu_command_mac& mac = plan.mac;
       const unsigned load = t.mac_outputs * t.mac_inputs / t.sram_word_bytes;
       for (unsigned n = t.decode_cycles + load + t.pipeline_cycles; n > 0; --n) co_await kCycle;
       const uint64_t begin = now;
+      unsigned rows = 0;
       // Sub-tiles are as even as possible, small ones first.
-      const unsigned all = mac.out_h * mac.out_w;
-      unsigned tiles = quotient_up(all, t.accumulator_rows), rows = 0;
-      for (unsigned first = 0, pixels; tiles > 0; --tiles, first += pixels) {
-        pixels = (all - first) / tiles;
+      for (unsigned left = mac.out_h * mac.out_w, pixels; left > 0; left -= pixels) {
+        pixels = left / quotient_up(left, t.accumulator_rows);
         for (unsigned o = 0, outputs; o < mac.out_c; o += outputs) {
           outputs = std::min(t.mac_outputs, plan.outputs - o % plan.outputs);
           bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
@@ -374,7 +369,7 @@ struct SteppedCard {
               if (shadow > 0) port += quotient_up(outputs * products, plan.load);
               while (port != 0) co_await kCycle;
               if (shadow > 0) --shadow;
-              const bool row = (first + pixel) % mac.out_w == 0;
+              const bool row = (left - pixel) % mac.out_w == 0;
               if (pixel == pixels || ++cycle < plan.pixel_cycles + row * plan.row_cycles) continue;
               job.products += uint64_t{products} * outputs;
               cycle = 0;
@@ -384,9 +379,8 @@ struct SteppedCard {
           rows += pixels;
           if (mac.accumulate != 0 && o + outputs < mac.out_c) continue;
           core.undrained[bank] = rows * plan.drain_cycles;
-          core.drains.push_back({plan.element == 0 ? 2 : bank,
-                                 outputs * plan.drain_bytes / std::max(1u, plan.drain_cycles),
-                                 false});
+          const unsigned bytes = outputs * plan.drain_bytes / std::max(1u, plan.drain_cycles);
+          core.drains.push_back({plan.element == 0 ? 2 : bank, bytes, false});
           rows = 0;
         }
       }
@@ -396,13 +390,12 @@ struct SteppedCard {
   }
   // The output stage empties one bank after the other.
   Task output(Core& core) {
-    unsigned& port = core.ports[NPU_ENGINE_COUNT];
     for (;; core.drains.pop_front()) {
       while (core.drains.empty()) co_await kCycle;
       for (unsigned& left = core.undrained[core.drains.front().bank]; left > 0;) {
         --left;
-        port = core.drains.front().bytes;
-        while (port != 0) co_await kCycle;
+        core.ports[NPU_ENGINE_COUNT] = core.drains.front().bytes;
+        while (core.ports[NPU_ENGINE_COUNT] != 0) co_await kCycle;
       }
       if (core.drains.front().last) retire(core, core.engines[NPU_ENGINE_MAC]);
     }
