@@ -13,6 +13,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include "arch/stream.h"
 #include "npu/mmu.h"
@@ -93,19 +94,18 @@ struct Transfer {
   uint64_t traffic = 0;                              // through all ports
 };
 
-// As long as the lanes or the port of one operand take.
-inline Transfer vec_transfer(const npu_command_vec& vec, const npu_target& t) {
-  const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
-  const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
-  const uint64_t taps = vec.kernel_h != 0 ? out * vec.kernel_h * vec.kernel_w : in;
-  const uint64_t a = taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)];
-  const uint64_t b = in * kElementBytes[NPU_TYPE_AT(vec.types, 1)];
-  return {.sram = std::max({taps * t.sram_word_bytes / t.mac_outputs, a, b, out}),
-          .traffic = a + b + out};
-}
-
 inline Transfer transfer_of(const Command& command, const npu_target& t) {
-  if (command.opcode() == NPU_OP_VEC) return vec_transfer(command.vec(), t);
+  if (command.opcode() == NPU_OP_VEC) {
+    const npu_command_vec& vec = command.vec();
+    const uint64_t in = uint64_t{vec.in_h} * vec.in_w * vec.channels;
+    const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
+    const uint64_t taps = vec.kernel_h != 0 ? out * vec.kernel_h * vec.kernel_w : in;
+    const uint64_t a = taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)];
+    const uint64_t b = in * kElementBytes[NPU_TYPE_AT(vec.types, 1)];
+    // As long as the lanes or the port of one operand take.
+    return {.sram = std::max({taps * t.sram_word_bytes / t.mac_outputs, a, b, out}),
+            .traffic = a + b + out};
+  }
   const npu_command_dma& dma = command.dma();
   const uint64_t element = 1u << dma.element_log2;
   Transfer x;
@@ -151,10 +151,8 @@ struct Channel {
   std::multimap<uint64_t, uint64_t*> arrivals = {};
 
   void tick(uint64_t now, const std::vector<Engine*>& users) {
-    const auto queue = [&]() -> auto& {
-      return users[turn / 2]->asked[memory][turn % 2];
-    };
-    const auto idle = [&] { return queue().empty() || queue().front().ready > now; };
+    const auto queue = [&] { return &users[turn / 2]->asked[memory][turn % 2]; };
+    const auto idle = [&] { return queue()->empty() || queue()->front().ready > now; };
     for (credit += width;; credit -= t.dma_granule_bytes, left -= t.dma_granule_bytes) {
       for (size_t i = 0; i < 2 * users.size() && (left == 0 || idle()); ++i) {
         turn = (turn + 1) % (2 * users.size());
@@ -162,9 +160,9 @@ struct Channel {
       }
       if (idle()) credit = 0;
       if (credit < t.dma_granule_bytes) break;
-      const Granule& next = queue().front();
+      const Granule& next = queue()->front();
       arrivals.emplace(now + (next.write ? latency : 0), next.counter);
-      queue().pop_front();
+      queue()->pop_front();
       moved += t.dma_granule_bytes;
     }
     for (; !arrivals.empty() && arrivals.begin()->first <= now; arrivals.erase(arrivals.begin()))
@@ -200,9 +198,8 @@ struct SteppedCard {
   SteppedJob job = {};
 
   SteppedJob run(std::span<const Stream> streams) {
-    std::vector<Task> tasks;
+    std::vector<Task> tasks = {fetch(table, 256, 1)};  // regions beyond those of the job
     std::vector<Engine*> users = {&table};
-    tasks.push_back(fetch(table, 256, 1));  // regions beyond those of the job
     for (const Stream& stream : streams) {
       Core& core = cores.emplace_back(Core{stream});
       for (Engine& engine : core.engines) users.push_back(&engine);
@@ -288,10 +285,9 @@ struct SteppedCard {
       const uint64_t end = dispatch.consumed + command.header().records * NPU_RECORD_BYTES;
       while (dispatch.fetched * t.dma_granule_bytes < end) co_await kCycle;
       for (unsigned n = t.dispatch_cycles; n > 0; --n) co_await kCycle;
-      while (
-          engine.list.size() - engine.started == t.fifo_depth ||
-          (command.opcode() == NPU_OP_YIELD && core.spans.size() + core.left > core.stream.size()))
-        co_await kCycle;
+      while (engine.list.size() - engine.started == t.fifo_depth) co_await kCycle;
+      if (command.opcode() == NPU_OP_YIELD)
+        while (core.spans.size() + core.left > core.stream.size()) co_await kCycle;
       engine.list.push_back(core.spans.size());
       core.spans.emplace_back();
       if (&engine == &dispatch) {
@@ -333,9 +329,8 @@ struct SteppedCard {
     const bool turn = before.asked == before.granules.size() &&
                       (before.host == x.host || before.answered == before.asked);
     const uint64_t answered = x.answered + before.answered - before.asked;
-    for (; turn && x.asked < x.translated &&
-           (x.asked % burst != 0 || x.asked + burst <= answered + window) &&
-           (!store || x.moved * external >= x.sram * (x.asked + 1));
+    const uint64_t end = store ? std::min(x.translated, x.moved * external / x.sram) : x.translated;
+    for (; turn && x.asked < end && (x.asked % burst != 0 || x.asked + burst <= answered + window);
          ++x.asked)
       engine.asked[x.host][0].push_back(
           {&x.answered, now + (store ? 0 : channels[x.host].latency), store});
@@ -348,17 +343,16 @@ struct SteppedCard {
     for (size_t k = 0;; ++k) {
       while (!ready(core, core.engines[NPU_ENGINE_MAC], k)) co_await kCycle;
       const Plan plan = {start(core, core.engines[NPU_ENGINE_MAC]), t};
-      const npu_command_mac& mac = plan.mac;
       const unsigned load = t.mac_outputs * t.mac_inputs / t.sram_word_bytes;
       for (unsigned n = t.decode_cycles + load + t.pipeline_cycles; n > 0; --n) co_await kCycle;
       const uint64_t begin = now;
       unsigned rows = 0;
       // Sub-tiles are as even as possible, small ones first.
-      for (unsigned left = mac.out_h * mac.out_w, pixels; left > 0; left -= pixels) {
+      for (unsigned left = plan.mac.out_h * plan.mac.out_w, pixels; left > 0; left -= pixels) {
         pixels = left / quotient_up(left, t.accumulator_rows);
-        for (unsigned o = 0, outputs; o < mac.out_c; o += outputs) {
+        for (unsigned o = 0, outputs; o < plan.mac.out_c; o += outputs) {
           outputs = std::min(t.mac_outputs, plan.outputs - o % plan.outputs);
-          bank = mac.accumulate != 0 ? mac.accumulator_base != 0 : bank ^ 1;
+          bank = plan.mac.accumulate != 0 ? plan.mac.accumulator_base != 0 : bank ^ 1;
           while (core.undrained[bank] != 0) co_await kCycle;
           unsigned shadow = quotient_up(plan.tables * outputs, t.sram_word_bytes);
           for (unsigned i = 0, products; i < plan.products; i += products) {
@@ -369,7 +363,7 @@ struct SteppedCard {
               if (shadow > 0) port += quotient_up(outputs * products, plan.load);
               while (port != 0) co_await kCycle;
               if (shadow > 0) --shadow;
-              const bool row = (left - pixel) % mac.out_w == 0;
+              const bool row = (left - pixel) % plan.mac.out_w == 0;
               if (pixel == pixels || ++cycle < plan.pixel_cycles + row * plan.row_cycles) continue;
               job.products += uint64_t{products} * outputs;
               cycle = 0;
@@ -377,11 +371,10 @@ struct SteppedCard {
             }
           }
           rows += pixels;
-          if (mac.accumulate != 0 && o + outputs < mac.out_c) continue;
-          core.undrained[bank] = rows * plan.drain_cycles;
+          if (plan.mac.accumulate != 0 && o + outputs < plan.mac.out_c) continue;
+          core.undrained[bank] = std::exchange(rows, 0) * plan.drain_cycles;
           const unsigned bytes = outputs * plan.drain_bytes / std::max(1u, plan.drain_cycles);
           core.drains.push_back({plan.element == 0 ? 2 : bank, bytes, false});
-          rows = 0;
         }
       }
       core.drains.back().last = true;
