@@ -62,8 +62,7 @@ struct Plan {
   const unsigned outputs = mac.out_c / groups, inputs = depthwise ? 1 : mac.in_c / groups;
   // Products of one output: all, in one run of bytes, in one step. A row of the
   // kernel is one run if its taps and the pixels are neighbours.
-  const unsigned taps = std::max<unsigned>(mac.kernel_h * mac.kernel_w, 1),
-                 products = taps * inputs;
+  const unsigned taps = std::max(mac.kernel_h * mac.kernel_w, 1), products = taps * inputs;
   const bool row = groups == 1 && mac.dilation_x == 1 && mac.input.pixel_stride == mac.in_c;
   const unsigned run = depthwise ? taps : row ? mac.kernel_w * inputs : inputs;
   const unsigned step = depthwise ? taps : t.mac_inputs;
@@ -91,7 +90,7 @@ struct Transfer {
   bool host = false;
   uint64_t translated = 0, asked = 0, answered = 0;  // granules
   uint64_t sram = 0, moving = 0, moved = 0;          // bytes
-  uint64_t traffic = 0;                              // through all ports
+  uint64_t traffic = 0;                              // `sram` as bytes of all ports
 };
 
 inline Transfer transfer_of(const Command& command, const npu_target& t) {
@@ -101,7 +100,8 @@ inline Transfer transfer_of(const Command& command, const npu_target& t) {
     const uint64_t out = uint64_t{vec.out_h} * vec.out_w * vec.channels;
     const uint64_t taps = vec.kernel_h != 0 ? out * vec.kernel_h * vec.kernel_w : in;
     const uint64_t a = taps * kElementBytes[NPU_TYPE_AT(vec.types, 0)];
-    const uint64_t b = in * kElementBytes[NPU_TYPE_AT(vec.types, 1)];
+    const uint64_t b = (vec.flags & NPU_VEC_BROADCAST_B ? vec.channels : in) *
+                       kElementBytes[NPU_TYPE_AT(vec.types, 1)];
     // As long as the lanes or the port of one operand take.
     return {.sram = std::max({taps * t.sram_word_bytes / t.mac_outputs, a, b, out}),
             .traffic = a + b + out};

@@ -3,7 +3,8 @@
 """Rules that hold for every file of the tree; prints TAP.
 
 Licence line first, clang-format for C++, no trailing blanks, no absolute paths
-of somebody's machine, links in the documentation that lead somewhere.
+of somebody's machine, links in the documentation that lead somewhere, and a
+second model of the card that stays small.
 """
 
 import os
@@ -19,6 +20,8 @@ NO_LICENCE_LINE = re.compile(
 BINARY = re.compile(r"\.(onnx|npy|pb|npu|bin|png)$")
 CPP = re.compile(r"^(arch|compiler|examples|qemu-device/model|tests|tools|umd)/.*\.(cpp|hpp|h)$")
 # C interfaces keep the kernel's layout: they are read beside kernel code.
+# A second opinion on modelled time is one only as long as it can be read at a sitting.
+STEPPED_CARD = ("arch/testing/stepped_", 400)
 KERNEL_LAYOUT = {"qemu-device/model/npu_model.h", "umd/include/libnpu/npu.h"}
 
 
@@ -75,6 +78,12 @@ def badly_formatted(files):
     return sorted(set(re.findall(r"^([^:\s]+):\d+:\d+: warning", run.stderr, re.M)))
 
 
+def stepped_card_grown(files):
+    prefix, limit = STEPPED_CARD
+    lines = sum(text_of(name).count("\n") for name in files if name.startswith(prefix))
+    return [] if 0 < lines <= limit else ["%s*: %d lines" % (prefix, lines)]
+
+
 def main():
     tap = Tap()
     try:
@@ -91,6 +100,7 @@ def main():
         name for name in sources if re.search(r"(^|[\s\"'=(])/(home|work|Users)/\w", text_of(name))
         and name != "tests/style/check_style.py"])
     tap.result("links in the documentation lead somewhere", broken_links(files))
+    tap.result("the stepped card has at most %d lines" % STEPPED_CARD[1], stepped_card_grown(files))
     if shutil.which("clang-format"):
         tap.result("C++ is laid out as clang-format does", badly_formatted(files))
     else:
