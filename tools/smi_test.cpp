@@ -161,7 +161,8 @@ TEST(Fdinfo, IsReadAsTheKernelWritesIt) {
   EXPECT_TRUE(
       parse_fdinfo("pos:\t0\nflags:\t02100002\ndrm-driver:\tnpu\ndrm-client-id:\t12\n"
                    "drm-pdev:\t0000:00:04.0\ndrm-engine-npu:\t123456 ns\n"
-                   "drm-cycles-npu:\t99\ndrm-total-card:\t4 KiB\ndrm-total-host:\t1 MiB\n",
+                   "drm-cycles-npu:\t99\ndrm-total-cycles-npu:\t777777777\n"
+                   "drm-total-card:\t4 KiB\ndrm-total-host:\t1 MiB\n",
                    client));
   EXPECT_EQ(client.bdf, "0000:00:04.0");
   EXPECT_EQ(client.id, 12u);

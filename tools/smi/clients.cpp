@@ -68,7 +68,7 @@ bool parse_fdinfo(const std::string& text, Client& client) {
       client.busy_ns = number(value);
     } else if (key == "drm-cycles-npu") {
       client.cycles = number(value);
-    } else if (key.starts_with("drm-total-")) {
+    } else if (key.starts_with("drm-total-") && !key.starts_with("drm-total-cycles-")) {
       const std::string region = key.substr(std::string("drm-total-").size());
       add(client.memory_bytes, number(value));
       if (region == "card" || region.starts_with("vram")) {
