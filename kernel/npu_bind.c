@@ -15,6 +15,7 @@
 #include "npu_bo.h"
 #include "npu_device.h"
 #include "npu_file.h"
+#include "npu_pm.h"
 #include "npu_sync.h"
 #include "npu_trace.h"
 #include "npu_vm.h"
@@ -92,6 +93,7 @@ static void npu_bind_job_destroy(struct npu_bind_job *job)
 	for (i = 0; i < job->count; i++)
 		if (job->steps[i].bo)
 			drm_gem_object_put(&job->steps[i].bo->tbo.base);
+	npu_rest(job->vm->npu);
 	npu_vm_put(job->vm);
 	kvfree(job);
 }
@@ -453,14 +455,15 @@ int npu_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	if (ret)
 		goto out_bos;
 
-	ret = -ENODEV;
-	if (!drm_dev_enter(drm, &idx))
+	ret = npu_use_begin(vm->npu, &idx);
+	if (ret)
 		goto out_bos;
 	ret = -ENOMEM;
 	job = kvzalloc(struct_size(job, steps, count), GFP_KERNEL);
 	if (!job)
 		goto out_exit;
 	job->vm = npu_vm_get(vm);
+	pm_runtime_get_noresume(drm->dev);
 	job->stale_start = U64_MAX;
 	job->flush = npu_tlb_flush_alloc(vm->npu);
 	if (job->flush)
@@ -468,7 +471,7 @@ int npu_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	else
 		npu_bind_job_destroy(job);
 out_exit:
-	drm_dev_exit(idx);
+	npu_use_end(vm->npu, idx);
 out_bos:
 	for (i = 0; i < count; i++)
 		if (bos[i])

@@ -10,6 +10,7 @@
 
 #include "npu_bo.h"
 #include "npu_device.h"
+#include "npu_pm.h"
 
 static const struct ttm_place npu_place_host = {
 	.mem_type = TTM_PL_TT,
@@ -108,20 +109,29 @@ static vm_fault_t npu_bo_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct ttm_buffer_object *tbo = vma->vm_private_data;
+	struct npu_device *npu = to_npu(tbo->base.dev);
+	bool card;
 	vm_fault_t ret;
 	int idx;
 
 	ret = ttm_bo_vm_reserve(tbo, vmf);
 	if (ret)
 		return ret;
-	if (drm_dev_enter(tbo->base.dev, &idx)) {
+	/* An aperture that sleeps has no mappings: see npu_runtime_suspend(). */
+	card = tbo->resource && tbo->resource->mem_type == TTM_PL_VRAM;
+	if (!drm_dev_enter(&npu->drm, &idx)) {
+		ret = ttm_bo_vm_dummy_page(vmf, vma->vm_page_prot);
+	} else if (card && npu_wake(npu)) {
+		ret = VM_FAULT_SIGBUS;
+		drm_dev_exit(idx);
+	} else {
 		ret = npu_bo_make_visible(ttm_to_npu_bo(tbo));
 		if (!ret)
 			ret = ttm_bo_vm_fault_reserved(vmf, vma->vm_page_prot,
 						       TTM_BO_VM_NUM_PREFAULT);
+		if (card)
+			npu_rest(npu);
 		drm_dev_exit(idx);
-	} else {
-		ret = ttm_bo_vm_dummy_page(vmf, vma->vm_page_prot);
 	}
 	/* It has dropped the reservation with the mmap lock. */
 	if (ret == VM_FAULT_RETRY && !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT))

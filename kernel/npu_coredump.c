@@ -21,6 +21,7 @@
 #include "npu_coredump.h"
 #include "npu_device.h"
 #include "npu_hwq.h"
+#include "npu_pm.h"
 #include "npu_queue.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
@@ -346,7 +347,7 @@ static void npu_dump_work(struct work_struct *work)
 	bool cookie;
 	int idx;
 
-	entered = drm_dev_enter(&npu->drm, &idx);
+	entered = !npu_use_begin(npu, &idx);
 	if (entered && !dump->has_registers) {
 		cookie = npu_watchdog_lock(npu);
 		if (!npu->lost && !npu->offline)
@@ -377,7 +378,7 @@ static void npu_dump_work(struct work_struct *work)
 	npu_vm_put(dump->vm);
 	dump->vm = NULL;
 	if (entered)
-		drm_dev_exit(idx);
+		npu_use_end(npu, idx);
 	clear_bit_unlock(0, &dump->busy);
 }
 

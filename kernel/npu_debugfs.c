@@ -14,6 +14,7 @@
 #include "npu_debugfs.h"
 #include "npu_device.h"
 #include "npu_hwq.h"
+#include "npu_pm.h"
 #include "npu_reset.h"
 #include "npu_vm.h"
 #include "npu_watchdog.h"
@@ -103,8 +104,9 @@ static ssize_t npu_inject_write(struct file *file, const char __user *data, size
 	if (!(npu->features & NPU_FEATURE_INJECT))
 		return -EOPNOTSUPP;
 
-	if (!drm_dev_enter(&npu->drm, &idx))
-		return -ENODEV;
+	ret = npu_use_begin(npu, &idx);
+	if (ret)
+		return ret;
 	cookie = npu_watchdog_lock(npu);
 	npu_write(npu, NPU_REG_INJECT_COUNT, inject.count);
 	npu_write(npu, NPU_REG_INJECT_SKIP, inject.skip);
@@ -112,7 +114,7 @@ static ssize_t npu_inject_write(struct file *file, const char __user *data, size
 	npu_write64(npu, NPU_REG_INJECT_ARG, inject.arg);
 	npu_write(npu, NPU_REG_INJECT_KIND, inject.kind);
 	npu_watchdog_unlock(npu, cookie);
-	drm_dev_exit(idx);
+	npu_use_end(npu, idx);
 	return bytes;
 }
 
@@ -132,6 +134,7 @@ static ssize_t npu_reset_write(struct file *file, const char __user *data, size_
 	char text[16] = {};
 	bool function;
 	bool cookie;
+	int ret;
 	int idx;
 
 	if (bytes >= sizeof(text))
@@ -141,8 +144,9 @@ static ssize_t npu_reset_write(struct file *file, const char __user *data, size_
 	function = !strcmp(strim(text), "function");
 	if (!function && strcmp(strim(text), "card"))
 		return -EINVAL;
-	if (!drm_dev_enter(&npu->drm, &idx))
-		return -ENODEV;
+	ret = npu_use_begin(npu, &idx);
+	if (ret)
+		return ret;
 	if (function) {
 		cookie = npu_watchdog_lock(npu);
 		npu_function_want_reset(npu);
@@ -150,7 +154,7 @@ static ssize_t npu_reset_write(struct file *file, const char __user *data, size_
 	} else {
 		npu_watchdog_card_reset_now(npu);
 	}
-	drm_dev_exit(idx);
+	npu_use_end(npu, idx);
 	return bytes;
 }
 
@@ -198,7 +202,7 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 		   (u64)atomic64_read(&npu->job_aborts),
 		   (u64)atomic64_read(&npu->function_resets));
 
-	if (!drm_dev_enter(&npu->drm, &idx))
+	if (npu_use_begin(npu, &idx))
 		return 0;
 	cookie = npu_watchdog_lock(npu);
 	for (i = 0; i < npu->target.cores; i++)
@@ -216,7 +220,7 @@ static int npu_state_show(struct seq_file *seq, void *unused)
 		seq_printf(seq, "space %u: tables %u\n", vm->mmu.asid,
 			   READ_ONCE(vm->mmu.tables));
 	mutex_unlock(&npu->vms_lock);
-	drm_dev_exit(idx);
+	npu_use_end(npu, idx);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(npu_state);

@@ -77,6 +77,8 @@ struct npu_device {
 	u32 version;
 	u64 features;
 	u64 serial;
+	/* It keeps its memory in D3hot. */
+	bool sleeps;
 	unsigned int vectors;
 	unsigned int hwqs;
 	unsigned int asids;
@@ -114,6 +116,8 @@ struct npu_device {
 	struct npu_watchdog watchdog;
 	struct npu_dump dump;
 	struct npu_wedged wedged;
+	/* As it was when the card last went to sleep. */
+	struct drm_npu_telemetry asleep;
 	/* Runs schedulers, watchdog and events: part of fence signalling. */
 	struct workqueue_struct *sched_wq;
 

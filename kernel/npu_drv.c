@@ -20,6 +20,7 @@
 #include "npu_hwmon.h"
 #include "npu_irq.h"
 #include "npu_job.h"
+#include "npu_pm.h"
 #include "npu_query.h"
 #include "npu_queue.h"
 #include "npu_reset.h"
@@ -278,6 +279,7 @@ static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	npu_hwmon_init(npu);
 	/* What a reset of the slot has to bring back. */
 	pci_save_state(pdev);
+	npu_pm_init(npu);
 	return 0;
 
 err_kqueue:
@@ -303,6 +305,7 @@ static void npu_remove(struct pci_dev *pdev)
 	struct npu_device *npu = pci_get_drvdata(pdev);
 	unsigned int id;
 
+	npu_pm_fini(npu);
 	drm_dev_unplug(&npu->drm);
 	npu_watchdog_fini(npu);
 	npu_irq_fini(npu);
@@ -344,6 +347,7 @@ static struct pci_driver npu_pci_driver = {
 	.remove = npu_remove,
 	.shutdown = npu_shutdown,
 	.err_handler = &npu_error_handlers,
+	.driver.pm = pm_ptr(&npu_pm_ops),
 	.dev_groups = npu_dev_groups,
 };
 
@@ -351,7 +355,8 @@ static int __init npu_init(void)
 {
 	int ret;
 
-	npu_release_wq = alloc_workqueue("npu-release", WQ_UNBOUND, 0);
+	/* Freezable: nothing of it uses a card while the machine sleeps. */
+	npu_release_wq = alloc_workqueue("npu-release", WQ_UNBOUND | WQ_FREEZABLE, 0);
 	if (!npu_release_wq)
 		return -ENOMEM;
 	ret = pci_register_driver(&npu_pci_driver);

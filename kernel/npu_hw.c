@@ -15,6 +15,12 @@ bool npu_hw_gone(struct npu_device *npu)
 	return npu_read(npu, NPU_REG_MAGIC) == ~0u;
 }
 
+/* It still is as npu_hw_start() left it, or it is gone. */
+bool npu_hw_enabled(struct npu_device *npu)
+{
+	return npu_read(npu, NPU_REG_CONTROL) & NPU_CONTROL_ENABLE;
+}
+
 /**
  * npu_hw_discover - read who the card is
  * @npu: device with mapped registers
@@ -58,6 +64,28 @@ int npu_hw_discover(struct npu_device *npu)
 		return -ENODEV;
 	}
 	return 0;
+}
+
+/**
+ * npu_hw_alloc - allocate one run of bus addresses, as long as there is one
+ * @npu: device
+ * @bytes: how long it should be at most; how long it is
+ * @dma: its bus address
+ *
+ * A machine that has been up for long may have no long ones. NULL if there is not
+ * even a page.
+ */
+void *npu_hw_alloc(struct npu_device *npu, size_t *bytes, dma_addr_t *dma)
+{
+	for (; *bytes >= PAGE_SIZE; *bytes = ALIGN_DOWN(*bytes / 2, PAGE_SIZE)) {
+		gfp_t last = *bytes < 2 * PAGE_SIZE ? 0 : __GFP_NORETRY;
+		void *memory = dma_alloc_coherent(npu->drm.dev, *bytes, dma,
+						  GFP_KERNEL | __GFP_NOWARN | last);
+
+		if (memory)
+			return memory;
+	}
+	return NULL;
 }
 
 /* Tables that the card reads by bus address. npu_hw_free_tables() undoes a part, too. */
@@ -135,8 +163,8 @@ void npu_hw_stop(struct npu_device *npu)
 }
 
 /*
- * Card reset: running jobs end, queues stop, the TLB is empty. The caller
- * starts the queues again. Fence-critical: allocates nothing.
+ * Card reset: running jobs end, queues stop, the TLB is empty. Fence-critical:
+ * allocates nothing.
  */
 int npu_hw_reset_card(struct npu_device *npu)
 {
@@ -144,13 +172,10 @@ int npu_hw_reset_card(struct npu_device *npu)
 	u32 value;
 	int ret;
 
-	atomic64_inc(&npu->card_resets);
 	npu_write(npu, NPU_REG_RESET, NPU_RESET_KIND_CARD);
 	ret = readl_poll_timeout(npu->regs + NPU_REG_RESETS, value, value != resets,
 				 100, NPU_READY_TIMEOUT_US);
-	if (ret || npu_hw_gone(npu))
-		return -EIO;
-	return npu_hw_start(npu);
+	return ret || npu_hw_gone(npu) ? -EIO : 0;
 }
 
 /*

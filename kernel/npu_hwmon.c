@@ -34,6 +34,8 @@ static int npu_hwmon_read(struct device *dev, enum hwmon_sensor_types type, u32 
 	ret = npu_telemetry(npu, &telemetry);
 	if (ret)
 		return ret;
+	if (!telemetry.clock_mhz && type != hwmon_energy)
+		return -ENODATA;
 	switch (type) {
 	case hwmon_temp:
 		*value = telemetry.temperature_mc;

@@ -10,6 +10,7 @@
 #include <linux/interrupt.h>
 
 #include "npu_device.h"
+#include "npu_hw.h"
 #include "npu_hwq.h"
 #include "npu_trace.h"
 #include "npu_watchdog.h"
@@ -25,26 +26,9 @@ unsigned int npu_hwq_vector(struct npu_device *npu, unsigned int id)
 	return npu->vectors > 1 ? 1 + id % (npu->vectors - 1) : 0;
 }
 
-/*
- * The save area is one run of bus addresses, which a machine that has been up for
- * long may not have. Less will do for most YIELDs, which keep little; with
- * nothing at all the queue's jobs are not preempted.
- */
-static void npu_hwq_alloc_save(struct npu_hwq *hwq, size_t bytes)
-{
-	for (; bytes >= PAGE_SIZE; bytes /= 2) {
-		hwq->save = dma_alloc_coherent(hwq->npu->drm.dev, bytes, &hwq->save_dma,
-					       GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
-		if (hwq->save) {
-			hwq->save_bytes = bytes;
-			return;
-		}
-	}
-}
-
 /**
  * npu_hwq_init - allocate a queue's rings, publish it and start it
- * @npu: device, inside drm_dev_enter()
+ * @npu: device, inside drm_dev_enter() and awake
  * @hwq: zeroed
  * @id: its number, below npu->hwqs
  * @params: its context
@@ -66,7 +50,12 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 	hwq->ring = dma_alloc_coherent(npu->drm.dev, NPU_HWQ_BYTES, &hwq->dma, GFP_KERNEL);
 	if (!hwq->ring)
 		return -ENOMEM;
-	npu_hwq_alloc_save(hwq, params->save_bytes);
+	/*
+	 * A short save area will do for most YIELDs, which keep little; with none at
+	 * all the queue's jobs are not preempted.
+	 */
+	hwq->save_bytes = params->save_bytes;
+	hwq->save = npu_hw_alloc(npu, &hwq->save_bytes, &hwq->save_dma);
 	hwq->completions = (void *)hwq->ring + NPU_HWQ_RING_BYTES;
 	hwq->indices = (void *)hwq->completions + NPU_HWQ_COMPLETION_BYTES;
 
@@ -127,7 +116,7 @@ void npu_hwq_fini(struct npu_hwq *hwq)
 
 /**
  * npu_hwq_push - write packets, ring the doorbell
- * @hwq: queue, inside drm_dev_enter()
+ * @hwq: queue, inside drm_dev_enter(), the card awake
  * @entry: ops set; belongs to the queue until its done() is called
  * @packets: copied
  * @count: at most NPU_HWQ_RING_SIZE

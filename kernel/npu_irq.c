@@ -12,6 +12,7 @@
 #include "npu_hw.h"
 #include "npu_hwq.h"
 #include "npu_irq.h"
+#include "npu_pm.h"
 #include "npu_watchdog.h"
 
 static irqreturn_t npu_irq_handler(int irq, void *data)
@@ -69,6 +70,9 @@ static void npu_event_work(struct work_struct *work)
 
 	if (!drm_dev_enter(&npu->drm, &idx))
 		return;
+	/* Asleep: once more when it wakes. */
+	if (!npu_glance(npu))
+		goto out;
 	/* The watchdog's lock: a card reset starts the ring anew. */
 	cookie = npu_watchdog_lock(npu);
 	while (!npu->lost && !npu->offline) {
@@ -88,6 +92,8 @@ static void npu_event_work(struct work_struct *work)
 	if (any)
 		npu_write(npu, NPU_REG_EVENT_HEAD, lower_32_bits(npu->event_next));
 	npu_watchdog_unlock(npu, cookie);
+	npu_glance_end(npu);
+out:
 	drm_dev_exit(idx);
 }
 

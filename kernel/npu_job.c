@@ -13,6 +13,7 @@
 #include "npu_device.h"
 #include "npu_file.h"
 #include "npu_job.h"
+#include "npu_pm.h"
 #include "npu_queue.h"
 #include "npu_sync.h"
 #include "npu_trace.h"
@@ -210,6 +211,7 @@ static void npu_job_free(struct drm_sched_job *base)
 	drm_sched_job_cleanup(base);
 	npu_job_destroy(job);
 	atomic_dec(&queue->unfinished);
+	npu_rest(queue->npu);
 	npu_queue_put(queue);
 }
 
@@ -385,6 +387,7 @@ static int npu_job_submit(struct npu_job *job, struct drm_file *file,
 
 	/* No return from here. The space's lock orders arming, numbers and pushing. */
 	npu_queue_get(queue);
+	pm_runtime_get_noresume(queue->npu->drm.dev);
 	atomic_inc(&queue->unfinished);
 	atomic_inc(&queue->npu->fence_count);
 	job->counted = true;
@@ -427,8 +430,8 @@ int npu_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	if (!queue)
 		return -ENOENT;
 
-	ret = -ENODEV;
-	if (READ_ONCE(npu->lost) || !drm_dev_enter(drm, &idx))
+	ret = READ_ONCE(npu->lost) ? -ENODEV : npu_use_begin(npu, &idx);
+	if (ret)
 		goto out_queue;
 	ret = -EIO;
 	if (READ_ONCE(queue->health) >= DRM_NPU_QUEUE_MEMORY_LOST)
@@ -440,7 +443,7 @@ int npu_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	job = npu_job_alloc(queue, &args->jobs);
 	ret = IS_ERR(job) ? PTR_ERR(job) : npu_job_submit(job, file, args);
 out_exit:
-	drm_dev_exit(idx);
+	npu_use_end(npu, idx);
 out_queue:
 	npu_queue_put(queue);
 	return ret;

@@ -115,7 +115,7 @@ static int npu_kqueue_try(struct npu_kqueue *kqueue, const struct npu_packet *pa
 
 /**
  * npu_kqueue_run - execute packets on queue 0 and wait for them
- * @npu: device, inside drm_dev_enter()
+ * @npu: device, inside drm_dev_enter() and awake
  * @packets: flags are set here
  * @count: at most NPU_HWQ_RING_SIZE
  *
@@ -248,7 +248,7 @@ struct dma_fence *npu_tlb_flush_skip(struct npu_device *npu, struct npu_tlb_flus
 
 /**
  * npu_tlb_flush_start - invalidate translations
- * @npu: device, inside drm_dev_enter()
+ * @npu: device, inside drm_dev_enter() and awake
  * @flush: owned by the card after this
  * @asid: address space
  * @va: page-aligned start

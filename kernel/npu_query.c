@@ -7,6 +7,7 @@
 #include "npu_device.h"
 #include "npu_file.h"
 #include "npu_job.h"
+#include "npu_pm.h"
 #include "npu_query.h"
 
 static void npu_query_caps(struct npu_device *npu, struct drm_npu_caps *caps)
@@ -25,12 +26,20 @@ static void npu_query_caps(struct npu_device *npu, struct drm_npu_caps *caps)
 	memcpy(caps->target, &npu->target, sizeof(caps->target));
 }
 
-static void npu_query_telemetry(struct npu_device *npu, struct drm_npu_telemetry *telemetry)
+static void npu_query_memory(struct npu_device *npu, struct drm_npu_telemetry *telemetry)
 {
 	struct ttm_resource_manager *card = &npu->vram.manager;
 	struct ttm_resource_manager *host = ttm_manager_type(&npu->ttm, TTM_PL_TT);
 	struct ttm_resource_manager *system = ttm_manager_type(&npu->ttm, TTM_PL_SYSTEM);
 
+	telemetry->card_memory_used = ttm_resource_manager_usage(card);
+	telemetry->card_memory_total = card->size;
+	telemetry->host_memory_used = ttm_resource_manager_usage(host) +
+				      ttm_resource_manager_usage(system);
+}
+
+static void npu_query_telemetry(struct npu_device *npu, struct drm_npu_telemetry *telemetry)
+{
 	*telemetry = (struct drm_npu_telemetry) {
 		.power_mw = npu_read(npu, NPU_REG_POWER_MW),
 		.temperature_mc = npu_read(npu, NPU_REG_TEMPERATURE_MC),
@@ -39,21 +48,37 @@ static void npu_query_telemetry(struct npu_device *npu, struct drm_npu_telemetry
 		.energy_nj = npu_read64(npu, NPU_REG_ENERGY_NJ),
 		.busy_ns = npu_read64(npu, NPU_REG_BUSY_NS),
 		.cycles = npu_read64(npu, NPU_REG_CYCLES),
-		.card_memory_used = ttm_resource_manager_usage(card),
-		.card_memory_total = card->size,
-		.host_memory_used = ttm_resource_manager_usage(host) +
-				    ttm_resource_manager_usage(system),
 	};
+	npu_query_memory(npu, telemetry);
 }
 
-/* For those outside drm_dev_enter(). -ENODEV: the card is gone. */
+/* The card is about to sleep: its counters stand still. It has no clock then. */
+void npu_telemetry_keep(struct npu_device *npu)
+{
+	npu_query_telemetry(npu, &npu->asleep);
+	npu->asleep.clock_mhz = 0;
+}
+
+/**
+ * npu_telemetry - what monitoring programs want to know, without waking the card
+ * @npu: device
+ * @telemetry: clock_mhz is 0 if it sleeps: nobody knows power and temperature
+ *
+ * Returns 0, or -ENODEV if the card is gone.
+ */
 int npu_telemetry(struct npu_device *npu, struct drm_npu_telemetry *telemetry)
 {
 	int idx;
 
 	if (READ_ONCE(npu->lost) || !drm_dev_enter(&npu->drm, &idx))
 		return -ENODEV;
-	npu_query_telemetry(npu, telemetry);
+	if (npu_glance(npu)) {
+		npu_query_telemetry(npu, telemetry);
+		npu_glance_end(npu);
+	} else {
+		*telemetry = npu->asleep;
+		npu_query_memory(npu, telemetry);
+	}
 	drm_dev_exit(idx);
 	return 0;
 }
@@ -132,6 +157,7 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		struct drm_npu_fault fault;
 		struct drm_npu_engines engines;
 	} block;
+	bool registers = true;
 	size_t size;
 	int ret = 0;
 	int idx;
@@ -139,6 +165,7 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 	switch (args->type) {
 	case DRM_NPU_QUERY_CAPS:
 		size = sizeof(block.caps);
+		registers = false;
 		break;
 	case DRM_NPU_QUERY_TELEMETRY:
 		size = sizeof(block.telemetry);
@@ -151,6 +178,7 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		break;
 	case DRM_NPU_QUERY_LAST_FAULT:
 		size = sizeof(block.fault);
+		registers = false;
 		break;
 	case DRM_NPU_QUERY_ENGINES:
 		size = sizeof(block.engines);
@@ -168,6 +196,10 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
+	if (registers)
+		ret = npu_wake(npu);
+	if (ret)
+		goto out;
 	switch (args->type) {
 	case DRM_NPU_QUERY_CAPS:
 		npu_query_caps(npu, &block.caps);
@@ -188,9 +220,14 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		npu_query_engines(npu, &block.engines);
 		break;
 	}
+	if (registers)
+		npu_rest(npu);
+out:
 	drm_dev_exit(idx);
 
-	ret = npu_copy_struct_to_user(u64_to_user_ptr(args->pointer), args->size, &block, size);
+	if (!ret)
+		ret = npu_copy_struct_to_user(u64_to_user_ptr(args->pointer), args->size, &block,
+					      size);
 	if (!ret)
 		args->size = size;
 	return ret;

@@ -14,6 +14,7 @@
 #include "npu_device.h"
 #include "npu_file.h"
 #include "npu_job.h"
+#include "npu_pm.h"
 #include "npu_queue.h"
 #include "npu_sched.h"
 #include "npu_vm.h"
@@ -93,9 +94,9 @@ static void npu_queue_kill(struct npu_queue *queue)
 {
 	int idx;
 
-	if (drm_dev_enter(&queue->npu->drm, &idx)) {
+	if (!npu_use_begin(queue->npu, &idx)) {
 		npu_watchdog_stop_queue(&queue->hwq, NPU_STATUS_ABORTED, -ECANCELED);
-		drm_dev_exit(idx);
+		npu_use_end(queue->npu, idx);
 	}
 	npu_queue_put(queue);
 }
@@ -309,9 +310,10 @@ int npu_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file *
 	vm = npu_vm_lookup(nfile, args->vm_id);
 	if (!vm)
 		return -ENOENT;
-	if (!drm_dev_enter(drm, &idx)) {
+	ret = npu_use_begin(npu, &idx);
+	if (ret) {
 		npu_vm_put(vm);
-		return -ENODEV;
+		return ret;
 	}
 
 	queue = npu_queue_create(nfile, npu, vm, &params);
@@ -329,7 +331,7 @@ int npu_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file *
 			args->queue_id = queue->id;
 		npu_queue_put(queue);
 	}
-	drm_dev_exit(idx);
+	npu_use_end(npu, idx);
 	return ret == -EBUSY ? -ENOSPC : ret;
 }
 

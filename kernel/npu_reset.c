@@ -16,6 +16,7 @@
 #include "npu_hw.h"
 #include "npu_hwq.h"
 #include "npu_irq.h"
+#include "npu_pm.h"
 #include "npu_queue.h"
 #include "npu_reset.h"
 #include "npu_trace.h"
@@ -29,7 +30,7 @@ static void npu_function_stop_locked(struct npu_device *npu)
 	npu_hw_stop(npu);
 }
 
-static void npu_function_stop(struct npu_device *npu)
+void npu_function_stop(struct npu_device *npu)
 {
 	bool cookie = npu_watchdog_lock(npu);
 
@@ -50,31 +51,46 @@ static void npu_queue_memory_lost(struct npu_hwq *hwq)
 	npu_hwq_give_up(hwq, NPU_STATUS_VICTIM, -ECANCELED);
 }
 
-static int npu_function_revive(struct npu_device *npu)
+static void npu_all_memory_lost(struct npu_device *npu)
 {
 	unsigned int id;
-	int ret = 0;
-	bool cookie;
 
-	cookie = npu_watchdog_lock(npu);
-	npu->offline = false;
-	npu->watchdog.function_reset_wanted = false;
-	atomic64_inc(&npu->function_resets);
-	if (npu->lost) {
-		ret = -ENODEV;
-		goto out;
-	}
-	/* Event numbers begin anew: what is there would look like the next ones. */
-	memset(npu->events, 0, sizeof(*npu->events) * NPU_EVENT_RING_SIZE);
-	ret = npu_hw_start(npu);
-	if (ret) {
-		npu_watchdog_card_lost(npu);
-		goto out;
-	}
-	drm_notice(&npu->drm, "the function was reset: card memory is lost\n");
+	lockdep_assert_held(&npu->watchdog.lock);
 	for (id = 1; id < npu->hwqs; id++)
 		if (npu->slots[id])
 			npu_queue_memory_lost(npu->slots[id]);
+}
+
+/* Undoes npu_function_stop(), without the queues. */
+static int npu_function_start(struct npu_device *npu)
+{
+	int ret;
+
+	lockdep_assert_held(&npu->watchdog.lock);
+	npu->offline = false;
+	if (npu->lost)
+		return -ENODEV;
+	/* Event numbers begin anew: what is there would look like the next ones. */
+	memset(npu->events, 0, sizeof(*npu->events) * NPU_EVENT_RING_SIZE);
+	ret = npu_hw_start(npu);
+	if (ret)
+		npu_watchdog_card_lost(npu);
+	return ret;
+}
+
+/* After its reset. */
+int npu_function_revive(struct npu_device *npu)
+{
+	bool cookie = npu_watchdog_lock(npu);
+	int ret;
+
+	npu->watchdog.function_reset_wanted = false;
+	atomic64_inc(&npu->function_resets);
+	ret = npu_function_start(npu);
+	if (ret)
+		goto out;
+	drm_notice(&npu->drm, "the function was reset: card memory is lost\n");
+	npu_all_memory_lost(npu);
 	/* The kernel's own packets are repeated by those who wait for them. */
 	npu_hwq_restart(&npu->kqueue.hwq, NPU_STATUS_VICTIM);
 	npu_kqueue_unpark(&npu->kqueue);
@@ -84,6 +100,35 @@ static int npu_function_revive(struct npu_device *npu)
 out:
 	npu_watchdog_unlock(npu, cookie);
 	return ret;
+}
+
+/* After the machine's sleep: nothing was in flight, and card memory has been saved. */
+void npu_function_resume(struct npu_device *npu)
+{
+	bool cookie = npu_watchdog_lock(npu);
+	unsigned int id;
+	int ret;
+
+	/* After hibernation: ends what another kernel has started meanwhile. */
+	if (!npu->lost && npu_hw_reset_card(npu))
+		npu_watchdog_card_lost(npu);
+	ret = npu_function_start(npu);
+	for (id = 0; id < npu->hwqs && !ret; id++)
+		if (npu->slots[id])
+			npu_hwq_end_reset(npu->slots[id]);
+	/* Whatever the card may have kept in its TLB: no power, no TLB. */
+	npu_kqueue_unpark(&npu->kqueue);
+	npu_watchdog_unlock(npu, cookie);
+
+	ret = npu_vram_restore(npu);
+	if (!ret)
+		return;
+	cookie = npu_watchdog_lock(npu);
+	if (!npu->lost) {
+		drm_notice(&npu->drm, "card memory is not restored: %d\n", ret);
+		npu_all_memory_lost(npu);
+	}
+	npu_watchdog_unlock(npu, cookie);
 }
 
 /* ---- The watchdog's last rung ---- */
@@ -105,9 +150,13 @@ void npu_function_want_reset(struct npu_device *npu)
  */
 void npu_function_reset(struct npu_device *npu)
 {
-	int ret = pci_try_reset_function(npu_pdev(npu));
 	bool cookie;
+	int ret;
 
+	/* Asleep it has nothing in flight: then root wants the reset. */
+	pm_runtime_get_sync(npu->drm.dev);
+	ret = pci_try_reset_function(npu_pdev(npu));
+	npu_rest(npu);
 	if (!ret || (ret == -EAGAIN && !drm_dev_is_unplugged(&npu->drm)))
 		return;
 	drm_notice(&npu->drm, "the function cannot be reset: %d\n", ret);
@@ -133,7 +182,6 @@ static void npu_reset_done(struct pci_dev *pdev)
 static pci_ers_result_t npu_error_detected(struct pci_dev *pdev, pci_channel_state_t state)
 {
 	struct npu_device *npu = pci_get_drvdata(pdev);
-	bool cookie;
 
 	switch (state) {
 	case pci_channel_io_normal:
@@ -143,9 +191,7 @@ static pci_ers_result_t npu_error_detected(struct pci_dev *pdev, pci_channel_sta
 		npu_function_stop(npu);
 		return PCI_ERS_RESULT_NEED_RESET;
 	default:
-		cookie = npu_watchdog_lock(npu);
-		npu_watchdog_card_lost(npu);
-		npu_watchdog_unlock(npu, cookie);
+		npu_watchdog_card_lost_now(npu);
 		return PCI_ERS_RESULT_DISCONNECT;
 	}
 }

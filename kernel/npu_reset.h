@@ -8,6 +8,9 @@ struct pci_error_handlers;
 
 void npu_function_want_reset(struct npu_device *npu);
 void npu_function_reset(struct npu_device *npu);
+void npu_function_stop(struct npu_device *npu);
+int npu_function_revive(struct npu_device *npu);
+void npu_function_resume(struct npu_device *npu);
 
 extern const struct pci_error_handlers npu_error_handlers;
 

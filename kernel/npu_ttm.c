@@ -18,6 +18,7 @@
 
 #include "npu_bo.h"
 #include "npu_device.h"
+#include "npu_pm.h"
 #include "npu_vm.h"
 
 /* Packets of one batch of a clear or a copy. */
@@ -173,7 +174,7 @@ static bool npu_ttm_is_pair(u32 a, u32 b, u32 x, u32 y)
 	return (a == x && b == y) || (a == y && b == x);
 }
 
-/* With the device present. */
+/* With the device present, and awake. */
 static int npu_ttm_move_hw(struct npu_device *npu, struct ttm_buffer_object *tbo,
 			   struct ttm_operation_ctx *ctx, struct ttm_resource *to)
 {
@@ -181,18 +182,11 @@ static int npu_ttm_move_hw(struct npu_device *npu, struct ttm_buffer_object *tbo
 	int ret;
 
 	if (!from || (from->mem_type == TTM_PL_SYSTEM && !tbo->ttm)) {
-		/* A new buffer. TTM's pool has zeroed host pages. */
-		if (to->mem_type == TTM_PL_VRAM) {
-			ret = npu_ttm_clear(npu, to);
-			if (ret)
-				return ret;
-		}
-		ttm_bo_move_null(tbo, to);
-		return 0;
-	}
-	if (from->mem_type == TTM_PL_SYSTEM && to->mem_type == TTM_PL_TT) {
-		ttm_bo_move_null(tbo, to);
-		return 0;
+		/* A new buffer. */
+		ret = npu_ttm_clear(npu, to);
+		if (!ret)
+			ttm_bo_move_null(tbo, to);
+		return ret;
 	}
 
 	/* Leaves a place that the card may be using. */
@@ -230,18 +224,22 @@ static int npu_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 		};
 		return -EMULTIHOP;
 	}
-	if (!from && to->mem_type == TTM_PL_SYSTEM) {
+	/* Host memory, which TTM's pool has zeroed, that the card does not know yet. */
+	if (to->mem_type != TTM_PL_VRAM && (!from || from->mem_type == TTM_PL_SYSTEM)) {
 		ttm_bo_move_null(tbo, to);
 		return 0;
 	}
 
-	if (!drm_dev_enter(&npu->drm, &idx)) {
+	ret = npu_use_begin(npu, &idx);
+	if (ret == -ENODEV) {
 		/* Contents are lost with the card. */
 		ttm_bo_move_null(tbo, to);
 		return 0;
 	}
+	if (ret)
+		return ret;
 	ret = npu_ttm_move_hw(npu, tbo, ctx, to);
-	drm_dev_exit(idx);
+	npu_use_end(npu, idx);
 	return ret;
 }
 

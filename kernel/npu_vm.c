@@ -7,6 +7,7 @@
 #include "npu_bo.h"
 #include "npu_device.h"
 #include "npu_file.h"
+#include "npu_pm.h"
 #include "npu_sched.h"
 #include "npu_vm.h"
 
@@ -31,10 +32,10 @@ static void npu_vm_release(struct work_struct *work)
 	drm_sched_fini(vm->sched);
 	npu_sched_put(vm->sched);
 
-	if (drm_dev_enter(&npu->drm, &idx)) {
+	if (!npu_use_begin(npu, &idx)) {
 		npu_mmu_detach(&vm->mmu);
 		npu_tlb_flush_wait(npu, vm->mmu.asid, 0, 0);
-		drm_dev_exit(idx);
+		npu_use_end(npu, idx);
 	}
 
 	/* Nobody else uses the tree any more; buffers' lists are under their locks. */

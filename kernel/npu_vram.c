@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Card memory: a TTM resource manager on drm_buddy. */
+#include <linux/dma-mapping.h>
 #include <linux/slab.h>
 
+#include <drm/drm_vma_manager.h>
 #include <drm/ttm/ttm_bo.h>
 #include <drm/ttm/ttm_placement.h>
 #include <drm/ttm/ttm_tt.h>
 
 #include "npu_device.h"
+#include "npu_hw.h"
 #include "npu_vram.h"
 
 static struct npu_vram *to_npu_vram(struct ttm_resource_manager *manager)
@@ -42,6 +45,8 @@ static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffe
 	mutex_lock(&vram->lock);
 	ret = gpu_buddy_alloc_blocks(&vram->mm, start, end, resource->base.size, PAGE_SIZE,
 				     &resource->blocks, flags);
+	if (!ret)
+		list_add_tail(&resource->node, &vram->used);
 	mutex_unlock(&vram->lock);
 	if (ret) {
 		ttm_resource_fini(manager, &resource->base);
@@ -62,6 +67,7 @@ static void npu_vram_free(struct ttm_resource_manager *manager, struct ttm_resou
 	struct npu_vram_resource *resource = to_npu_vram_resource(base);
 
 	mutex_lock(&vram->lock);
+	list_del(&resource->node);
 	gpu_buddy_free_list(&vram->mm, &resource->blocks, 0);
 	mutex_unlock(&vram->lock);
 	ttm_resource_fini(manager, base);
@@ -136,6 +142,8 @@ int npu_vram_init(struct npu_device *npu)
 	ret = drmm_mutex_init(&npu->drm, &vram->lock);
 	if (ret)
 		return ret;
+	INIT_LIST_HEAD(&vram->used);
+	INIT_LIST_HEAD(&vram->saved);
 	ret = gpu_buddy_init(&vram->mm, bytes, PAGE_SIZE);
 	if (ret)
 		return ret;
@@ -156,6 +164,112 @@ void npu_vram_fini(struct npu_device *npu)
 	ttm_resource_manager_cleanup(&vram->manager);
 	ttm_set_driver_manager(&npu->ttm, TTM_PL_VRAM, NULL);
 	gpu_buddy_fini(&vram->mm);
+}
+
+/* ---- Sleep ---- */
+
+/* The next access of the CPU through the aperture is a page fault. */
+void npu_vram_unmap_cpu(struct npu_device *npu)
+{
+	struct npu_vram_resource *resource;
+
+	mutex_lock(&npu->vram.lock);
+	list_for_each_entry(resource, &npu->vram.used, node)
+		drm_vma_node_unmap(&resource->base.bo->base.vma_node, npu->ttm.dev_mapping);
+	mutex_unlock(&npu->vram.lock);
+}
+
+/* A copy of a run of card memory. */
+struct npu_saved {
+	struct list_head node;
+	u64 address;
+	size_t bytes;
+	void *copy;
+	dma_addr_t dma;
+};
+
+#define NPU_SAVED_BYTES		SZ_1M
+
+static int npu_vram_save_run(struct npu_device *npu, u64 address, u64 bytes)
+{
+	struct npu_packet packet;
+	struct npu_saved *saved;
+	int ret = 0;
+
+	while (bytes && !ret) {
+		saved = kzalloc(sizeof(*saved), GFP_KERNEL);
+		if (!saved)
+			return -ENOMEM;
+		saved->address = address;
+		saved->bytes = min(bytes, NPU_SAVED_BYTES);
+		saved->copy = npu_hw_alloc(npu, &saved->bytes, &saved->dma);
+		if (!saved->copy) {
+			kfree(saved);
+			return -ENOMEM;
+		}
+		list_add_tail(&saved->node, &npu->vram.saved);
+		npu_packet_copy(&packet, NPU_MEMORY_CARD, address, NPU_MEMORY_HOST, saved->dma,
+				saved->bytes);
+		ret = npu_kqueue_run(npu, &packet, 1);
+		address += saved->bytes;
+		bytes -= saved->bytes;
+	}
+	return ret;
+}
+
+static void npu_vram_forget(struct npu_device *npu, struct npu_saved *saved)
+{
+	list_del(&saved->node);
+	dma_free_coherent(npu->drm.dev, saved->bytes, saved->copy, saved->dma);
+	kfree(saved);
+}
+
+/**
+ * npu_vram_save - copy the card memory that buffers have to host memory
+ * @npu: device; queue 0 works, and nothing else runs
+ *
+ * The buffers stay where they are. Returns 0, or an error and has done nothing.
+ */
+int npu_vram_save(struct npu_device *npu)
+{
+	struct npu_vram *vram = &npu->vram;
+	struct npu_vram_resource *resource;
+	struct gpu_buddy_block *block;
+	struct npu_saved *saved, *next;
+	int ret = 0;
+
+	/* TTM may be freeing some: what the list says stays true until all is copied. */
+	mutex_lock(&vram->lock);
+	list_for_each_entry(resource, &vram->used, node) {
+		list_for_each_entry(block, &resource->blocks, link) {
+			ret = npu_vram_save_run(npu, gpu_buddy_block_offset(block),
+						gpu_buddy_block_size(&vram->mm, block));
+			if (ret)
+				goto out;
+		}
+	}
+out:
+	mutex_unlock(&vram->lock);
+	if (ret)
+		list_for_each_entry_safe(saved, next, &vram->saved, node)
+			npu_vram_forget(npu, saved);
+	return ret;
+}
+
+/* Back to where it was. An error leaves card memory undefined. */
+int npu_vram_restore(struct npu_device *npu)
+{
+	struct npu_saved *saved, *next;
+	struct npu_packet packet;
+	int ret = 0;
+
+	list_for_each_entry_safe(saved, next, &npu->vram.saved, node) {
+		npu_packet_copy(&packet, NPU_MEMORY_HOST, saved->dma, NPU_MEMORY_CARD,
+				saved->address, saved->bytes);
+		ret = ret ?: npu_kqueue_run(npu, &packet, 1);
+		npu_vram_forget(npu, saved);
+	}
+	return ret;
 }
 
 /* ---- Runs of device addresses ---- */

@@ -14,19 +14,29 @@ struct ttm_tt;
 
 struct npu_vram {
 	struct ttm_resource_manager manager;
-	/* Protects mm. Innermost: nothing is taken inside. */
+	/* Protects mm and used. Innermost among the driver's. */
 	struct mutex lock;
 	struct gpu_buddy mm;
+	/* struct npu_vram_resource, all of them. */
+	struct list_head used;
+	/* Contents, while the machine sleeps. */
+	struct list_head saved;
 };
 
 /* Card memory of one buffer: a list of buddy blocks, in the buffer's order. */
 struct npu_vram_resource {
 	struct ttm_resource base;
 	struct list_head blocks;
+	/* In npu_vram.used. */
+	struct list_head node;
 };
 
 /* Whether the CPU reaches all of it through the aperture. */
 bool npu_vram_visible(struct npu_device *npu, struct ttm_resource *resource);
+
+void npu_vram_unmap_cpu(struct npu_device *npu);
+int npu_vram_save(struct npu_device *npu);
+int npu_vram_restore(struct npu_device *npu);
 
 int npu_vram_init(struct npu_device *npu);
 void npu_vram_fini(struct npu_device *npu);

@@ -130,6 +130,14 @@ void npu_watchdog_card_lost(struct npu_device *npu)
 	npu_kqueue_unpark(&npu->kqueue);
 }
 
+void npu_watchdog_card_lost_now(struct npu_device *npu)
+{
+	bool cookie = npu_watchdog_lock(npu);
+
+	npu_watchdog_card_lost(npu);
+	npu_watchdog_unlock(npu, cookie);
+}
+
 /* The rung that nobody survives with a running job, but every queue does. */
 static void npu_card_reset(struct npu_device *npu)
 {
@@ -147,7 +155,8 @@ static void npu_card_reset(struct npu_device *npu)
 	for (id = 0; id < npu->hwqs; id++)
 		if (npu->slots[id])
 			npu_hwq_begin_reset(npu->slots[id]);
-	if (npu_hw_reset_card(npu)) {
+	atomic64_inc(&npu->card_resets);
+	if (npu_hw_reset_card(npu) || npu_hw_start(npu)) {
 		npu_function_want_reset(npu);
 		return;
 	}
@@ -346,7 +355,7 @@ void npu_watchdog_card_reset_now(struct npu_device *npu)
 
 /**
  * npu_watchdog_stop_queue - stop a queue for good
- * @hwq: queue; if the device is still there, inside drm_dev_enter()
+ * @hwq: queue; if the device is still there, inside drm_dev_enter() and awake
  * @status: with which pending packets end that did not yet
  * @error: with which it refuses packets from now on
  *
@@ -382,4 +391,10 @@ int npu_watchdog_init(struct npu_device *npu)
 void npu_watchdog_fini(struct npu_device *npu)
 {
 	disable_delayed_work_sync(&npu->watchdog.work);
+}
+
+/* Undoes npu_watchdog_fini(). */
+void npu_watchdog_resume(struct npu_device *npu)
+{
+	enable_delayed_work(&npu->watchdog.work);
 }

@@ -15,11 +15,13 @@ void npu_watchdog_unlock(struct npu_device *npu, bool cookie);
 
 int npu_watchdog_init(struct npu_device *npu);
 void npu_watchdog_fini(struct npu_device *npu);
+void npu_watchdog_resume(struct npu_device *npu);
 void npu_watchdog_arm(struct npu_device *npu);
 void npu_watchdog_kick(struct npu_device *npu);
 void npu_watchdog_want_card_reset(struct npu_device *npu);
 void npu_watchdog_card_reset_now(struct npu_device *npu);
 void npu_watchdog_stop_queue(struct npu_hwq *hwq, u32 status, int error);
 void npu_watchdog_card_lost(struct npu_device *npu);
+void npu_watchdog_card_lost_now(struct npu_device *npu);
 
 #endif

@@ -27,7 +27,7 @@ ROOT = mkinitrd.ROOT
 BUILD = os.path.join(ROOT, "build")
 RESULTS = os.path.join(mkinitrd.PLACE, "test-results")
 VM_OPTIONS = ("device", "file", "timeout", "memory", "smp", "machine", "append", "module-options",
-              "no-module", "no-device", "env", "qemu", "migrate")
+              "no-module", "no-device", "env", "qemu", "migrate", "sleep")
 
 
 class Tally:
