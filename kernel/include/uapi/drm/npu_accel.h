@@ -299,7 +299,12 @@ struct drm_npu_vm_destroy {
 
 #define DRM_NPU_SYNC_TIMELINE	(1u << 0)
 
-/** struct drm_npu_sync - one syncobj to wait for or to signal */
+/**
+ * struct drm_npu_sync - one syncobj to wait for or to signal
+ *
+ * A fence that is to be waited for must be there: EINVAL. Its error is not
+ * passed on.
+ */
 struct drm_npu_sync {
 	/** @handle: Syncobj. */
 	__u32 handle;
