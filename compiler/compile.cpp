@@ -11,7 +11,9 @@
 #include "compiler/emit/emit_schedule.h"
 #include "compiler/emit/model_file.h"
 #include "compiler/emit/yields.h"
+#include "compiler/passes/copy_inputs.h"
 #include "compiler/passes/fuse.h"
+#include "compiler/passes/order.h"
 #include "compiler/passes/placement.h"
 #include "compiler/passes/share_batch.h"
 #include "compiler/report/measure.h"
@@ -116,6 +118,8 @@ class Compilation {
     }
     if (options_.fuse) fuse_output_chains(graph_, target_);
     reorder_flattened_weights(graph_);
+    fill_array_gaps(graph_);
+    if (options_.residency) copy_repeated_inputs(graph_);
     std::optional<MemoryPlan> plan = plan_memory(graph_, diagnostics_);
     if (!plan || !check_memory(*plan)) return std::nullopt;
     plan_ = std::move(*plan);
@@ -371,9 +375,17 @@ class Compilation {
   }
 
   void add_costs(CompiledModel& model) const {
-    std::vector<LayerReport> costs = costs_by_node(model.trace, graph_.sources.size(), target_);
+    const std::vector<LayerReport> costs =
+        costs_by_node(model.trace, graph_.sources.size(), target_);
+    // Of several operators of one node the one that computes most shows them.
+    std::vector<const LayerReport*> shown(graph_.sources.size(), nullptr);
+    for (const LayerReport& layer : model.report.layers) {
+      const LayerReport*& best = shown[layer.source];
+      if (best == nullptr || layer.macs > best->macs) best = &layer;
+    }
     for (LayerReport& layer : model.report.layers) {
-      LayerReport& cost = costs[layer.source];
+      if (shown[layer.source] != &layer) continue;
+      const LayerReport& cost = costs[layer.source];
       layer.commands = cost.commands;
       layer.first_cycle = cost.first_cycle;
       layer.last_cycle = cost.last_cycle;
@@ -383,7 +395,6 @@ class Compilation {
       layer.wait_cycles = cost.wait_cycles;
       layer.mac_cycles = cost.mac_cycles;
       layer.external_bytes = cost.external_bytes;
-      cost = {};  // several operators of one node: once
     }
   }
 

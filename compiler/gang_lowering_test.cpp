@@ -65,6 +65,14 @@ TEST(Gang, RandomNetworksByImages) {
   }
 }
 
+TEST(Gang, RandomEncoders) {
+  for (uint32_t seed = 6000; seed < 6000 + network_count(); ++seed) {
+    SCOPED_TRACE(seed);
+    check(testing::random_encoder(seed, 1), options_for(2, kSramSizes[seed % 4]));
+    check(testing::random_encoder(seed, 3), options_for(3, kSramSizes[seed % 4]));
+  }
+}
+
 TEST(Gang, ImagesThatDoNotDivide) {
   for (uint32_t seed = 9000; seed < 9012; ++seed) {
     SCOPED_TRACE(seed);

@@ -390,6 +390,16 @@ TEST(Lowering, RandomNetworks) {
   }
 }
 
+TEST(Lowering, RandomEncoders) {
+  const char* wanted = std::getenv("NPU_RANDOM_NETWORKS");
+  const uint32_t networks = wanted != nullptr ? static_cast<uint32_t>(std::atoi(wanted)) : 30;
+  for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
+    SCOPED_TRACE(seed);
+    const uint32_t bytes[] = {4096, 8192, 16384, 65536, 524288};
+    check(testing::random_encoder(seed, seed % 3 == 0 ? 2 : 1), make_target(bytes[seed % 5]));
+  }
+}
+
 // Streams that are full continue in another job, with nothing left in SRAM.
 TEST(Lowering, SeveralJobs) {
   npu_target target = make_target(4096);

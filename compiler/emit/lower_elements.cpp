@@ -239,17 +239,17 @@ namespace {
 
 constexpr int64_t kMaxField = 65535;
 
-// Commands of a layer by rows should be many, so that the array can make what the next rows need,
-// or use what the last ones gave, but not so short that their overhead counts.
-constexpr int64_t kRowCommands = 16;
+// Least cycles of a command of a layer by rows, beside which its overhead does not count.
 constexpr uint64_t kRowCommandCycles = 1024;
 
-// Rows of one command.
+// Rows of one command. There should be many, so that the array can make what the next rows need,
+// or use what the last ones gave, but no more than wait in the engine's FIFO at once: commands of
+// other engines that stand behind those are not seen.
 int64_t rows_at_once(const ElementLayer& layer, int64_t room, const npu_target& target) {
   const int64_t channels = layer.inner(2).extent;
   const int64_t rows = layer.inner(0).extent * layer.inner(1).extent;
   const uint64_t one = std::max<uint64_t>(1, cycles_of(layer, {1, 1, channels}, target));
-  int64_t most = std::max(ceil_div(rows, kRowCommands),
+  int64_t most = std::max(ceil_div(rows, target.fifo_depth),
                           static_cast<int64_t>((kRowCommandCycles + one - 1) / one));
   // As many rows as there are lanes share one reading of gamma and beta.
   const auto lanes = static_cast<int64_t>(target.mac_outputs);

@@ -181,7 +181,7 @@ class MacLowering final : public LayerLowering {
     }
     const bool empty = rows.begin >= rows.end || columns.begin >= columns.end;
     // First what depends on no earlier layer: it may be loaded while that runs.
-    const uint32_t weights = weight_slot(channel, index);
+    const uint32_t weights = layer_.direct_weights() ? 0 : weight_slot(channel, index);
     npu_sram_tensor input = {};
     if (empty) {
       // Only padding: one pixel of zero points, which adds nothing wherever it is read.
@@ -253,10 +253,7 @@ class MacLowering final : public LayerLowering {
     const int64_t row = (step.ky1 - step.ky0) * (step.kx1 - step.kx0) * depth;
     mac.weight_bytes = static_cast<uint32_t>(row * width);
     mac.weight_stride = static_cast<uint32_t>(row);
-    if (layer_.dynamic) {
-      mac.flags |= NPU_MAC_WEIGHTS_KN;
-      mac.weight_stride = static_cast<uint32_t>(width);
-    }
+    if (layer_.dynamic) second_operand(mac, step, channels);
     uint32_t parameter = parameters;
     if (!op_.bias.empty()) {
       if (first) {
@@ -309,6 +306,25 @@ class MacLowering final : public LayerLowering {
     mac.types = NPU_TYPES(command_type(layer_.input_type), command_type(op_.weight_type), out_type,
                           residual_type);
     emitter_.emit(mac, extended ? &extension : nullptr);
+  }
+
+  // Where a computed second operand lies: [k][n] in its slot, either way on chip.
+  void second_operand(npu_command_mac& mac, const SumStep& step,
+                      const ChannelTile& channels) const {
+    const int64_t depth = step.c1 - step.c0, width = channels.end - channels.begin;
+    int64_t stride = width;
+    bool rows_of_n = true;
+    if (layer_.direct_weights()) {
+      const Operand operand = shifted(layer_.weights, shift_.weights);
+      mac.weights = sram_view(operand, {0, step.c0, channels.begin}).address;
+      rows_of_n =
+          operand.stride[2] == 1 && (op_.in_channels == 1 || operand.stride[1] >= op_.out_channels);
+      stride = operand.stride[rows_of_n ? 1 : 2];
+    }
+    const int64_t rows = rows_of_n ? depth : width, row = rows_of_n ? width : depth;
+    if (rows_of_n) mac.flags |= NPU_MAC_WEIGHTS_KN;
+    mac.weight_stride = static_cast<uint32_t>(stride);
+    mac.weight_bytes = static_cast<uint32_t>((rows - 1) * stride + row);
   }
 
   // The output chain; true if there is one.

@@ -50,10 +50,13 @@ class Planner {
     separate_outputs();
     original_values_ = graph_.values.size();
     find_producers();
-    // A round that finds a value that should rather be row-major notes it and
+    // A round that finds a value that should rather be written in another order notes it and
     // is repeated; only then is it known which copies remain necessary.
     for (int round = 0;; ++round) {
-      if (round == kMaxRounds) std::fill(linear_.begin(), linear_.end(), true);
+      if (round == kMaxRounds) {
+        for (ValueId id = 0; id < order_.size(); ++id)
+          if (order_[id].empty()) order_[id] = linear_order(graph_.value(id).shape);
+      }
       if (round > kMaxRounds + 1) break;
       start_round();
       for (size_t i = 0; i < graph_.ops.size(); ++i) place(i);
@@ -90,9 +93,9 @@ class Planner {
     return index < 0 ? nullptr : &graph_.ops[static_cast<size_t>(index)];
   }
 
-  // The value whose producer can write the bytes of graph output `id` in place,
-  // and in `order` how that must nest its axes for `id` to be row-major.
-  ValueId output_root(ValueId id, std::vector<size_t>& order) const {
+  // The value whose producer can write the bytes of `id` in place, and in `order` how that must
+  // nest its axes for `id` to be row-major.
+  ValueId row_major_root(ValueId id, std::vector<size_t>& order) const {
     order = linear_order(graph_.value(id).shape);
     for (const Op* op = producer(id); op != nullptr; op = producer(id)) {
       if (const auto* transpose = op->as<TransposeOp>()) {
@@ -102,15 +105,6 @@ class Planner {
       } else {
         break;
       }
-      id = op->inputs[0];
-    }
-    return id;
-  }
-
-  // The value whose producer writes the bytes of `id`, through reshapes only.
-  ValueId reshape_root(ValueId id) const {
-    for (const Op* op = producer(id); op != nullptr && op->as<ReshapeOp>() != nullptr;
-         op = producer(id)) {
       id = op->inputs[0];
     }
     return id;
@@ -129,25 +123,25 @@ class Planner {
 
   // Gives each graph output a value of its own that some operator writes.
   void separate_outputs() {
-    linear_.assign(graph_.values.size(), false);
+    order_.assign(graph_.values.size(), {});
     output_of_.assign(graph_.values.size(), -1);
-    output_order_.resize(graph_.outputs.size());
     find_producers();
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      ValueId root = output_root(graph_.outputs[i], output_order_[i]);
+      std::vector<size_t> order;
+      ValueId root = row_major_root(graph_.outputs[i], order);
       const Op* op = producer(root);
       const bool writable = op != nullptr && !op->is_view();
       if (!writable || output_of_[root] >= 0) {
         Op copy = make_copy(graph_.outputs[i], op != nullptr ? op->source : 0);
         root = copy.output;
-        output_order_[i] = linear_order(graph_.value(root).shape);
+        order = linear_order(graph_.value(root).shape);
         graph_.ops.push_back(std::move(copy));
         graph_.outputs[i] = root;
-        linear_.resize(graph_.values.size(), false);
+        order_.resize(graph_.values.size());
         output_of_.resize(graph_.values.size(), -1);
       }
       output_of_[root] = static_cast<int>(i);
-      linear_[root] = true;
+      order_[root] = std::move(order);
     }
   }
 
@@ -204,9 +198,7 @@ class Planner {
   // Order of the axes of what `op` makes.
   std::vector<size_t> preferred_order(const Op& op) const {
     const Shape& shape = graph_.value(op.output).shape;
-    const int output = output_of_[op.output];
-    if (output >= 0) return output_order_[static_cast<size_t>(output)];
-    if (linear_[op.output]) return linear_order(shape);
+    if (!order_[op.output].empty()) return order_[op.output];
     if (const MacOp* mac = op.as<MacOp>()) {
       return mac->matmul ? linear_order(shape) : channels_last_order(shape);
     }
@@ -258,10 +250,11 @@ class Planner {
       const Shape& in_shape = graph_.value(in).shape;
       std::optional<std::vector<int64_t>> strides = reshape_strides(in_shape, from.strides, shape);
       if (!strides) {
-        const ValueId root = reshape_root(in);
+        std::vector<size_t> order;
+        const ValueId root = row_major_root(in, order);
         const Op* writer = producer(root);
-        if (writer != nullptr && !writer->is_view() && !linear_[root]) {
-          linear_[root] = true;
+        if (writer != nullptr && !writer->is_view() && order_[root].empty()) {
+          order_[root] = std::move(order);
           again_ = true;
         }
         Op copy = make_copy(in, op.source);
@@ -294,10 +287,10 @@ class Planner {
   Graph& graph_;
   Diagnostics& diagnostics_;
   MemoryPlan plan_;
-  std::vector<bool> linear_;                       // by ValueId: must be row-major
-  std::vector<int> output_of_;                     // by ValueId: index of the graph output, or -1
-  std::vector<std::vector<size_t>> output_order_;  // by graph output: axes of what is written
-  std::vector<int> producer_;                      // by ValueId: operator, or -1
+  // By ValueId: its axes as they must be nested, outermost first; empty: as its writer likes.
+  std::vector<std::vector<size_t>> order_;
+  std::vector<int> output_of_;  // by ValueId: index of the graph output, or -1
+  std::vector<int> producer_;   // by ValueId: operator, or -1
   size_t original_values_ = 0;
   bool again_ = false;
   // Copies before operators, by their index in graph_.ops.

@@ -55,6 +55,21 @@ TEST(MemoryPlan, TransposedOutputsNeedNoCopy) {
   EXPECT_EQ(plan->scratch_bytes, 0u);
 }
 
+// As attention merges its heads: the product writes each row's heads side by side.
+TEST(MemoryPlan, TransposedAndReshapedValuesNeedNoCopy) {
+  RandomGraph g(5);
+  const ValueId a = g.input({1, 2, 5, 7}, ByteType::kUint8);
+  const ValueId b = g.input({1, 2, 7, 3}, ByteType::kUint8);
+  const ValueId y = g.dynamic_matmul(a, b);
+  g.output(g.matmul(g.reshape(g.transpose(y, {0, 2, 1, 3}), {1, 5, 6}), 4));
+  const size_t ops = g.graph.ops.size();
+  Diagnostics diagnostics;
+  const auto plan = plan_memory(g.graph, diagnostics);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(g.graph.ops.size(), ops);
+  EXPECT_EQ(plan->values[y].strides, (Strides{30, 3, 6, 1}));
+}
+
 TEST(MemoryPlan, ImagesBetweenLayersHaveTheirChannelsLast) {
   RandomGraph g(2);
   const ValueId x = g.input({1, 3, 4, 5}, ByteType::kUint8);

@@ -230,7 +230,9 @@ class Search {
     const int64_t in_channels = layer_.depthwise ? plan.tile_c : groups * plan.step_c;
     const int64_t parameters = parameter_bytes(layer_, plan.tile_c);
     const int64_t weights =
-        step_weight_bytes(layer_, plan.tile_c, plan.step_h, plan.step_w, plan.step_c);
+        layer_.direct_weights()
+            ? 0
+            : step_weight_bytes(layer_, plan.tile_c, plan.step_h, plan.step_w, plan.step_c);
     // What sees padding only reads one pixel of zero points.
     const int64_t in_bytes = !layer_.input.direct()        ? rows * columns * in_channels
                              : layer_.pads_beyond_kernel() ? in_channels
@@ -266,6 +268,7 @@ class Search {
         if (inputs > kMaxSlots || inputs > n.inputs * n.repeats) continue;
         if (in_bytes == 0 && inputs > 1) continue;
         for (const int64_t weight_slots : {int64_t{1}, int64_t{2}, n.weights}) {
+          if (weights == 0 && weight_slots > 1) continue;
           if (weight_slots > kMaxSlots ||
               weight_slots > std::max<int64_t>(n.weights, 1) * (layer_.dynamic ? n.repeats : 1))
             continue;
@@ -363,6 +366,7 @@ class Search {
     const uint64_t weights =
         channel_cycles(plan.weight_bytes, NPU_REGION_CONSTANTS, target_) / layer_.weight_sharers;
     const auto tiles = static_cast<uint64_t>(n.space * n.channels);
+    if (plan.weight_bytes == 0) weight_loads = 0;
     uint64_t memory = static_cast<uint64_t>(input_loads) * in +
                       static_cast<uint64_t>(weight_loads) * weights + tiles * out;
     if (op.chain.residual)
@@ -372,7 +376,7 @@ class Search {
     memory += channel_cycles(commands * NPU_RECORD_BYTES, NPU_REGION_CONSTANTS, target_);
 
     const bool overlap = (plan.input_slots > 1 || input_loads <= 1) &&
-                         (plan.weight_slots > 1 || weight_loads == 1) &&
+                         (plan.weight_slots > 1 || weight_loads <= 1) &&
                          (plan.output_slots > 1 || tiles == 1 || out == 0);
     Estimate e;
     e.engine = mac;

@@ -58,6 +58,13 @@ struct MacLayer {
       if (w.pad_before[i] >= w.span(i) || w.pad_after[i] >= w.span(i)) return true;
     return false;
   }
+  // A computed second operand is used where it lies, its rows of k or of n being contiguous.
+  bool direct_weights() const {
+    if (!dynamic || !weights.on_chip()) return false;
+    const int64_t k = weights.stride[1], n = weights.stride[2];
+    return (n == 1 && (op->in_channels == 1 || k >= op->out_channels)) ||
+           (k == 1 && (op->out_channels == 1 || n >= op->in_channels));
+  }
   bool per_channel_scales() const { return op->scales.size() > 1; }
   bool per_channel_zeros() const { return op->weight_zeros.size() > 1; }
 };

@@ -201,21 +201,38 @@ class Scheduler {
     return bytes / target_.sram_word_bytes + 2 * target_.wait_cycles_core;
   }
 
-  // A resident residual whose last reader is this step and whose place the output may take.
+  // A resident operand whose last reader is this step and whose place the output may take: the
+  // residual of a product, an operand of an element-wise layer.
   int replaceable(size_t at, const Set& set, int output) const {
-    const auto* mac = std::get_if<MacLayer>(&steps_[at].layer);
-    if (mac == nullptr || !mac->op->chain.residual || mac->op->chain.pool) return -1;
-    const int residual = mac->residual.storage;
-    const auto& from = plan_.storages[static_cast<size_t>(residual)];
-    const auto& to = plan_.storages[static_cast<size_t>(output)];
-    const bool same =
-        std::equal(mac->residual.stride, mac->residual.stride + 3, mac->output.stride) &&
-        mac->residual.offset == 0 && mac->output.offset == 0 && from.bytes == to.bytes &&
-        mac->residual.stride[2] == 1;
-    const bool other_use =
-        mac->input.storage == residual || (mac->dynamic && mac->weights.storage == residual);
-    const bool ends = last_[static_cast<size_t>(residual)] == at;
-    return contains(set, residual) && same && !other_use && ends ? residual : -1;
+    std::vector<const Operand*> candidates;
+    const Operand* out = nullptr;
+    if (const auto* mac = std::get_if<MacLayer>(&steps_[at].layer)) {
+      out = &mac->output;
+      if (mac->op->chain.residual && !mac->op->chain.pool) candidates = {&mac->residual};
+    } else if (const auto* elements = std::get_if<ElementLayer>(&steps_[at].layer)) {
+      out = &elements->out;
+      const auto same = [&](int64_t ElementLayer::Dim::*stride) {
+        return std::all_of(elements->dims.begin(), elements->dims.end(),
+                           [&](const auto& dim) { return dim.*stride == dim.out; });
+      };
+      if (!elements->copy() && same(&ElementLayer::Dim::a)) candidates.push_back(&elements->a);
+      if (elements->two() && same(&ElementLayer::Dim::b)) candidates.push_back(&elements->b);
+    }
+    const auto bytes = [&](int storage) {
+      return plan_.storages[static_cast<size_t>(storage)].bytes;
+    };
+    for (const Operand* operand : candidates) {
+      const int storage = operand->storage;
+      int uses = 0;
+      for_each_operand(steps_[at].layer,
+                       [&](const Operand& other, bool) { uses += other.storage == storage; });
+      if (contains(set, storage) && uses == 1 && last_[static_cast<size_t>(storage)] == at &&
+          std::equal(operand->stride, operand->stride + 3, out->stride) && operand->offset == 0 &&
+          out->offset == 0 && bytes(storage) == bytes(output) && operand->stride[2] == 1) {
+        return storage;
+      }
+    }
+    return -1;
   }
 
   // ---- several layers -----------------------------------------------------------

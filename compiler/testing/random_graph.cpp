@@ -305,6 +305,47 @@ Window RandomGraph::window(int64_t h, int64_t w, int64_t max_kernel, bool dilate
   return out;
 }
 
+ValueId attention(RandomGraph& g, ValueId x) {
+  const Shape in = g.shape(x);
+  const int64_t heads = g.pick(1, 3), size = g.pick(1, 24);
+  const auto split = [&](std::vector<int> permutation) {
+    return g.transpose(g.reshape(g.matmul(x, heads * size), {in[0], in[1], heads, size}),
+                       std::move(permutation));
+  };
+  const ValueId q = split({0, 2, 1, 3});
+  // Both operands of each product as they are written and transposed.
+  const ValueId k = split({0, 2, 3, 1});
+  const ValueId v = split({0, 2, 1, 3});
+  const ValueId scores = g.softmax(g.dynamic_matmul(q, k));
+  const ValueId mixed = g.transpose(g.dynamic_matmul(scores, v), {0, 2, 1, 3});
+  return g.matmul(g.reshape(mixed, {in[0], in[1], heads * size}), in[2]);
+}
+
+Graph random_encoder(uint32_t seed, int64_t images) {
+  RandomGraph g(seed);
+  ValueId x = g.input({images, g.pick(2, 24), g.pick(4, 48)}, g.byte_type());
+  if (g.chance(70)) x = g.matmul(x, g.shape(x)[2]);
+  for (int64_t layers = g.pick(1, 4); layers > 0; --layers) {
+    const ValueId before = x;
+    switch (g.pick(0, 3)) {
+      case 0:
+      case 1:
+        x = attention(g, x);
+        break;
+      case 2:
+        x = g.matmul(g.lut(g.matmul(x, g.pick(1, 90))), g.shape(x)[2]);
+        break;
+      default:
+        x = g.matmul(g.layer_norm(x), g.shape(x)[2]);
+        break;
+    }
+    if (g.chance(80)) x = g.chance(50) ? g.add(x, before) : g.add(before, x);
+    if (g.chance(70)) x = g.layer_norm(x);
+  }
+  g.output(x);
+  return std::move(g.graph);
+}
+
 Graph random_network(uint32_t seed, int64_t images) {
   RandomGraph g(seed);
   std::vector<ValueId> live{

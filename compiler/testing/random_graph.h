@@ -60,6 +60,14 @@ class RandomGraph {
   std::mt19937 random_;
 };
 
+// Attention over the rows of `x`, [images, rows, features], with 1 to 3 heads of at most 24
+// features.
+ValueId attention(RandomGraph& g, ValueId x);
+
+// Layers of transformers: attention, products, normalizations, tables and residuals over up to 24
+// rows.
+Graph random_encoder(uint32_t seed, int64_t images);
+
 // A network of some convolutions, pools, tables, sums, products and joins of images up to 20 x 20,
 // with one or two outputs.
 Graph random_network(uint32_t seed, int64_t images);
