@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// Vector clocks over the engines of the gang. Each granule of SRAM remembers
-// its last write and the last read of every engine since; because an engine
-// executes in order, and because an unordered pair would have been reported
-// already, comparing with those few events is enough.
+// Each granule of SRAM remembers its last write and the last read of every engine
+// since; because an engine executes in order, and because an unordered pair would
+// have been reported already, comparing with those few events is enough.
 #include "arch/hazards.h"
 
 #include <algorithm>
 #include <bit>
-#include <utility>
 
 #include "arch/gang_order.h"
+#include "arch/hazard_screen.h"
 #include "arch/text.h"
 
 namespace npu::arch {
@@ -24,58 +23,23 @@ HazardDetector::Sram::Sram(uint64_t granules)
   cell_at[0] = 0;
 }
 
-HazardDetector::HazardDetector(unsigned gang, const npu_target& target, Footprint footprint)
-    : footprint_(footprint),
-      granules_((uint64_t{target.sram_bytes} + kHazardGranule - 1) / kHazardGranule),
-      dispatched_(gang, Clock(gang * NPU_ENGINE_COUNT, 0)),
-      history_(gang * NPU_ENGINE_COUNT),
-      counts_(gang * NPU_ENGINE_COUNT, 0),
-      clock_(gang * NPU_ENGINE_COUNT, 0) {
+HazardDetector::HazardDetector(unsigned gang, const npu_target& target)
+    : granules_((uint64_t{target.sram_bytes} + kHazardGranule - 1) / kHazardGranule),
+      clocks_(gang) {
   for (unsigned core = 0; core < gang; ++core) srams_.emplace_back(granules_);
-}
-
-// What is known once command `count` of an engine has retired: what was known
-// at its start, and the command itself.
-void HazardDetector::join_command(Clock& clock, unsigned core, unsigned engine,
-                                  uint32_t count) const {
-  if (count == 0) return;
-  const unsigned at = core * NPU_ENGINE_COUNT + engine;
-  count = std::min(count, counts_[at]);
-  const uint32_t* start = history_[at].data() + size_t{count - 1} * clock.size();
-  for (size_t i = 0; i < clock.size(); ++i) clock[i] = std::max(clock[i], start[i]);
-  clock[at] = std::max(clock[at], count);
-}
-
-void HazardDetector::start_clock(const Command& command, unsigned core) {
-  clock_ = dispatched_[core];
-  const unsigned engine = command.engine();
-  if (engine < NPU_ENGINE_COUNT)
-    join_command(clock_, core, engine, counts_[core * NPU_ENGINE_COUNT + engine]);
-  for (const uint32_t wait : command.header().wait)
-    join_command(clock_, wait >> NPU_WAIT_CORE_SHIFT & 0xf, wait >> NPU_WAIT_ENGINE_SHIFT & 0xf,
-                 wait & NPU_WAIT_COUNT_MASK);
 }
 
 bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
                          StreamError& error) {
-  start_clock(command, core);
+  clocks_.start(command, core);
   const unsigned engine = command.engine();
-  if (engine >= NPU_ENGINE_COUNT) {
-    if (command.opcode() == NPU_OP_YIELD)
-      for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
-        join_command(clock_, core, e, counts_[core * NPU_ENGINE_COUNT + e]);
-    if (command.opcode() == NPU_OP_YIELD) keep(srams_[core], command.yield());
-    dispatched_[core] = clock_;
-    return true;
-  }
-  const unsigned at = core * NPU_ENGINE_COUNT + engine;
-  own_count_ = ++counts_[at];
-  history_[at].insert(history_[at].end(), clock_.begin(), clock_.end());
+  if (command.opcode() == NPU_OP_YIELD)
+    visit_lost(command.yield(), granules_, kHazardGranule,
+               [&](uint64_t first, uint64_t last) { lose(srams_[core], first, last); });
 
   accesses_.clear();
   append_sram_accesses(command, core, accesses_);
-  if (footprint_ == Footprint::kExact)
-    for (SramAccess& access : accesses_) access.simplify(kHazardGranule - 1);
+  for (SramAccess& access : accesses_) access.simplify(kHazardGranule - 1);
   // Reads first: what the command itself reads must not lie in what it writes.
   for (const bool write : {false, true}) {
     for (const SramAccess& access : accesses_) {
@@ -90,23 +54,6 @@ bool HazardDetector::add(const Command& command, unsigned core, uint32_t index,
     }
   }
   return true;
-}
-
-// What the YIELD does not list is lost.
-void HazardDetector::keep(Sram& sram, const npu_command_yield& yield) {
-  std::pair<uint64_t, uint64_t> kept[NPU_YIELD_RANGES];  // first and last granule
-  for (uint32_t i = 0; i < yield.range_count; ++i) {
-    const auto& range = yield.live[i];
-    kept[i] = {range.address / kHazardGranule,
-               (uint64_t{range.address} + range.bytes - 1) / kHazardGranule};
-  }
-  std::sort(kept, kept + yield.range_count);
-  uint64_t next = 0;
-  for (uint32_t i = 0; i < yield.range_count; ++i) {
-    if (next < kept[i].first) lose(sram, next, kept[i].first - 1);
-    next = std::max(next, kept[i].second + 1);
-  }
-  if (next < granules_) lose(sram, next, granules_ - 1);
 }
 
 // What has been written of granules first..last.
@@ -126,10 +73,7 @@ void HazardDetector::access(const SramAccess& access, unsigned slot, Conflict& c
     touch_run(sram, begin / kHazardGranule, (end - 1) / kHazardGranule, access, slot, conflict);
     return !conflict.found;
   };
-  if (footprint_ == Footprint::kRange)
-    touch(access.address, access.end());
-  else
-    access.visit_blocks([](uint64_t, uint64_t) { return true; }, touch);
+  access.visit_blocks([](uint64_t, uint64_t) { return true; }, touch);
   if (!conflict.found) meet_lost(sram, access, conflict);
 }
 
@@ -144,17 +88,15 @@ void HazardDetector::meet_lost(Sram& sram, const SramAccess& access, Conflict& c
     return find(begin, end) != GranuleSet::kNone;
   };
   if (!any(access.address, access.end())) return;
-  SramAccess exact = access;
-  exact.simplify(kHazardGranule - 1);
   if (access.write) {
-    exact.visit_blocks(any, [&](uint64_t begin, uint64_t end) {
+    access.visit_blocks(any, [&](uint64_t begin, uint64_t end) {
       ++touched_;
       sram.lost.erase(begin / kHazardGranule, (end - 1) / kHazardGranule);
       return true;
     });
     return;
   }
-  exact.visit_blocks(any, [&](uint64_t begin, uint64_t end) {
+  access.visit_blocks(any, [&](uint64_t begin, uint64_t end) {
     const uint64_t granule = find(begin, end);
     if (granule == GranuleSet::kNone) return true;
     const Cell& cell = sram.cells[sram.cell_at[sram.boundaries.at_or_before(granule)]];
@@ -208,16 +150,14 @@ void HazardDetector::split(Sram& sram, uint64_t granule) {
 }
 
 bool HazardDetector::ordered(unsigned sram_core, unsigned slot, uint32_t count) const {
-  const unsigned at = slot < NPU_ENGINE_COUNT
-                          ? sram_core * NPU_ENGINE_COUNT + slot
-                          : (slot - NPU_ENGINE_COUNT) * NPU_ENGINE_COUNT + NPU_ENGINE_LOAD;
-  return clock_[at] >= count;
+  return slot < NPU_ENGINE_COUNT ? clocks_.known(sram_core, slot) >= count
+                                 : clocks_.known(slot - NPU_ENGINE_COUNT, NPU_ENGINE_LOAD) >= count;
 }
 
 bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
                             Conflict& conflict) const {
   // The two parts of a tensor in a ring may share a granule.
-  if (access.write && cell.writer == slot && cell.write == own_count_) return true;
+  if (access.write && cell.writer == slot && cell.write == clocks_.count()) return true;
   if (cell.write != 0 && !ordered(access.core, cell.writer, cell.write)) {
     conflict = {true, true, false, cell.writer, cell.write, 0};
     return false;
@@ -225,7 +165,7 @@ bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
   if (!access.write) {
     // An operand in place is replaced by the command's own write.
     if (access.in_place) return true;
-    cell.read[slot] = own_count_;
+    cell.read[slot] = clocks_.count();
     cell.readers |= static_cast<uint16_t>(1u << slot);
     return true;
   }
@@ -237,7 +177,7 @@ bool HazardDetector::update(Cell& cell, const SramAccess& access, unsigned slot,
     }
   }
   cell.readers = 0;
-  cell.write = own_count_;
+  cell.write = clocks_.count();
   cell.writer = static_cast<uint16_t>(slot);
   return true;
 }
@@ -261,7 +201,7 @@ void HazardDetector::report(const Command& command, unsigned core, uint32_t inde
       format_text("core %u, command %u (%s, operator %u) %s SRAM %#llx", core, index,
                   opcode_name(header.opcode), header.source_op, access.write ? "writes" : "reads",
                   static_cast<unsigned long long>(error.address));
-  if (other_core == core && other_engine == header.engine && conflict.count == own_count_)
+  if (other_core == core && other_engine == header.engine && conflict.count == clocks_.count())
     error.text += ", which it also reads";
   else if (conflict.lost)
     error.text += format_text(
@@ -274,19 +214,24 @@ void HazardDetector::report(const Command& command, unsigned core, uint32_t inde
 }
 
 bool check_hazards(std::span<const Stream> streams, const npu_target& target, StreamError& error) {
-  using Footprint = HazardDetector::Footprint;
-  const auto check = [&](Footprint footprint) {
-    HazardDetector detector(static_cast<unsigned>(streams.size()), target, footprint);
+  const auto gang = static_cast<unsigned>(streams.size());
+  const auto all = [streams](const auto& take) {
     GangOrder order(streams);
     unsigned core;
     uint32_t index;
     while (order.next(core, index))
-      if (!detector.add(streams[core][index], core, index, error)) return false;
+      if (!take(streams[core][index], core, index)) return false;
     return true;
   };
-  if (check(Footprint::kRange)) return true;
-  error = {};
-  return check(Footprint::kExact);
+  HazardScreen screen(gang, target);
+  if (all([&](const Command& command, unsigned core, uint32_t) {
+        return screen.add(command, core);
+      }))
+    return true;
+  HazardDetector detector(gang, target);
+  return all([&](const Command& command, unsigned core, uint32_t index) {
+    return detector.add(command, core, index, error);
+  });
 }
 
 }  // namespace npu::arch

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "arch/gang_clocks.h"
 #include "arch/granule_set.h"
 #include "arch/sram_access.h"
 #include "arch/stream.h"
@@ -18,13 +19,8 @@ namespace npu::arch {
 
 class HazardDetector {
  public:
-  // What an access counts as touching where its order is judged: all from its
-  // first byte to its last, which is quick and finds every hazard but also some
-  // that are none; or its granules.
-  enum class Footprint : uint8_t { kRange, kExact };
-
   // For one job: a gang of `gang` cores.
-  HazardDetector(unsigned gang, const npu_target& target, Footprint footprint);
+  HazardDetector(unsigned gang, const npu_target& target);
 
   // Takes the next command of `core`; index is for the report. Call it in an
   // order in which every wait refers to commands before it (GangOrder), with
@@ -56,11 +52,9 @@ class HazardDetector {
     std::vector<Cell> cells;
     std::vector<uint32_t> unused;  // indices
     // Granules with something that a YIELD did not keep. Written, they are as
-    // good as any: of a write, with either footprint, its granules count.
+    // good as any.
     GranuleSet lost;
   };
-  // Retirement counts known to have happened, [core * NPU_ENGINE_COUNT + engine].
-  using Clock = std::vector<uint32_t>;
   struct Conflict {
     bool found = false, other_writes = false;
     bool lost = false;  // at a YIELD
@@ -69,10 +63,7 @@ class HazardDetector {
     uint64_t address = 0;
   };
 
-  void join_command(Clock& clock, unsigned core, unsigned engine, uint32_t count) const;
-  void start_clock(const Command& command, unsigned core);
   void access(const SramAccess& access, unsigned slot, Conflict& conflict);
-  void keep(Sram& sram, const npu_command_yield& yield);
   void lose(Sram& sram, uint64_t first, uint64_t last);
   void meet_lost(Sram& sram, const SramAccess& access, Conflict& conflict);
   void touch_run(Sram& sram, uint64_t first, uint64_t last, const SramAccess& access, unsigned slot,
@@ -83,15 +74,9 @@ class HazardDetector {
   void report(const Command& command, unsigned core, uint32_t index, const SramAccess& access,
               const Conflict& conflict, StreamError& error) const;
 
-  const Footprint footprint_;
   const uint64_t granules_;  // of one SRAM
   std::vector<Sram> srams_;
-  std::vector<Clock> dispatched_;  // per core: what the sequencer has waited for
-  // Per core and engine: start clocks of its commands, one after the other.
-  std::vector<std::vector<uint32_t>> history_;
-  std::vector<uint32_t> counts_;  // per core and engine
-  Clock clock_;                   // of the command being added
-  uint32_t own_count_ = 0;
+  GangClocks clocks_;
   uint64_t touched_ = 0;
   std::vector<SramAccess> accesses_;
 };

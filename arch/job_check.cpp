@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "arch/gang_order.h"
+#include "arch/hazard_screen.h"
 #include "arch/hazards.h"
 #include "arch/job_simulation.h"
 #include "arch/stream_decoder.h"
@@ -16,12 +17,13 @@ namespace {
 // Host time per unit of work, roughly.
 constexpr uint64_t kDecodeNs = 300;  // a command
 constexpr uint64_t kOrderNs = 20;    // a command
+constexpr uint64_t kScreenNs = 100;  // a command, plus
 constexpr uint64_t kHazardNs = 300;  // a command, plus
-constexpr uint64_t kTouchNs = 10;    // each run of granules
+constexpr uint64_t kTouchNs = 10;    // each comparison, each run of granules
 constexpr uint64_t kEventNs = 300;   // an event of the simulation
 constexpr uint64_t kUnitsAtOnce = 64;
 
-enum class Stage : uint8_t { kDecode, kOrder, kHazards, kSimulate, kDone };
+enum class Stage : uint8_t { kDecode, kOrder, kScreen, kHazards, kSimulate, kDone };
 
 }  // namespace
 
@@ -35,7 +37,8 @@ struct JobCheck::State {
   unsigned core = 0;  // being decoded
   std::optional<StreamDecoder> decoder;
   std::optional<GangOrder> order;
-  std::optional<HazardDetector> hazards;
+  std::optional<HazardScreen> screen;
+  std::optional<HazardDetector> hazards;  // of what the screen did not pass
   bool timed = false;
   TimingInput input;
   std::optional<JobSimulation> simulation;
@@ -44,8 +47,9 @@ struct JobCheck::State {
   // stage to go on with.
   Stage decode(JobCheck& job, uint64_t& budget);
   Stage merge(JobCheck& job, uint64_t& budget);
-  void look_for(HazardDetector::Footprint footprint, JobCheck& job);
+  Stage screen_hazards(JobCheck& job, uint64_t& budget);
   Stage find_hazards(JobCheck& job, uint64_t& budget);
+  Stage after_hazards(JobCheck& job);
   Stage simulate(JobCheck& job, uint64_t& budget);
 };
 
@@ -82,8 +86,9 @@ Stage JobCheck::State::merge(JobCheck& job, uint64_t& budget) {
     if (order->next(at_core, index)) continue;
     // Blocked or at the end: check_deadlock says which, with the text.
     if (order->at_end()) {
-      look_for(HazardDetector::Footprint::kRange, job);
-      return Stage::kHazards;
+      order.emplace(job.streams);
+      screen.emplace(static_cast<unsigned>(bytes.size()), target);
+      return Stage::kScreen;
     }
     order->report_deadlock(job.error);
     return Stage::kDone;
@@ -91,33 +96,44 @@ Stage JobCheck::State::merge(JobCheck& job, uint64_t& budget) {
   return Stage::kOrder;
 }
 
-// From the first command on.
-void JobCheck::State::look_for(HazardDetector::Footprint footprint, JobCheck& job) {
-  job.by_granule = footprint == HazardDetector::Footprint::kExact;
-  order.emplace(job.streams);
-  hazards.emplace(static_cast<unsigned>(bytes.size()), target, footprint);
+Stage JobCheck::State::screen_hazards(JobCheck& job, uint64_t& budget) {
+  unsigned at_core;
+  uint32_t index;
+  while (budget != 0) {
+    if (!order->next(at_core, index)) return after_hazards(job);
+    const uint64_t before = screen->compared();
+    const bool passed = screen->add(job.streams[at_core][index], at_core);
+    spend(budget, kScreenNs + kTouchNs * (screen->compared() - before));
+    if (passed) continue;
+    // All of it again, now exactly.
+    job.by_granule = true;
+    screen.reset();
+    order.emplace(job.streams);
+    hazards.emplace(static_cast<unsigned>(bytes.size()), target);
+    return Stage::kHazards;
+  }
+  return Stage::kScreen;
 }
 
 Stage JobCheck::State::find_hazards(JobCheck& job, uint64_t& budget) {
   unsigned at_core;
   uint32_t index;
   while (budget != 0) {
-    if (!order->next(at_core, index)) {
-      hazards.reset();
-      if (!timed) return Stage::kDone;
-      input.streams = job.streams;
-      simulation.emplace(input, target, &job.trace);
-      return Stage::kSimulate;
-    }
+    if (!order->next(at_core, index)) return after_hazards(job);
     const uint64_t before = hazards->touched();
-    const bool passed = hazards->add(job.streams[at_core][index], at_core, index, job.error);
+    if (!hazards->add(job.streams[at_core][index], at_core, index, job.error)) return Stage::kDone;
     spend(budget, kHazardNs + kTouchNs * (hazards->touched() - before));
-    if (passed) continue;
-    if (job.by_granule) return Stage::kDone;
-    job.error = {};
-    look_for(HazardDetector::Footprint::kExact, job);
   }
   return Stage::kHazards;
+}
+
+Stage JobCheck::State::after_hazards(JobCheck& job) {
+  screen.reset();
+  hazards.reset();
+  if (!timed) return Stage::kDone;
+  input.streams = job.streams;
+  simulation.emplace(input, target, &job.trace);
+  return Stage::kSimulate;
 }
 
 Stage JobCheck::State::simulate(JobCheck& job, uint64_t& budget) {
@@ -150,6 +166,9 @@ bool JobCheck::run(uint64_t nanoseconds) {
         break;
       case Stage::kOrder:
         stage = state_->merge(*this, budget);
+        break;
+      case Stage::kScreen:
+        stage = state_->screen_hazards(*this, budget);
         break;
       case Stage::kHazards:
         stage = state_->find_hazards(*this, budget);

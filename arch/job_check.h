@@ -37,8 +37,8 @@ class JobCheck {
   // Valid once run() has returned true. `error.status` is NPU_STATUS_OK for a
   // valid job; otherwise streams may be incomplete.
   StreamError error;
-  // Whole ranges of SRAM did not tell whether there is a hazard, so that the
-  // granules of each access were compared, which takes many times longer.
+  // The quick look did not tell whether there is a hazard, so that the granules of
+  // each access were compared, which takes many times longer.
   bool by_granule = false;
   std::vector<Stream> streams;
   JobTiming timing;

@@ -102,25 +102,26 @@ TEST(JobCheck, WithoutTimingNothingIsSimulated) {
   EXPECT_TRUE(check.trace.empty());
 }
 
-// What is done at the same time lies interleaved, row by row: only granules tell
-// it from a hazard.
+// What is done at the same time lies interleaved: columns of the same rows tell
+// that it is no hazard, but of rows of different length only granules do.
 TEST(JobCheck, SaysWhetherItHadToCompareGranules) {
-  const auto by_granule = [](uint32_t other) {
+  const auto by_granule = [](uint32_t other, uint32_t stride) {
     StreamBuilder builder;
     npu_command_dma fill = transfer(NPU_OP_FILL, 0, 16);
     fill.size[1] = 8, fill.sram_stride[1] = 64;
     builder.append(fill);
     npu_command_vec lut = elementwise(NPU_VEC_LUT, 1, 8, 16);
     lut.a.address = 65536, lut.table = 131072;
-    lut.out.address = other, lut.out.pixel_stride = 64;
+    lut.out.address = other, lut.out.pixel_stride = stride;
     builder.append(lut);
     JobCheck check({builder.bytes()}, card());
     EXPECT_TRUE(check.run(~uint64_t{0}));
     EXPECT_EQ(check.error.status, NPU_STATUS_OK) << check.error.text;
     return check.by_granule;
   };
-  EXPECT_TRUE(by_granule(16));
-  EXPECT_FALSE(by_granule(1024));
+  EXPECT_TRUE(by_granule(16, 96));
+  EXPECT_FALSE(by_granule(16, 64));
+  EXPECT_FALSE(by_granule(1024, 96));
 }
 
 }  // namespace

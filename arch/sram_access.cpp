@@ -75,6 +75,35 @@ void SramAccess::simplify(uint64_t gap) {
 
 namespace {
 
+// The columns [begin, end) of rows of `row` bytes that hold the access, in whole
+// units; `end` may lie behind the row, whose columns then go on in the next.
+struct Columns {
+  Columns(const SramAccess& access, uint64_t row, uint64_t unit) {
+    uint64_t bytes = access.bytes;
+    for (int i = 0; i < 4; ++i)
+      if (access.stride[i] % row != 0) bytes += access.stride[i] * (access.count[i] - 1);
+    begin = access.address / unit * unit;
+    end = (access.address + bytes + unit - 1) / unit * unit;
+  }
+  uint64_t begin, end;
+};
+
+}  // namespace
+
+bool SramAccess::apart(const SramAccess& other, uint64_t unit) const {
+  if ((end() - 1) / unit < other.address / unit || (other.end() - 1) / unit < address / unit)
+    return true;
+  const auto apart_in = [&](uint64_t row) {
+    if (row == 0 || row % unit != 0) return false;
+    const Columns a(*this, row, unit), b(other, row, unit);
+    const uint64_t from_a = (b.begin + (row - a.begin % row)) % row;
+    return a.end - a.begin <= from_a && b.end - b.begin <= row - from_a;
+  };
+  return std::ranges::any_of(stride, apart_in) || std::ranges::any_of(other.stride, apart_in);
+}
+
+namespace {
+
 class Appender {
  public:
   Appender(unsigned core, std::vector<SramAccess>& out)

@@ -5,7 +5,9 @@
 #ifndef NPU_ARCH_SRAM_ACCESS_H_
 #define NPU_ARCH_SRAM_ACCESS_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "arch/stream.h"
@@ -37,6 +39,10 @@ struct SramAccess {
   // whose strides interleave becomes its whole range, so that the number of
   // blocks stays bounded by the range they lie in.
   void simplify(uint64_t gap = 0);
+  // No unit of `unit` bytes, aligned, has bytes of both. Sufficient, not necessary:
+  // true only if their ranges lie apart, or the columns that they take of rows of
+  // the same length. Both are simplified with a gap of `unit` - 1.
+  bool apart(const SramAccess& other, uint64_t unit) const;
   // Calls visit(begin, end) for the blocks by growing address, if simplified,
   // until it returns false; then it is false, too. Rows, planes and so on of
   // blocks are entered only if enter(begin, end) says so of what they span.
@@ -60,6 +66,24 @@ struct SramAccess {
     return true;
   }
 };
+
+// Calls visit(first, last) for the runs of units, below `units`, of which the YIELD
+// keeps nothing. Of a unit of `unit` bytes that it keeps in part all is kept.
+template <typename Visit>
+void visit_lost(const npu_command_yield& yield, uint64_t units, uint64_t unit, const Visit& visit) {
+  std::pair<uint64_t, uint64_t> kept[NPU_YIELD_RANGES];  // first and last unit
+  for (uint32_t i = 0; i < yield.range_count; ++i) {
+    const auto& range = yield.live[i];
+    kept[i] = {range.address / unit, (uint64_t{range.address} + range.bytes - 1) / unit};
+  }
+  std::sort(kept, kept + yield.range_count);
+  uint64_t next = 0;
+  for (uint32_t i = 0; i < yield.range_count; ++i) {
+    if (next < kept[i].first) visit(next, kept[i].first - 1);
+    next = std::max(next, kept[i].second + 1);
+  }
+  if (next < units) visit(next, units - 1);
+}
 
 // Appends every access of `command`, which runs on gang position `core`. The
 // command's operands must have passed the checks that precede the range check.

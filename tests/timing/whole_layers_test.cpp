@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <functional>
 
-#include "arch/hazards.h"
+#include "arch/hazard_screen.h"
 #include "arch/job_simulation.h"
 #include "arch/target.h"
 #include "arch/testing/stepped_card.h"
@@ -128,12 +128,10 @@ void check_work(const char* layer, const std::vector<arch::Stream>& streams,
   const auto commands = static_cast<double>(streams[0].size());
   arch::JobSimulation simulation(input, target, nullptr);
   ASSERT_TRUE(simulation.run(arch::kNever));
-  arch::HazardDetector detector(1, target, arch::HazardDetector::Footprint::kRange);
-  arch::StreamError error;
-  for (uint32_t i = 0; i < streams[0].size(); ++i)
-    ASSERT_TRUE(detector.add(streams[0][i], 0, i, error)) << layer << ": " << error.text;
+  arch::HazardScreen screen(1, target);
+  for (const arch::Command& command : streams[0]) ASSERT_TRUE(screen.add(command, 0)) << layer;
   EXPECT_LE(static_cast<double>(simulation.events()), 5 * commands) << layer;
-  EXPECT_LE(static_cast<double>(detector.touched()), 10 * commands) << layer;
+  EXPECT_LE(static_cast<double>(screen.compared()), 10 * commands) << layer;
 }
 
 TEST(WholeLayers, EventSimulationAgreesWithTheSteppedCard) {
