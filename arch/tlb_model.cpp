@@ -15,8 +15,10 @@ constexpr uint64_t kNoKey = ~uint64_t{0};
 
 TlbModel::TlbModel(const npu_target& target)
     : group_bytes_(uint64_t{target.dma_granule_bytes / sizeof(uint64_t)} << NPU_MMU_PAGE_SHIFT),
-      keys_(target.tlb_entries, kNoKey),
-      used_(target.tlb_entries, 0) {}
+      keys_(target.tlb_entries, kNoKey) {
+  for (uint32_t i = 0; i <= target.tlb_entries; ++i)
+    links_.push_back({i == 0 ? target.tlb_entries : i - 1, i == target.tlb_entries ? 0 : i + 1});
+}
 
 TlbModel::Walks TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
   const ExternalRuns runs = external_runs(dma, group_bytes_);
@@ -26,7 +28,6 @@ TlbModel::Walks TlbModel::walks(uint32_t region, const npu_command_dma& dma) {
   const uint64_t groups = count * (runs.bytes / group_bytes_ + 1);
   if (groups > keys_.size()) {
     std::ranges::fill(keys_, kNoKey);
-    std::ranges::fill(used_, 0);
     return {groups, true};
   }
   Walks walks = {};
@@ -43,7 +44,16 @@ uint64_t TlbModel::walks(uint32_t region, uint64_t offset) {
   return miss(region, offset / group_bytes_);
 }
 
-// Least recently used entry goes.
+void TlbModel::use(uint32_t entry) {
+  const auto nobody = static_cast<uint32_t>(keys_.size());
+  Link& link = links_[entry];
+  links_[link.newer].older = link.older;
+  links_[link.older].newer = link.newer;
+  link = {nobody, links_[nobody].older};
+  links_[link.older].newer = entry;
+  links_[nobody].older = entry;
+}
+
 bool TlbModel::miss(uint32_t region, uint64_t group) {
   if (region >= beyond_.size()) beyond_.resize(region + 1, 0);
   const uint64_t key = uint64_t{region} << 40 | group;
@@ -51,10 +61,10 @@ bool TlbModel::miss(uint32_t region, uint64_t group) {
   if (group < beyond_[region]) found = std::ranges::find(keys_, key);
   beyond_[region] = std::max(beyond_[region], group + 1);
   const bool missed = found == keys_.end();
-  const auto entry =
-      missed ? std::ranges::min_element(used_) - used_.begin() : found - keys_.begin();
-  keys_[static_cast<size_t>(entry)] = key;
-  used_[static_cast<size_t>(entry)] = ++clock_;
+  const uint32_t entry =
+      missed ? links_.back().newer : static_cast<uint32_t>(found - keys_.begin());
+  keys_[entry] = key;
+  use(entry);
   return missed;
 }
 

@@ -33,12 +33,19 @@ class TlbModel {
   uint64_t walks(uint32_t region, uint64_t offset);
 
  private:
+  // Neighbours of an entry in a ring by last use. The one behind the last entry
+  // is nobody's: its `older` is the most recent, its `newer` the least.
+  struct Link {
+    uint32_t newer, older;
+  };
+
   bool miss(uint32_t region, uint64_t group);
+  void use(uint32_t entry);
 
   uint64_t group_bytes_;
-  std::vector<uint64_t> keys_, used_;  // by entry
-  std::vector<uint64_t> beyond_;       // by region: no group from here on was ever in the TLB
-  uint64_t clock_ = 0;
+  std::vector<uint64_t> keys_;  // by entry
+  std::vector<Link> links_;
+  std::vector<uint64_t> beyond_;  // by region: no group from here on was ever in the TLB
 };
 
 }  // namespace npu::arch
