@@ -7,7 +7,9 @@
 #ifndef NPU_ARCH_CANONICAL_H_
 #define NPU_ARCH_CANONICAL_H_
 
+#include <concepts>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "arch/mac_shape.h"
@@ -15,14 +17,18 @@
 
 namespace npu::arch {
 
+// To be checked, or to be set.
+template <typename T, typename Record>
+concept MaybeConst = std::same_as<std::remove_const_t<T>, Record>;
+
 // Calls visit(name, field, value) for every such field of a command whose other
 // fields are valid; `value` is the one that is allowed. Visiting stops when it
 // returns false, and so does the function then.
 
 // A ring whose rows do not wrap is a plain tensor; so is one row.
 template <typename Visit>
-bool visit_tensor(const char* name, npu_sram_tensor& tensor, uint32_t rows, uint32_t columns,
-                  Visit&& visit) {
+bool visit_tensor(const char* name, MaybeConst<npu_sram_tensor> auto& tensor, uint32_t rows,
+                  uint32_t columns, Visit&& visit) {
   const uint64_t plain = uint64_t{tensor.address} + uint64_t{tensor.ring_first} * tensor.row_stride;
   if (tensor.ring_rows != 0 && uint32_t{tensor.ring_first} + rows <= tensor.ring_rows &&
       plain <= UINT32_MAX) {
@@ -36,7 +42,7 @@ bool visit_tensor(const char* name, npu_sram_tensor& tensor, uint32_t rows, uint
 }
 
 template <typename Visit>
-bool visit_fixed_fields(npu_command_dma& dma, Visit&& visit) {
+bool visit_fixed_fields(MaybeConst<npu_command_dma> auto& dma, Visit&& visit) {
   constexpr const char* kSram[] = {"sram_stride[0]", "sram_stride[1]", "sram_stride[2]",
                                    "sram_stride[3]"};
   constexpr const char* kExternal[] = {"external_stride[0]", "external_stride[1]",
@@ -61,14 +67,15 @@ bool visit_fixed_fields(npu_command_dma& dma, Visit&& visit) {
 }
 
 template <typename Visit>
-bool visit_fixed_fields(npu_command_mac& mac, npu_mac_extension& extension, Visit&& visit) {
+bool visit_fixed_fields(MaybeConst<npu_command_mac> auto& mac,
+                        MaybeConst<npu_mac_extension> auto& extension, Visit&& visit) {
   if (extension.batch_count == 1 && !visit("", "batch_count", extension.batch_count, uint16_t{0}))
     return false;
   const bool matmul = mac.header.opcode == NPU_OP_MATMUL;
   if (matmul) {
     // It has no window; one of size 1 says the same.
-    for (uint8_t* field : {&mac.kernel_h, &mac.kernel_w, &mac.stride_y, &mac.stride_x,
-                           &mac.dilation_y, &mac.dilation_x})
+    for (auto* field : {&mac.kernel_h, &mac.kernel_w, &mac.stride_y, &mac.stride_x, &mac.dilation_y,
+                        &mac.dilation_x})
       if (*field == 1 && !visit("", "kernel, stride or dilation", *field, uint8_t{0})) return false;
     if (mac.groups == 1 && !visit("", "groups", mac.groups, uint16_t{0})) return false;
   } else {
@@ -107,7 +114,7 @@ bool visit_fixed_fields(npu_command_mac& mac, npu_mac_extension& extension, Visi
 }
 
 template <typename Visit>
-bool visit_fixed_fields(npu_command_vec& vec, Visit&& visit) {
+bool visit_fixed_fields(MaybeConst<npu_command_vec> auto& vec, Visit&& visit) {
   if (vec.function == NPU_VEC_REDUCE && vec.channels == 1) {
     const auto others = static_cast<uint8_t>(vec.flags & ~NPU_VEC_REDUCE_CHANNELS);
     if (!visit("", "flags", vec.flags, others)) return false;

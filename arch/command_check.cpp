@@ -21,14 +21,12 @@ bool Violation::fail(const char* format, ...) {
   return false;
 }
 
-bool Violation::zero(const char* field, uint64_t value) {
-  return value == 0 ||
-         fail("%s is %#llx, must be 0", field, static_cast<unsigned long long>(value));
+bool Violation::not_zero(const char* field, uint64_t value) {
+  return fail("%s is %#llx, must be 0", field, static_cast<unsigned long long>(value));
 }
 
-bool Violation::range(const char* field, int64_t value, int64_t low, int64_t high) {
-  return (value >= low && value <= high) ||
-         fail("%s is %lld, must be %lld to %lld", field, static_cast<long long>(value),
+bool Violation::not_in_range(const char* field, int64_t value, int64_t low, int64_t high) {
+  return fail("%s is %lld, must be %lld to %lld", field, static_cast<long long>(value),
               static_cast<long long>(low), static_cast<long long>(high));
 }
 

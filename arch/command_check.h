@@ -18,9 +18,11 @@ struct Violation {
   std::string text;
 
   // All return whether the rule holds.
-  [[gnu::format(printf, 2, 3)]] bool fail(const char* format, ...);  // always false
-  bool zero(const char* field, uint64_t value);
-  bool range(const char* field, int64_t value, int64_t low, int64_t high);
+  [[gnu::cold, gnu::format(printf, 2, 3)]] bool fail(const char* format, ...);  // always false
+  bool zero(const char* field, uint64_t value) { return value == 0 || not_zero(field, value); }
+  bool range(const char* field, int64_t value, int64_t low, int64_t high) {
+    return (value >= low && value <= high) || not_in_range(field, value, low, high);
+  }
   bool finite(const char* field, uint32_t bits);
   bool finite_positive(const char* field, uint32_t bits);
   bool aligned(const char* field, uint64_t value, uint32_t alignment);
@@ -46,6 +48,10 @@ struct Violation {
   // `low` <= `high`, both values of `type`.
   bool clamp(const char* low_field, int low, const char* high_field, int high, unsigned type);
   bool zero_point(const char* field, int value, unsigned type);
+
+ private:
+  [[gnu::cold]] bool not_zero(const char* field, uint64_t value);
+  [[gnu::cold]] bool not_in_range(const char* field, int64_t value, int64_t low, int64_t high);
 };
 
 // Of position `core` in a gang of `gang`.

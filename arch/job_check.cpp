@@ -36,6 +36,7 @@ struct JobCheck::State {
   Stage stage = Stage::kDecode;
   unsigned core = 0;  // being decoded
   std::optional<StreamDecoder> decoder;
+  uint32_t sram_peak_bytes = 0;
   std::optional<GangOrder> order;
   std::optional<HazardScreen> screen;
   std::optional<HazardDetector> hazards;  // of what the screen did not pass
@@ -69,6 +70,7 @@ Stage JobCheck::State::decode(JobCheck& job, uint64_t& budget) {
     if (!decoder->decode(kUnitsAtOnce)) return Stage::kDone;
     spend(budget, kUnitsAtOnce * kDecodeNs);
     if (decoder->finished()) {
+      sram_peak_bytes = std::max(sram_peak_bytes, decoder->sram_peak_bytes());
       decoder.reset();
       ++core;
     }
@@ -141,6 +143,7 @@ Stage JobCheck::State::simulate(JobCheck& job, uint64_t& budget) {
     spend(budget, kUnitsAtOnce * kEventNs);
     if (!simulation->run(kUnitsAtOnce)) continue;
     job.timing = simulation->timing();
+    job.timing.sram_peak_bytes = sram_peak_bytes;
     return Stage::kDone;
   }
   return Stage::kSimulate;

@@ -7,6 +7,7 @@
 
 #include "arch/command_cost.h"
 #include "arch/mac_shape.h"
+#include "arch/sram_access.h"
 #include "npu/mmu.h"
 
 namespace npu::arch {
@@ -307,11 +308,6 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
 
   engine.timing->wait_cycles += engine.started_at - engine.head_since;
 
-  accesses_.clear();
-  append_sram_accesses(command, core, accesses_);
-  for (const SramAccess& access : accesses_)
-    timing_.sram_peak_bytes =
-        std::max(timing_.sram_peak_bytes, static_cast<uint32_t>(access.end()));
   if (npu_profile_command* out = record(core, index)) {
     *out = {.command = index,
             .core = static_cast<uint8_t>(core),
@@ -542,7 +538,18 @@ JobTiming simulate_job(const TimingInput& input, const npu_target& target,
   JobSimulation simulation(input, target, trace);
   while (!simulation.run(kNever)) {
   }
-  return simulation.timing();
+  JobTiming timing = simulation.timing();
+  std::vector<SramAccess> accesses;
+  for (unsigned core = 0; core < input.streams.size(); ++core) {
+    for (const Command& command : input.streams[core]) {
+      accesses.clear();
+      append_sram_accesses(command, core, accesses);
+      for (const SramAccess& access : accesses)
+        timing.sram_peak_bytes =
+            std::max(timing.sram_peak_bytes, static_cast<uint32_t>(access.end()));
+    }
+  }
+  return timing;
 }
 
 }  // namespace npu::arch

@@ -10,7 +10,6 @@
 #include <limits>
 #include <vector>
 
-#include "arch/sram_access.h"
 #include "arch/timing.h"
 #include "arch/tlb_model.h"
 #include "arch/work.h"
@@ -90,7 +89,8 @@ class JobSimulation {
 
   // Goes on for up to `events` points in time; true once the job is over.
   bool run(uint64_t events);
-  // Valid once run() has returned true.
+  // Valid once run() has returned true. Without sram_peak_bytes, which is no
+  // matter of time.
   const JobTiming& timing() const { return timing_; }
   // Points in time so far: the work done.
   uint64_t events() const { return events_; }
@@ -147,7 +147,6 @@ class JobSimulation {
   uint64_t events_ = 0;
   bool rates_valid_ = false;
   bool woken_ = false;  // something happened that others may wait for
-  std::vector<SramAccess> accesses_;
 };
 
 }  // namespace npu::arch

@@ -15,18 +15,17 @@ StreamDecoder::StreamDecoder(std::span<const std::byte> bytes, const npu_target&
   error_ = {};
 }
 
-bool StreamDecoder::refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
-                           uint64_t address, const std::string& text) {
-  error_.status = status;
+bool StreamDecoder::refuse(uint32_t index, const npu_command_header& header) {
+  error_.status = violation_.status;
   error_.command = index;
   error_.engine =
       header.engine <= NPU_ENGINE_DISPATCH ? header.engine : uint8_t{NPU_ENGINE_DISPATCH};
   error_.core = static_cast<uint8_t>(core_);
   error_.source_op = header.source_op;
-  error_.address = address;
+  error_.address = violation_.address;
   error_.text = format_text("command %u (%s, operator %u): ", index, opcode_name(header.opcode),
                             header.source_op) +
-                text;
+                violation_.text;
   return false;
 }
 
@@ -50,27 +49,27 @@ bool StreamDecoder::decode(size_t commands) {
   return true;
 }
 
+// In place: there is room for all, since a command has at least one record.
 bool StreamDecoder::decode_one() {
   const std::span<const std::byte> rest = bytes_.subspan(at_);
-  Command command;
-  std::memcpy(command.records, rest.data(), NPU_RECORD_BYTES);
-  std::memset(command.records + NPU_RECORD_BYTES, 0, NPU_RECORD_BYTES);
   const uint32_t index = static_cast<uint32_t>(stream_.size());
-  const npu_command_header& header = command.header();
-  violation_ = {};
-  if (!check_header(header)) return refuse(violation_.status, index, header, 0, violation_.text);
-  if (header.records == 2) {
-    if (rest.size() < 2 * NPU_RECORD_BYTES)
-      return refuse(NPU_STATUS_BAD_COMMAND, index, header, 0,
-                    "records is 2, but the stream ends after the first");
-    std::memcpy(command.records + NPU_RECORD_BYTES, rest.data() + NPU_RECORD_BYTES,
-                NPU_RECORD_BYTES);
+  Command& command = stream_.emplace_back();
+  std::memcpy(command.records, rest.data(), NPU_RECORD_BYTES);
+  const npu_command_header header = command.header();
+  bool good = check_header(header);
+  if (good && header.records == 2) {
+    good = rest.size() >= 2 * NPU_RECORD_BYTES ||
+           violation_.fail("records is 2, but the stream ends after the first");
+    if (good)
+      std::memcpy(command.records + NPU_RECORD_BYTES, rest.data() + NPU_RECORD_BYTES,
+                  NPU_RECORD_BYTES);
   }
-  if (!check(command))
-    return refuse(violation_.status, index, header, violation_.address, violation_.text);
+  if (!good || !check(command)) {
+    stream_.pop_back();
+    return refuse(index, header);
+  }
   ++counts_[header.engine];
   at_ += header.records * size_t{NPU_RECORD_BYTES};
-  stream_.push_back(command);
   return true;
 }
 
@@ -136,19 +135,12 @@ bool StreamDecoder::check_canonical(const Command& command) {
   };
   switch (command.engine()) {
     case NPU_ENGINE_LOAD:
-    case NPU_ENGINE_STORE: {
-      npu_command_dma dma = command.dma();
-      return visit_fixed_fields(dma, differs);
-    }
-    case NPU_ENGINE_MAC: {
-      npu_command_mac mac = command.mac();
-      npu_mac_extension extension = command.extension();
-      return visit_fixed_fields(mac, extension, differs);
-    }
-    case NPU_ENGINE_VEC: {
-      npu_command_vec vec = command.vec();
-      return visit_fixed_fields(vec, differs);
-    }
+    case NPU_ENGINE_STORE:
+      return visit_fixed_fields(command.dma(), differs);
+    case NPU_ENGINE_MAC:
+      return visit_fixed_fields(command.mac(), command.extension(), differs);
+    case NPU_ENGINE_VEC:
+      return visit_fixed_fields(command.vec(), differs);
     default:
       return true;
   }
@@ -189,13 +181,17 @@ bool StreamDecoder::check_sram_range(const Command& command) {
   accesses_.clear();
   append_sram_accesses(command, core_, accesses_);
   for (const SramAccess& access : accesses_) {
-    if (access.end() <= target_.sram_bytes) continue;
+    const uint64_t end = access.end();
+    if (end <= target_.sram_bytes) {
+      sram_peak_bytes_ = std::max(sram_peak_bytes_, static_cast<uint32_t>(end));
+      continue;
+    }
     violation_.status = NPU_STATUS_SRAM_RANGE;
     violation_.address = access.address;
     return violation_.fail("%s operand at %#llx ends at %#llx, the SRAM at %#x",
                            access.write ? "written" : "read",
                            static_cast<unsigned long long>(access.address),
-                           static_cast<unsigned long long>(access.end()), target_.sram_bytes);
+                           static_cast<unsigned long long>(end), target_.sram_bytes);
   }
   return true;
 }

@@ -25,6 +25,8 @@ class StreamDecoder {
   // Takes up to `commands` more. False: refused, and `error` says why.
   bool decode(size_t commands);
   bool finished() const { return at_ == bytes_.size(); }
+  // Of the commands taken: highest SRAM address touched + 1.
+  uint32_t sram_peak_bytes() const { return sram_peak_bytes_; }
 
  private:
   // What an accumulator bank holds at a point of the stream.
@@ -43,8 +45,7 @@ class StreamDecoder {
   bool check_sequencer(const Command& command);
   bool check_accumulators(const Command& command);
   bool check_sram_range(const Command& command);
-  bool refuse(npu_status_code status, uint32_t index, const npu_command_header& header,
-              uint64_t address, const std::string& text);
+  [[gnu::cold]] bool refuse(uint32_t index, const npu_command_header& header);
 
   const std::span<const std::byte> bytes_;
   const npu_target& target_;
@@ -52,7 +53,8 @@ class StreamDecoder {
   Stream& stream_;
   StreamError& error_;
   size_t at_ = 0;  // bytes decoded
-  Violation violation_;
+  uint32_t sram_peak_bytes_ = 0;
+  Violation violation_;  // of the command that is refused
   uint32_t counts_[NPU_ENGINE_COUNT + 1] = {};
   Bank banks_[2];
   std::vector<SramAccess> accesses_;
