@@ -17,6 +17,10 @@ namespace {
 constexpr uint64_t kFetchChunkBytes = 1024;
 constexpr uint64_t kFetchAheadBytes = 8 * kFetchChunkBytes;
 
+// An engine's commands that have started: one at work and one behind it, whose
+// results drain or are acknowledged.
+constexpr uint32_t kBeyondFifo = 2;
+
 // Regions in the TLB beyond the job's own: the streams, and the region table.
 constexpr unsigned kCommandsKey = NPU_MAX_REGIONS;
 constexpr unsigned kTableKey = kCommandsKey + NPU_MAX_CORES;
@@ -39,15 +43,12 @@ JobSimulation::JobSimulation(const TimingInput& input, const npu_target& target,
   for (size_t c = 0; c < cores_.size(); ++c) {
     trace_base_.push_back(commands);
     commands += input.streams[c].size();
-    for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e)
+    for (unsigned e = 0; e < NPU_ENGINE_COUNT; ++e) {
       cores_[c].engines[e].timing = &timing_.engines[c][e];
-    uint32_t index = 0;
-    for (const Command& command : input.streams[c]) {
-      cores_[c].fetcher.total_bytes += command.header().records * uint64_t{NPU_RECORD_BYTES};
-      if (command.engine() < NPU_ENGINE_COUNT)
-        cores_[c].engines[command.engine()].list.push_back(index);
-      ++index;
+      cores_[c].engines[e].queue.resize(std::bit_ceil(target.fifo_depth + kBeyondFifo));
     }
+    for (const Command& command : input.streams[c])
+      cores_[c].fetcher.total_bytes += command.header().records * uint64_t{NPU_RECORD_BYTES};
   }
   if (trace_ != nullptr) trace_->assign(commands, {});
 }
@@ -77,6 +78,7 @@ void JobSimulation::begin_fetch_chunk(Fetcher& fetcher) {
   fetcher.work.via = tables_;
   fetcher.work.cap = kOne * bandwidth(tables_);
   fetcher.work.begin(bytes);
+  fetcher.work.active = true;
   rates_valid_ = false;
 }
 
@@ -89,7 +91,7 @@ bool JobSimulation::step_fetcher(Core& core) {
     return true;
   }
   if (fetcher.work.active) {
-    if (fetcher.work.remaining != 0) return false;
+    if (now_ < fetcher.work.ends_at()) return false;
     fetcher.work.active = false;
     rates_valid_ = false;
     fetcher.fetched_bytes += fetcher.chunk_bytes;
@@ -183,8 +185,8 @@ bool JobSimulation::step_sequencer(unsigned core) {
   } else {
     Engine& engine = cores_[core].engines[command.engine()];
     if (engine.dispatched - engine.started >= target_.fifo_depth) return false;
-    ++engine.dispatched;
-    engine.dispatched_at.push_back(now_);
+    engine.at(engine.dispatched++) = {sequencer.next, now_};
+    engine.poked = true;
   }
   sequencer.dispatching = false;
   sequencer.consumed_bytes += bytes;
@@ -224,7 +226,7 @@ void JobSimulation::start_dma(Engine& engine, const Command& command, uint64_t r
   const TlbModel::Walks walks = tlb_.walks(dma.region, dma);
   const uint64_t walk = walk_cycles(walks.count) / std::max<uint64_t>(walks.count, 1);
   const uint64_t translation = std::max(
-      {engine.dispatched_at[engine.started], previous, tables_ready_, engine.translated_at});
+      {engine.at(engine.started).dispatched_at, previous, tables_ready_, engine.translated_at});
   if (walks.count != 0) engine.translated_at = translation + walks.count * walk;
   uint64_t request = std::max(ready, translation + (walks.first ? walk : 0));
   const bool load = command.opcode() == NPU_OP_LOAD;
@@ -269,7 +271,7 @@ void JobSimulation::start_dma(Engine& engine, const Command& command, uint64_t r
 // The head's waits are met.
 void JobSimulation::start(unsigned core, unsigned engine_index) {
   Engine& engine = cores_[core].engines[engine_index];
-  const uint32_t index = engine.list[engine.started];
+  const uint32_t index = engine.at(engine.started).index;
   const Command& command = input_.streams[core][index];
   engine.phase = Phase::kPrelude;
   const uint64_t previous = engine.started_at;
@@ -304,8 +306,6 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
   } else {
     start_dma(engine, command, ready, previous);
   }
-  engine.work.active = false;  // until the prelude is over
-
   engine.timing->wait_cycles += engine.started_at - engine.head_since;
 
   if (npu_profile_command* out = record(core, index)) {
@@ -326,8 +326,14 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
 void JobSimulation::retire(unsigned core, unsigned engine_index, uint64_t started_at,
                            uint64_t ideal_cycles) {
   Engine& engine = cores_[core].engines[engine_index];
-  const uint32_t index = engine.list[engine.retired++];
+  const uint32_t index = engine.at(engine.retired++).index;
   woken_ = true;
+  const uint32_t counted = core << NPU_WAIT_CORE_SHIFT | engine_index << NPU_WAIT_ENGINE_SHIFT;
+  for (Core& other : cores_)
+    for (Engine& waiting : other.engines)
+      if (waiting.unmet != 0 && (waiting.unmet & ~NPU_WAIT_COUNT_MASK) == counted &&
+          met(waiting.unmet))
+        waiting.poked = true;
   const uint64_t cycles = now_ - started_at;
   const uint64_t stall = cycles > ideal_cycles ? cycles - ideal_cycles : 0;
   ++engine.timing->commands;
@@ -344,7 +350,7 @@ void JobSimulation::retire(unsigned core, unsigned engine_index, uint64_t starte
 
 // Whether the waits of the first command not started are met.
 bool JobSimulation::head_may_start(unsigned core, Engine& engine) {
-  engine.unmet = unmet_wait(input_.streams[core][engine.list[engine.started]].header());
+  engine.unmet = unmet_wait(input_.streams[core][engine.at(engine.started).index].header());
   return engine.unmet == 0;
 }
 
@@ -381,7 +387,7 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
       rates_valid_ = false;
       return true;
     case Phase::kWorking:
-      if (engine.work.remaining != 0) return false;
+      if (now_ < engine.work.ends_at()) return false;
       engine.work.active = false;
       rates_valid_ = false;
       engine.phase = Phase::kHolding;
@@ -405,24 +411,19 @@ bool JobSimulation::step_engine(unsigned core, unsigned engine_index) {
   return false;
 }
 
-// Quick and often true: nothing can happen at the engine now.
-bool JobSimulation::quiet(const Engine& engine, bool looks_ahead) const {
-  if (engine.drained_at <= now_) return false;
-  const bool queued = engine.started != engine.dispatched;
-  if (engine.phase == Phase::kIdle) return !queued;
-  const bool blocked = engine.unmet != 0 && !met(engine.unmet);
-  if (engine.phase == Phase::kWaiting) return blocked;
-  if (looks_ahead && queued && engine.ready_at == kNever && !blocked) return false;
-  return engine.phase == Phase::kWorking   ? engine.work.remaining != 0
-         : engine.phase == Phase::kPrelude ? now_ < engine.until
-                                           : false;
-}
-
 void JobSimulation::step(unsigned core) {
-  for (unsigned engine = 0; engine < NPU_ENGINE_COUNT; ++engine)
-    while (!quiet(cores_[core].engines[engine], engine <= NPU_ENGINE_STORE) &&
-           step_engine(core, engine)) {
+  for (unsigned index = 0; index < NPU_ENGINE_COUNT; ++index) {
+    Engine& engine = cores_[core].engines[index];
+    if (!engine.poked && now_ < engine.wakes_at) continue;
+    while (step_engine(core, index)) {
     }
+    engine.poked = false;
+    engine.wakes_at = engine.drained_at;
+    if (engine.phase == Phase::kPrelude && now_ < engine.until)
+      engine.wakes_at = std::min(engine.wakes_at, engine.until);
+    if (engine.phase == Phase::kWorking)
+      engine.wakes_at = std::min(engine.wakes_at, engine.work.ends_at());
+  }
   while (step_fetcher(cores_[core])) {
   }
   while (step_sequencer(core)) woken_ = true;
@@ -454,38 +455,27 @@ void JobSimulation::set_rates() {
     }
     limit_sram({active, count}, uint64_t{4} * target_.sram_word_bytes);
   }
+  for (Core& core : cores_) {
+    for (Engine& engine : core.engines) {
+      if (!engine.work.active) continue;
+      engine.work.pace(now_);
+      engine.wakes_at = std::min(engine.drained_at, engine.work.ends_at());
+    }
+    if (core.fetcher.work.active) core.fetcher.work.pace(now_);
+  }
   rates_valid_ = true;
 }
 
 uint64_t JobSimulation::next_event() const {
   uint64_t next = kNever;
-  const auto at = [&](uint64_t time) {
-    if (time > now_) next = std::min(next, time);
-  };
-  const auto end_of = [&](const Work& work) {
-    if (work.active) at(now_ + work.cycles_left());
-  };
   for (const Core& core : cores_) {
-    for (const Engine& engine : core.engines) {
-      if (engine.phase == Phase::kPrelude) at(engine.until);
-      if (engine.drained_at != kNever) at(engine.drained_at);
-      end_of(engine.work);
-    }
-    if (core.fetcher.waiting) at(core.fetcher.until);
-    end_of(core.fetcher.work);
-    if (core.sequencer.dispatching) at(core.sequencer.until);
+    for (const Engine& engine : core.engines) next = std::min(next, engine.wakes_at);
+    if (core.fetcher.waiting) next = std::min(next, core.fetcher.until);
+    if (core.fetcher.work.active) next = std::min(next, core.fetcher.work.ends_at());
+    if (core.sequencer.dispatching && core.sequencer.until > now_)
+      next = std::min(next, core.sequencer.until);
   }
   return next;
-}
-
-void JobSimulation::advance(uint64_t to) {
-  const uint64_t cycles = to - now_;
-  for (Core& core : cores_) {
-    for (Engine& engine : core.engines)
-      if (engine.work.active) engine.work.progress(cycles);
-    if (core.fetcher.work.active) core.fetcher.work.progress(cycles);
-  }
-  now_ = to;
 }
 
 // Everything that can happen at this instant. What a step enables is asked
@@ -527,7 +517,7 @@ bool JobSimulation::run(uint64_t events) {
       end_job();
       over_ = true;
     } else {
-      advance(next);
+      now_ = next;
     }
   }
   return over_;

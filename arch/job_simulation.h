@@ -7,7 +7,6 @@
 #define NPU_ARCH_JOB_SIMULATION_H_
 
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "arch/timing.h"
@@ -17,7 +16,6 @@
 namespace npu::arch {
 
 inline constexpr uint32_t kAnyBank = ~0u;  // whichever is free
-inline constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 
 enum class Phase : uint8_t {
   kIdle,     // nothing at the head of the FIFO, or not looked at yet
@@ -27,17 +25,28 @@ enum class Phase : uint8_t {
   kHolding,  // MAC: done, but the bank before it has not drained
 };
 
+// A command that an engine has.
+struct Queued {
+  uint32_t index;  // in the stream
+  uint64_t dispatched_at;
+};
+
 struct Engine {
-  Phase phase = Phase::kIdle;
-  std::vector<uint32_t> list;  // its commands' indices in the stream
-  uint32_t dispatched = 0;     // of the list
+  // By count, modulo their number, which is more than an engine can have at a time.
+  std::vector<Queued> queue;
+  uint32_t dispatched = 0;
   uint32_t started = 0;
   uint32_t retired = 0;
-  std::vector<uint64_t> dispatched_at;  // of each dispatched command
+  Phase phase = Phase::kIdle;
+  // Something has happened elsewhere that it waited for; else nothing does
+  // before then.
+  bool poked = false;
+  uint64_t wakes_at = kNever;
   EngineTiming* timing = nullptr;
   uint64_t retired_at = 0;  // the last time
   uint64_t head_since = 0;
-  uint32_t unmet = 0;          // a wait of the first command not started, when last looked at
+  uint32_t unmet = 0;          // a wait of the first command not started, when last looked at;
+                               // 0: none
   uint64_t ready_at = kNever;  // its waits were met
   uint64_t started_at = 0;
   uint64_t translated_at = 0;  // DMA: end of its page walks
@@ -54,6 +63,8 @@ struct Engine {
   uint64_t drain_ideal = 0;
   uint64_t ideal_cycles = 0;
   Work work;
+
+  Queued& at(uint32_t count) { return queue[count & (queue.size() - 1)]; }
 };
 
 struct Sequencer {
@@ -112,7 +123,6 @@ class JobSimulation {
   uint64_t walk_cycles(uint64_t walks);
 
   void step(unsigned core);  // whatever can happen at `now_`
-  bool quiet(const Engine& engine, bool looks_ahead) const;
   bool step_fetcher(Core& core);
   bool step_sequencer(unsigned core);
   bool step_engine(unsigned core, unsigned engine);
@@ -131,7 +141,6 @@ class JobSimulation {
   void set_rates();
   void settle();
   uint64_t next_event() const;
-  void advance(uint64_t to);
 
   const TimingInput& input_;
   const npu_target& target_;

@@ -6,13 +6,16 @@
 #ifndef NPU_ARCH_WORK_H_
 #define NPU_ARCH_WORK_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 namespace npu::arch {
 
 inline constexpr unsigned kFraction = 16;
 inline constexpr uint64_t kOne = uint64_t{1} << kFraction;
+inline constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 
 enum class Via : uint8_t { kNone, kCard, kHost };  // which external channel work goes through
 
@@ -20,21 +23,32 @@ enum class Via : uint8_t { kNone, kCard, kHost };  // which external channel wor
 struct Work {
   bool active = false;
   Via via = Via::kNone;
-  uint64_t remaining = 0;
-  uint64_t rate = 0;           // per cycle
+  uint64_t rate = 0;           // per cycle, to be taken up by pace()
   uint64_t cap = kOne;         // rate with nothing else active
   uint64_t sram_per_unit = 0;  // bytes through SRAM ports per unit of work
   uint32_t peers = 0;          // the same through those of these cores, one bit each
 
   void begin(uint64_t units) {
-    active = true;
-    remaining = units << kFraction;
+    remaining_ = units << kFraction;
+    pace_ = 0;
+    ends_at_ = kNever;
   }
-  uint64_t cycles_left() const { return (remaining + rate - 1) / rate; }
-  void progress(uint64_t cycles) {
-    const uint64_t done = rate * cycles;
-    remaining -= remaining < done ? remaining : done;
+  // Goes on at `rate` from `now` on, at which no work has ended.
+  void pace(uint64_t now) {
+    if (rate == pace_) return;
+    remaining_ -= std::min(remaining_, pace_ * (now - since_));
+    since_ = now;
+    pace_ = rate;
+    ends_at_ = now + (remaining_ + rate - 1) / rate;
   }
+  // At the rate of the last pace(); kNever before the first.
+  uint64_t ends_at() const { return ends_at_; }
+
+ private:
+  uint64_t remaining_ = 0;  // at `since_`
+  uint64_t since_ = 0;
+  uint64_t pace_ = 0;
+  uint64_t ends_at_ = kNever;
 };
 
 // Sets the rates of works on one channel: equal shares of `bandwidth` bytes per
