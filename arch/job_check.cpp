@@ -103,9 +103,10 @@ Stage JobCheck::State::screen_hazards(JobCheck& job, uint64_t& budget) {
   uint32_t index;
   while (budget != 0) {
     if (!order->next(at_core, index)) return after_hazards(job);
-    const uint64_t before = screen->compared();
+    const uint64_t before = job.compared;
     const bool passed = screen->add(job.streams[at_core][index], at_core);
-    spend(budget, kScreenNs + kTouchNs * (screen->compared() - before));
+    job.compared = screen->compared();
+    spend(budget, kScreenNs + kTouchNs * (job.compared - before));
     if (passed) continue;
     // All of it again, now exactly.
     job.by_granule = true;
@@ -142,6 +143,7 @@ Stage JobCheck::State::simulate(JobCheck& job, uint64_t& budget) {
   while (budget != 0) {
     spend(budget, kUnitsAtOnce * kEventNs);
     if (!simulation->run(kUnitsAtOnce)) continue;
+    job.events = simulation->events();
     job.timing = simulation->timing();
     job.timing.sram_peak_bytes = sram_peak_bytes;
     return Stage::kDone;

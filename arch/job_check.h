@@ -40,6 +40,8 @@ class JobCheck {
   // The quick look did not tell whether there is a hazard, so that the granules of
   // each access were compared, which takes many times longer.
   bool by_granule = false;
+  uint64_t compared = 0;  // of that quick look, and
+  uint64_t events = 0;    // points in time simulated: most of the work
   std::vector<Stream> streams;
   JobTiming timing;
   std::vector<npu_profile_command> trace;  // stream order, core by core
