@@ -2,6 +2,7 @@
 #include "prepared.h"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -14,8 +15,13 @@ size_t total_bytes(const JobBytes& bytes) {
   return total;
 }
 
+// (The library compares std::byte one by one.)
 bool same(const JobBytes& a, const JobBytes& b) {
-  return a.commands == b.commands && a.regions == b.regions && a.streams == b.streams;
+  return a.commands == b.commands && a.regions == b.regions &&
+         std::ranges::equal(a.streams, b.streams, [](const auto& x, const auto& y) {
+           return x.size() == y.size() &&
+                  (x.empty() || std::memcmp(x.data(), y.data(), x.size()) == 0);
+         });
 }
 
 // The one rule that needs the packet: regions must exist.
@@ -93,6 +99,11 @@ void Preparation::take_result() {
 void Preparation::spread(uint64_t from, uint64_t to, uint64_t bytes, unsigned memory) {
   Prepared& p = *result_;
   to = std::max(to, from + 1);
+  if (const uint64_t window = from / p.window_cycles;
+      window == (to - 1) / p.window_cycles && window < p.traffic.size()) {
+    p.traffic[window].bytes[memory] += bytes;
+    return;
+  }
   const uint64_t cycles = to - from;
   for (uint64_t at = from; at < to && at / p.window_cycles < p.traffic.size();) {
     const uint64_t until = std::min(to, (at / p.window_cycles + 1) * p.window_cycles);
