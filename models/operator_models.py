@@ -89,6 +89,17 @@ def unary(method, *args, shape=(1, 6, 9, 7), dtype=U8, out=None, **options):
     return build
 
 
+def linear(shape=(2, 5, 17), n=23):
+    """MatMul with its bias in an Add."""
+    def build(graph, rng):
+        x = graph.input("input", shape, _quant(0.033, 99, U8))
+        w = _stored(rng, (shape[-1], n))
+        w_scale = rng.uniform(0.002, 0.008, n).astype(np.float32)
+        b = rng.integers(-4000, 4000, n).astype(np.int32)
+        graph.output(graph.matmul(x, w, w_scale, _quant(0.07, 140, U8), bias=b), "output")
+    return build
+
+
 BOTH = ("qdq", "qoperator")
 QOPERATOR = ("qoperator",)
 QDQ = ("qdq",)
@@ -122,6 +133,7 @@ OPERATORS = {
     "matmul_per_column": (BOTH, matmul(per_channel=True)),
     "matmul_two_inputs": (BOTH, matmul(dynamic=True)),
     "matmul_batch": (BOTH, matmul(dynamic=True, batch=(3,))),
+    "matmul_with_bias": (QDQ, linear()),
     "matmul_int8": (QOPERATOR, matmul(dtype=S8)),
     "add": (BOTH, add()),
     "add_same_scales": (BOTH, add(same=True)),
@@ -142,6 +154,8 @@ OPERATORS = {
     "relu": (BOTH, unary("clip", "relu", out="same")),
     "clip6": (BOTH, unary("clip", (0.0, 6.0), out="same")),
     "relu_rescale": (QDQ, unary("clip", "relu", out=(0.02, 0))),
+    "softmax": (BOTH, unary("softmax", out=(1 / 256, 0), shape=(2, 7, 33))),
+    "softmax_int8": (BOTH, unary("softmax", out=(1 / 256, 0), shape=(2, 7, 33), dtype=S8)),
     "reshape": (BOTH, unary("reshape", (1, 54, 7))),
     "flatten": (BOTH, unary("flatten")),
 }

@@ -51,7 +51,40 @@ std::string model() {
   b.quantize("y");
   b.node("QLinearAdd", {"y", "y_s", "y_z", "y", "y_s", "y_z", "y_s", "y_z"}, "s", "com.microsoft");
   b.node("QLinearSigmoid", {"s", "y_s", "y_z", "y_s", "y_z"}, "z", "com.microsoft");
-  b.output("z");
+  // A transformer's operators: a normalization, a product with a bias behind it, a function in
+  // parts, a product of two computed operands, a softmax.
+  b.node("DequantizeLinear", {"z", "y_s", "y_z"}, "z_f");
+  b.floats("gamma", {5}, {1, 2, 1, 2, 1});
+  onnx::Node& norm = b.node("LayerNormalization", {"z_f", "gamma", "gamma"}, "n_f");
+  OnnxBuilder::integer(norm, "axis", -1);
+  b.quantization("n", 0.02f, 100);
+  b.quantize("n");
+  b.dequantize("n");
+  b.graph().mutable_node(b.graph().node_size() - 1)->set_output(0, "nd_f");
+  b.bytes("m", {5, 5}, std::vector<int>(25, 2));
+  b.quantization("m", 0.1f, 0, Tensor::INT8);
+  b.dequantize("m");
+  b.node("MatMul", {"nd_f", "m_f"}, "product");
+  b.node("Add", {"product", "gamma"}, "e_f");
+  b.quantization("e", 0.1f, 120);
+  b.quantize("e");
+  b.node("DequantizeLinear", {"e", "e_s", "e_z"}, "ed_f");
+  b.scale("two", 2);
+  b.node("Div", {"ed_f", "two"}, "half");
+  b.node("Erf", {"half"}, "erf");
+  b.node("Mul", {"erf", "ed_f"}, "f_f");
+  b.quantization("f", 0.1f, 120);
+  b.quantize("f");
+  b.node("DequantizeLinear", {"f", "f_s", "f_z"}, "fd_f");
+  b.node("Transpose", {"fd_f"}, "ft_f");
+  b.node("MatMul", {"ft_f", "fd_f"}, "o_f");
+  b.quantization("o", 0.1f, 120);
+  b.quantize("o");
+  b.node("DequantizeLinear", {"o", "o_s", "o_z"}, "od_f");
+  OnnxBuilder::integer(b.node("Softmax", {"od_f"}, "q_f"), "axis", 0);
+  b.quantization("q", 1.0f / 256, 0);
+  b.quantize("q");
+  b.output("q");
   return b.serialize();
 }
 

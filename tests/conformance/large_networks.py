@@ -113,9 +113,9 @@ def ds_cnn():
     return net
 
 
-def bert_layer():
-    """One encoder layer of BERT-base, 128 tokens."""
-    net = Transformer("bert_layer", (1, 128, 768))
+def bert_layer(tokens):
+    """One encoder layer of BERT-base."""
+    net = Transformer("bert_layer", (1, tokens, 768))
     net.encoder_layer(np.random.default_rng(768), 0, heads=12, wide=3072)
     return net
 
@@ -127,7 +127,7 @@ NETWORKS = {
     "resnet50": lambda size: resnet("resnet50", size, (3, 4, 6, 3), True),
     "resnet8": lambda _: resnet8(),
     "ds_cnn": lambda _: ds_cnn(),
-    "bert_layer": lambda _: bert_layer(),
+    "bert_layer": bert_layer,
 }
 
 
@@ -148,7 +148,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("-o", "--output", required=True)
-    parser.add_argument("--size", type=int, default=224, help="height and width of the image")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the image; tokens")
     parser.add_argument("--form", choices=("qdq", "qoperator"), default="qdq")
     args = parser.parse_args()
     make(args.network, args.size, args.output, args.form)
