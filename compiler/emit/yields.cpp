@@ -94,7 +94,8 @@ void for_each_block(arch::SramAccess access, Visit visit, bool whole_range_is_ri
 
 class Yields {
  public:
-  Yields(const arch::Stream& stream, const std::vector<npu_profile_command>& trace)
+  Yields(const arch::Stream& stream, const std::vector<npu_profile_command>& trace,
+         const npu_target& target)
       : stream_(stream) {
     // Until when all commands before one have retired.
     uint64_t reached = 0;
@@ -104,6 +105,7 @@ class Yields {
     }
     find_open_sums();
     find_live_bytes();
+    find_reload_bytes(target);
   }
 
   // Commands before which a YIELD is to stand, in order.
@@ -117,7 +119,7 @@ class Yields {
         if (reached_[i] > last + max_gap && best != kNone) break;
         if (sums_open_[i] || reached_[i] < last + max_gap / 2) continue;
         // The latest of the cheapest.
-        if (best == kNone || live_bytes_[i] <= live_bytes_[best]) best = i;
+        if (best == kNone || cost(i) <= cost(best)) best = i;
       }
       if (best == kNone || reached_[best] == reached_.back()) break;
       // What would end within a gap anyway needs none.
@@ -153,6 +155,11 @@ class Yields {
 
  private:
   static constexpr uint32_t kNone = ~0u;
+
+  // In bytes: what a preemption saves, and what must be loaded before the engines have work again,
+  // which costs time whether or not anybody preempts.
+  uint64_t cost(uint32_t i) const { return live_bytes_[i] + kReloadWeight * reload_bytes_[i]; }
+  static constexpr uint64_t kReloadWeight = 8;
 
   static void append(arch::StreamBuilder& builder, const arch::Command& command) {
     switch (command.engine()) {
@@ -213,6 +220,17 @@ class Yields {
       visit(i, live);
     }
   }
+  // Backwards: what is loaded before the next command of the array or the vector unit.
+  void find_reload_bytes(const npu_target& target) {
+    reload_bytes_.resize(stream_.size());
+    uint64_t bytes = 0;
+    for (auto i = static_cast<uint32_t>(stream_.size()); i-- > 0;) {
+      const npu_engine engine = stream_[i].engine();
+      if (engine == NPU_ENGINE_MAC || engine == NPU_ENGINE_VEC) bytes = 0;
+      if (engine == NPU_ENGINE_LOAD) bytes += arch::external_bytes(stream_[i], target);
+      reload_bytes_[i] = bytes;
+    }
+  }
   void find_live_bytes() {
     live_bytes_.resize(stream_.size());
     walk_back([&](uint32_t i, const ByteSet& live) { live_bytes_[i] = live.bytes(); });
@@ -230,6 +248,7 @@ class Yields {
   std::vector<uint64_t> reached_;
   std::vector<bool> sums_open_;
   std::vector<uint64_t> live_bytes_;
+  std::vector<uint64_t> reload_bytes_;
   uint64_t end_ = 0;
 };
 
@@ -253,7 +272,7 @@ YieldReport add_yields(JobStream& job, uint64_t max_gap, const npu_target& targe
   std::vector<npu_profile_command> trace;
   const uint64_t cycles = simulate(job.bytes, streams, trace);
   if (cycles == 0) return report;
-  Yields yields(streams[0], trace);
+  Yields yields(streams[0], trace, target);
   yields.set_end(cycles);
   report.longest_gap = cycles;
   // A YIELD makes what is around it slower, so that a gap may come out longer than
