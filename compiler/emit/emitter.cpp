@@ -107,10 +107,16 @@ void Emitter::wait_and_append(arch::Command& command, bool extended) {
       dma.external_offset += base->second;
       std::memcpy(command.records, &dma, sizeof(dma));
     }
-    uint64_t end = dma.external_offset + (uint64_t{1} << dma.element_log2);
-    for (int i = 0; i < 4; ++i) end += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
-    accesses.push_back(
-        {&regions_[dma.region], dma.external_offset, end, header.opcode == NPU_OP_STORE});
+    arch::SramAccess external;  // as a shape: the same blocks and strides
+    external.address = dma.external_offset;
+    external.bytes = uint64_t{1} << dma.element_log2;
+    for (int i = 0; i < 4; ++i) {
+      external.count[i] = dma.size[i];
+      external.stride[i] = dma.external_stride[i];
+    }
+    for_each_block(external, [&](uint64_t begin, uint64_t end) {
+      accesses.push_back({&regions_[dma.region], begin, end, header.opcode == NPU_OP_STORE});
+    });
   }
 
   Counts need;

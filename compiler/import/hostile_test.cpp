@@ -5,8 +5,16 @@
 // what they accept must also survive the card's checks.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <random>
+#include <vector>
 
 #include "arch/target.h"
 #include "compiler/compile.h"
@@ -17,6 +25,9 @@ namespace {
 
 using ::npu::onnx::Tensor;
 using testing::OnnxBuilder;
+
+constexpr int64_t kExtremes[] = {0,   1,     -1,    2,         3,         7,         255,
+                                 256, 65535, 65536, 1ll << 31, 1ll << 40, INT64_MAX, INT64_MIN};
 
 // A little of everything.
 std::string model() {
@@ -117,9 +128,13 @@ TEST(Hostile, Truncations) {
   }
 }
 
-TEST(Hostile, FlippedBytes) {
+int mutation_count(int usual) {
   const char* wanted = std::getenv("NPU_MUTATIONS");
-  const int mutations = wanted != nullptr ? std::atoi(wanted) : 4000;
+  return wanted != nullptr ? std::atoi(wanted) : usual;
+}
+
+TEST(Hostile, FlippedBytes) {
+  const int mutations = mutation_count(4000);
   const std::string file = model();
   std::mt19937 random(1);
   int compiled = 0;
@@ -152,21 +167,9 @@ TEST(Hostile, FlippedBytes) {
 
 // Numbers in attributes, shapes and types, which random bytes seldom hit.
 TEST(Hostile, ExtremeNumbers) {
-  const int64_t extremes[] = {0,
-                              1,
-                              -1,
-                              2,
-                              255,
-                              256,
-                              65535,
-                              65536,
-                              int64_t{1} << 31,
-                              int64_t{1} << 40,
-                              std::numeric_limits<int64_t>::max(),
-                              std::numeric_limits<int64_t>::min()};
   onnx::Model original;
   ASSERT_TRUE(original.ParseFromString(model()));
-  for (const int64_t value : extremes) {
+  for (const int64_t value : kExtremes) {
     SCOPED_TRACE(value);
     for (int n = 0; n < original.graph().node_size(); ++n) {
       for (int a = 0; a < original.graph().node(n).attribute_size(); ++a) {
@@ -204,6 +207,175 @@ TEST(Hostile, ExtremeNumbers) {
       try_compile(changed.SerializeAsString());
     }
   }
+}
+
+class Mutator {
+ public:
+  explicit Mutator(uint32_t seed) : random_(seed) {}
+
+  void change(onnx::Model& model) {
+    onnx::Graph& graph = *model.mutable_graph();
+    if (graph.node_size() == 0) return;
+    switch (random_() % 8) {
+      case 0:
+        return rewire(graph);
+      case 1:
+        return move_node(graph);
+      case 2:
+        return change_attribute(graph);
+      case 3:
+        return change_tensor(graph);
+      case 4:
+        return change_shape(graph);
+      case 5:
+        return change_operator(graph);
+      case 6:
+        return change_data(graph);
+      default:
+        if (model.opset_import_size() != 0)
+          model.mutable_opset_import(pick(model.opset_import_size()))->set_version(number());
+        return;
+    }
+  }
+  int pick(int count) {
+    return count == 0 ? 0 : static_cast<int>(random_() % static_cast<unsigned>(count));
+  }
+
+ private:
+  int64_t number() {
+    return random_() % 2 == 0 ? kExtremes[random_() % std::size(kExtremes)]
+                              : static_cast<int64_t>(random_() % 20) - 4;
+  }
+  // A name that means something in the graph.
+  std::string name(const onnx::Graph& graph) {
+    const onnx::Node& node = graph.node(pick(graph.node_size()));
+    if (random_() % 3 == 0 && node.output_size() != 0) return node.output(pick(node.output_size()));
+    if (random_() % 2 == 0 && node.input_size() != 0) return node.input(pick(node.input_size()));
+    if (graph.initializer_size() != 0)
+      return graph.initializer(pick(graph.initializer_size())).name();
+    return {};
+  }
+  void rewire(onnx::Graph& graph) {
+    onnx::Node& node = *graph.mutable_node(pick(graph.node_size()));
+    const std::string other = name(graph);
+    if (random_() % 4 == 0 && node.output_size() != 0)
+      node.set_output(pick(node.output_size()), other);
+    else if (random_() % 4 == 0)
+      node.add_input(other);
+    else if (random_() % 4 == 0 && node.input_size() != 0)
+      node.mutable_input()->RemoveLast();
+    else if (node.input_size() != 0)
+      node.set_input(pick(node.input_size()), other);
+  }
+  void move_node(onnx::Graph& graph) {
+    const int at = pick(graph.node_size());
+    if (random_() % 2 == 0)
+      graph.mutable_node()->DeleteSubrange(at, 1);
+    else if (random_() % 2 == 0)
+      *graph.add_node() = onnx::Node(graph.node(at));
+    else
+      graph.mutable_node()->SwapElements(at, pick(graph.node_size()));
+  }
+  void change_attribute(onnx::Graph& graph) {
+    onnx::Node& node = *graph.mutable_node(pick(graph.node_size()));
+    if (node.attribute_size() == 0) return;
+    onnx::Attribute& attribute = *node.mutable_attribute(pick(node.attribute_size()));
+    switch (random_() % 5) {
+      case 0:
+        attribute.set_i(number());
+        break;
+      case 1:
+        attribute.set_f(static_cast<float>(number()));
+        break;
+      case 2:
+        attribute.add_ints(number());
+        break;
+      case 3:
+        if (attribute.ints_size() != 0) attribute.set_ints(pick(attribute.ints_size()), number());
+        break;
+      default:
+        node.mutable_attribute()->DeleteSubrange(pick(node.attribute_size()), 1);
+        break;
+    }
+  }
+  void change_tensor(onnx::Graph& graph) {
+    if (graph.initializer_size() == 0) return;
+    onnx::Tensor& tensor = *graph.mutable_initializer(pick(graph.initializer_size()));
+    switch (random_() % 4) {
+      case 0:
+        tensor.set_data_type(static_cast<int32_t>(number()));
+        break;
+      case 1:
+        tensor.add_dims(number());
+        break;
+      case 2:
+        if (tensor.dims_size() != 0) tensor.set_dims(pick(tensor.dims_size()), number());
+        break;
+      default:
+        if (tensor.dims_size() != 0) tensor.mutable_dims()->RemoveLast();
+        break;
+    }
+  }
+  void change_shape(onnx::Graph& graph) {
+    if (graph.input_size() == 0) return;
+    onnx::ValueInfo& info = *graph.mutable_input(pick(graph.input_size()));
+    onnx::TensorType& type = *info.mutable_type()->mutable_tensor_type();
+    if (random_() % 4 == 0) type.set_elem_type(static_cast<int32_t>(number()));
+    if (random_() % 4 == 0) type.mutable_shape()->add_dim()->set_dim_value(number());
+    if (type.shape().dim_size() != 0)
+      type.mutable_shape()->mutable_dim(pick(type.shape().dim_size()))->set_dim_value(number());
+  }
+  void change_operator(onnx::Graph& graph) {
+    const std::vector<SupportedOperator> all = supported_operators();
+    const SupportedOperator& other = all[random_() % all.size()];
+    onnx::Node& node = *graph.mutable_node(pick(graph.node_size()));
+    node.set_op_type(other.type);
+    node.set_domain(other.domain);
+  }
+  // Scales, zero points, shapes that are data.
+  void change_data(onnx::Graph& graph) {
+    if (graph.initializer_size() == 0) return;
+    onnx::Tensor& tensor = *graph.mutable_initializer(pick(graph.initializer_size()));
+    const float floats[] = {0, -1, 1e-45f, 1e38f, INFINITY, NAN, static_cast<float>(number())};
+    const float real = floats[random_() % std::size(floats)];
+    if (tensor.float_data_size() != 0) tensor.set_float_data(pick(tensor.float_data_size()), real);
+    if (tensor.int64_data_size() != 0)
+      tensor.set_int64_data(pick(tensor.int64_data_size()), number());
+    std::string& raw = *tensor.mutable_raw_data();
+    if (raw.size() >= sizeof(real))
+      std::memcpy(&raw[static_cast<size_t>(pick(static_cast<int>(raw.size() / sizeof(real)))) *
+                       sizeof(real)],
+                  &real, sizeof(real));
+  }
+
+  std::mt19937 random_;
+};
+
+// Files that are well formed but say something else: of this model and of all that the project
+// ships.
+TEST(Hostile, OtherFields) {
+  std::vector<onnx::Model> models(1);
+  ASSERT_TRUE(models[0].ParseFromString(model()));
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(NPU_MODELS)) {
+    if (entry.path().extension() != ".onnx" || entry.file_size() > 20000) continue;
+    std::ifstream file(entry.path(), std::ios::binary);
+    ASSERT_TRUE(models.emplace_back().ParseFromIstream(&file)) << entry.path();
+  }
+  EXPECT_GT(models.size(), 50u);
+  const int mutations = mutation_count(2000);
+  int compiled = 0;
+  for (int i = 0; i < mutations; ++i) {
+    SCOPED_TRACE(i);
+    Mutator mutator(static_cast<uint32_t>(i));
+    onnx::Model changed =
+        models[static_cast<size_t>(mutator.pick(static_cast<int>(models.size())))];
+    for (int changes = 1 + mutator.pick(3); changes > 0; --changes) mutator.change(changed);
+    const std::clock_t begin = std::clock();
+    compiled += try_compile(changed.SerializeAsString());
+    ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
+  }
+  EXPECT_GT(compiled, mutations / 20);
+  EXPECT_LT(compiled, mutations);
 }
 
 }  // namespace

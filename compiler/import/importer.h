@@ -166,8 +166,8 @@ class Importer {
   bool has_input(const onnx::Node& node, int index) const;
   const Tensor* input(const onnx::Node& node, int index);
   void define(const onnx::Node& node, int index, Tensor tensor);
-  // 8-bit operand of a QOperator node.
-  std::optional<ValueId> quantized_input(const onnx::Node& node, int index);
+  // 8-bit operand of a QOperator node. `zero`: input with its zero point, whose type is its own.
+  std::optional<ValueId> quantized_input(const onnx::Node& node, int index, int zero = -1);
   const ConstTensor* constant_input(const onnx::Node& node, int index, const char* what);
   std::optional<std::vector<int64_t>> integer_list(const onnx::Node& node, int index,
                                                    const char* what);

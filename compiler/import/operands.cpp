@@ -103,17 +103,28 @@ void Importer::define(const onnx::Node& node, int index, Tensor tensor) {
   tensors_[node.output(index)] = std::move(tensor);
 }
 
-std::optional<ValueId> Importer::quantized_input(const onnx::Node& node, int index) {
+std::optional<ValueId> Importer::quantized_input(const onnx::Node& node, int index, int zero) {
   const Tensor* tensor = input(node, index);
   if (tensor == nullptr) return std::nullopt;
-  if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) return quantized->value;
-  if (const auto* constant = std::get_if<ConstantTensor>(tensor);
-      constant != nullptr && constant->scales.empty() && constant->data->is_byte()) {
+  std::optional<ValueId> id;
+  if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) {
+    id = quantized->value;
+  } else if (const auto* constant = std::get_if<ConstantTensor>(tensor);
+             constant != nullptr && constant->scales.empty() && constant->data->is_byte()) {
     Quantization ignored;
-    return constant_value(*constant, ignored);
+    id = constant_value(*constant, ignored);
+  } else {
+    unsupported(fmt::format("input {} is an 8-bit tensor", index), "a float tensor");
   }
-  unsupported(fmt::format("input {} is an 8-bit tensor", index), "a float tensor");
-  return std::nullopt;
+  if (!id || zero < 0 || !has_input(node, zero)) return id;
+  const ConstTensor* z = constant_input(node, zero, "a zero point");
+  if (z == nullptr) return std::nullopt;
+  if (!z->is_byte() || z->byte_type() != value(*id).type) {
+    malformed_node(
+        fmt::format("input {} and its zero point, input {}, have one type", index, zero));
+    return std::nullopt;
+  }
+  return id;
 }
 
 const ConstTensor* Importer::constant_input(const onnx::Node& node, int index, const char* what) {
@@ -194,8 +205,8 @@ std::optional<Weights> Importer::weight_inputs(const onnx::Node& node, int data,
     const ConstTensor* zeros = constant_input(node, zero, "the zero point of the weights");
     if (zeros == nullptr) return std::nullopt;
     std::optional<std::vector<int32_t>> values = zero_points(*zeros);
-    if (!values || !zeros->is_byte()) {
-      malformed_node("zero points of weights are int8 or uint8", onnx_type_name(zeros->onnx_type));
+    if (!values || zeros->type != out.data->type) {
+      malformed_node("zero points have the weights' type", onnx_type_name(zeros->onnx_type));
       return std::nullopt;
     }
     out.zeros = std::move(*values);

@@ -94,7 +94,7 @@ void Importer::conv(const onnx::Node& node, Attributes& attributes) {
 }
 
 void Importer::qlinear_conv(const onnx::Node& node, Attributes& attributes) {
-  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<ValueId> x = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
   const std::optional<Weights> w = weight_inputs(node, 3, 4, 5, 0);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 6, 7);

@@ -156,9 +156,9 @@ void Importer::multiply(const onnx::Node& node, Attributes&) {
 // a, a_scale, a_zero, b, b_scale, b_zero, c_scale, c_zero.
 void Importer::qlinear_add(const onnx::Node& node, Attributes&) {
   RealTensor a, b;
-  const std::optional<ValueId> av = quantized_input(node, 0);
+  const std::optional<ValueId> av = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> aq = quantization_inputs(node, 1, 2);
-  const std::optional<ValueId> bv = quantized_input(node, 3);
+  const std::optional<ValueId> bv = quantized_input(node, 3, 5);
   const std::optional<OutputQuantization> bq = quantization_inputs(node, 4, 5);
   const std::optional<OutputQuantization> cq = quantization_inputs(node, 6, 7);
   if (!av || !aq || !bv || !bq || !cq) return;

@@ -206,7 +206,7 @@ void Importer::matmul(const onnx::Node& node, Attributes&) {
 }
 
 void Importer::qlinear_matmul(const onnx::Node& node, Attributes&) {
-  const std::optional<ValueId> a = quantized_input(node, 0);
+  const std::optional<ValueId> a = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> aq = quantization_inputs(node, 1, 2);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 6, 7);
   const Tensor* second = a && aq && yq ? input(node, 3) : nullptr;
@@ -222,7 +222,7 @@ void Importer::qlinear_matmul(const onnx::Node& node, Attributes&) {
     if (!matmul_parts(parts, *b)) return;
     id = emit_matmul(source_, parts, *yq, full);
   } else {
-    const std::optional<ValueId> b = quantized_input(node, 3);
+    const std::optional<ValueId> b = quantized_input(node, 3, 5);
     const std::optional<OutputQuantization> bq = quantization_inputs(node, 4, 5);
     if (!b || !bq) return;
     const std::optional<Shape> shape = dynamic_matmul_shape(value(*a).shape, value(*b).shape);
@@ -242,7 +242,7 @@ void Importer::qlinear_matmul(const onnx::Node& node, Attributes&) {
 
 // A, a_scale, a_zero, B, b_scale, b_zero, C, y_scale, y_zero.
 void Importer::qgemm(const onnx::Node& node, Attributes& attributes) {
-  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<ValueId> x = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
   const bool transposed = attributes.integer("transB", 0) != 0;
   std::optional<Weights> b = weight_inputs(node, 3, 4, 5, transposed ? 0 : 1);

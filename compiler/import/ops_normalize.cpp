@@ -108,7 +108,7 @@ void Importer::softmax(const onnx::Node& node, Attributes& attributes) {
 void Importer::qlinear_softmax(const onnx::Node& node, Attributes& attributes) {
   const bool trailing = attributes.integer("opset", 13) < 13;
   const int64_t axis = attributes.integer("axis", trailing ? 1 : -1);
-  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<ValueId> x = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
   if (!x || !xq || !yq) return;

@@ -127,7 +127,7 @@ void Importer::average_pool(const onnx::Node& node, Attributes& attributes) {
 
 // x, x_scale, x_zero, y_scale, y_zero.
 void Importer::qlinear_average_pool(const onnx::Node& node, Attributes& attributes) {
-  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<ValueId> x = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
   if (!x || !xq || !yq) return;
@@ -232,7 +232,7 @@ void Importer::reduce_mean(const onnx::Node& node, Attributes& attributes) {
 }
 
 void Importer::qlinear_global_average_pool(const onnx::Node& node, Attributes& attributes) {
-  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<ValueId> x = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
   if (!x || !xq || !yq) return;

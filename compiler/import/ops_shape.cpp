@@ -397,7 +397,7 @@ void Importer::qlinear_concat(const onnx::Node& node, Attributes& attributes) {
   std::vector<ValueId> parts;
   std::vector<Shape> shapes;
   for (int i = 2; i < node.input_size(); i += 3) {
-    const std::optional<ValueId> x = quantized_input(node, i);
+    const std::optional<ValueId> x = quantized_input(node, i, i + 2);
     const std::optional<OutputQuantization> xq = quantization_inputs(node, i + 1, i + 2);
     if (!x || !xq) return;
     if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;

@@ -214,7 +214,7 @@ void Importer::square_root(const onnx::Node& node, Attributes&) {
 
 // x, x_scale, x_zero, y_scale, y_zero.
 void Importer::qlinear_unary(const onnx::Node& node, const RealFunction& function) {
-  const std::optional<ValueId> x = quantized_input(node, 0);
+  const std::optional<ValueId> x = quantized_input(node, 0, 2);
   const std::optional<OutputQuantization> xq = quantization_inputs(node, 1, 2);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
   if (!x || !xq || !yq) return;
