@@ -93,6 +93,7 @@ static void npu_bind_job_destroy(struct npu_bind_job *job)
 	for (i = 0; i < job->count; i++)
 		if (job->steps[i].bo)
 			drm_gem_object_put(&job->steps[i].bo->tbo.base);
+	atomic_dec(&job->vm->unfinished);
 	npu_rest(job->vm->npu);
 	npu_vm_put(job->vm);
 	kvfree(job);
@@ -145,6 +146,7 @@ static int npu_bind_step_map(struct drm_gpuva_op *op, void *priv)
 	va->readonly = pre->readonly;
 	drm_gpuva_map(vm_bo->vm, &va->base, &op->map);
 	drm_gpuva_link(&va->base, vm_bo);
+	pre->job->vm->mappings++;
 	return 0;
 }
 
@@ -178,6 +180,7 @@ static int npu_bind_step_remap(struct drm_gpuva_op *op, void *priv)
 	if (next)
 		drm_gpuva_link(&next->base, vm_bo);
 	drm_gpuvm_bo_put(vm_bo);
+	pre->job->vm->mappings += !!prev + !!next - 1;
 	return 0;
 }
 
@@ -190,6 +193,7 @@ static int npu_bind_step_unmap(struct drm_gpuva_op *op, void *priv)
 	drm_gpuva_unmap(&op->unmap);
 	drm_gpuva_unlink(&old->base);
 	kfree(old);
+	pre->job->vm->mappings--;
 	return 0;
 }
 
@@ -212,6 +216,18 @@ static int npu_bind_prepare_cut(struct npu_vm *vm, u64 va)
 	return cut && cut->va.addr < va ? npu_mmu_prepare_split(&vm->mmu, va) : 0;
 }
 
+/* Whether there is room for what the operation adds, not counting what it replaces. */
+static bool npu_bind_has_room(struct npu_vm *vm, const struct drm_npu_bind_op *op)
+{
+	unsigned int more = op->op == DRM_NPU_BIND_MAP;
+	struct drm_gpuva *cut = drm_gpuva_find_first(&vm->gpuvm, op->va, 1);
+
+	/* One that has a rest on both sides becomes two. */
+	if (cut && cut->va.addr < op->va && cut->va.addr + cut->va.range > op->va + op->size)
+		more++;
+	return vm->mappings + more <= NPU_VM_MAX_MAPPINGS;
+}
+
 /*
  * Applies one operation to the tree and adds it to the job; or changes
  * nothing and returns an error.
@@ -227,13 +243,15 @@ static int npu_bind_apply(struct npu_bind_job *job, const struct drm_npu_bind_op
 	struct npu_bind_step *step = &job->steps[job->count];
 	int ret = -ENOMEM;
 
-	pre.prev = kzalloc(sizeof(*pre.prev), GFP_KERNEL);
-	pre.next = kzalloc(sizeof(*pre.next), GFP_KERNEL);
+	if (!npu_bind_has_room(vm, op))
+		return -ENOSPC;
+	pre.prev = kzalloc(sizeof(*pre.prev), GFP_KERNEL_ACCOUNT);
+	pre.next = kzalloc(sizeof(*pre.next), GFP_KERNEL_ACCOUNT);
 	if (!pre.prev || !pre.next)
 		goto out;
 
 	if (bo) {
-		pre.map = kzalloc(sizeof(*pre.map), GFP_KERNEL);
+		pre.map = kzalloc(sizeof(*pre.map), GFP_KERNEL_ACCOUNT);
 		if (!pre.map)
 			goto out;
 		ret = npu_bo_validate(bo);
@@ -458,12 +476,16 @@ int npu_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	ret = npu_use_begin(vm->npu, &idx);
 	if (ret)
 		goto out_bos;
+	ret = -EBUSY;
+	if (atomic_read(&vm->unfinished) >= NPU_VM_MAX_UNFINISHED)
+		goto out_exit;
 	ret = -ENOMEM;
-	job = kvzalloc(struct_size(job, steps, count), GFP_KERNEL);
+	job = kvzalloc(struct_size(job, steps, count), GFP_KERNEL_ACCOUNT);
 	if (!job)
 		goto out_exit;
 	job->vm = npu_vm_get(vm);
 	pm_runtime_get_noresume(drm->dev);
+	atomic_inc(&vm->unfinished);
 	job->stale_start = U64_MAX;
 	job->flush = npu_tlb_flush_alloc(vm->npu);
 	if (job->flush)

@@ -154,6 +154,8 @@ static void npu_bo_destroy(struct ttm_buffer_object *tbo)
 	struct npu_device *npu = to_npu(tbo->base.dev);
 	struct npu_bo *bo = ttm_to_npu_bo(tbo);
 
+	if (tbo->type == ttm_bo_type_device)
+		atomic64_sub(tbo->base.size, &npu->buffer_bytes);
 	npu_prime_destroy(bo);
 	atomic_dec(&npu->buffers);
 	drm_gem_object_release(&tbo->base);
@@ -194,12 +196,17 @@ struct npu_bo *npu_bo_create(struct npu_device *npu, u64 size, u32 placement,
 	struct npu_bo *bo;
 	int ret;
 
-	bo = kzalloc(sizeof(*bo), GFP_KERNEL);
+	bo = kzalloc(sizeof(*bo), GFP_KERNEL_ACCOUNT);
 	if (!bo)
 		return ERR_PTR(-ENOMEM);
 	bo->placement = placement;
 	INIT_LIST_HEAD(&bo->import_node);
 	first = npu_bo_placement(bo);
+	if (!sgt && atomic64_add_return(size, &npu->buffer_bytes) > npu->buffer_limit) {
+		atomic64_sub(size, &npu->buffer_bytes);
+		kfree(bo);
+		return ERR_PTR(placement == DRM_NPU_PLACEMENT_CARD ? -ENOSPC : -ENOMEM);
+	}
 	drm_gem_private_object_init(&npu->drm, &bo->tbo.base, size);
 	bo->tbo.base.funcs = &npu_bo_funcs;
 	atomic_inc(&npu->buffers);
@@ -227,8 +234,7 @@ int npu_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		return -EINVAL;
 	if (args->placement == DRM_NPU_PLACEMENT_CARD && args->size > card_bytes)
 		return -ENOSPC;
-	if (args->size > (u64)totalram_pages() << PAGE_SHIFT &&
-	    args->placement == DRM_NPU_PLACEMENT_HOST)
+	if (args->size > npu->buffer_limit)
 		return -ENOMEM;
 	size = PAGE_ALIGN(args->size);
 

@@ -97,7 +97,6 @@ struct npu_device {
 	dma_addr_t events_dma;
 	u64 event_next;
 	struct work_struct event_work;
-	struct dma_pool *pt_pool;
 
 	struct ida asid_ida;
 	struct ida queue_ida;
@@ -148,6 +147,9 @@ struct npu_device {
 	atomic64_t polled;		/* entries whose completion the watchdog saw first */
 	atomic64_t event_count;
 	atomic_t buffers;
+	/* Sum of the buffers' sizes, but for imports; at most buffer_limit. */
+	atomic64_t buffer_bytes;
+	u64 buffer_limit;
 	atomic_t vm_count;
 	atomic_t queue_count;
 	atomic_t fence_count;

@@ -81,7 +81,7 @@ void npu_file_put(struct npu_file *nfile)
 
 static int npu_open(struct drm_device *drm, struct drm_file *file)
 {
-	struct npu_file *nfile = kzalloc(sizeof(*nfile), GFP_KERNEL);
+	struct npu_file *nfile = kzalloc(sizeof(*nfile), GFP_KERNEL_ACCOUNT);
 
 	if (!nfile)
 		return -ENOMEM;

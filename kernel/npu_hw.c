@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* Discovery, start, stop and reset of the card: the global registers. */
 #include <linux/dma-mapping.h>
-#include <linux/dmapool.h>
 #include <linux/iopoll.h>
 
 #include "npu_device.h"
@@ -71,16 +70,17 @@ int npu_hw_discover(struct npu_device *npu)
  * @npu: device
  * @bytes: how long it should be at most; how long it is
  * @dma: its bus address
+ * @gfp: GFP_KERNEL, or GFP_KERNEL_ACCOUNT for a client
  *
  * A machine that has been up for long may have no long ones. NULL if there is not
  * even a page.
  */
-void *npu_hw_alloc(struct npu_device *npu, size_t *bytes, dma_addr_t *dma)
+void *npu_hw_alloc(struct npu_device *npu, size_t *bytes, dma_addr_t *dma, gfp_t gfp)
 {
 	for (; *bytes >= PAGE_SIZE; *bytes = ALIGN_DOWN(*bytes / 2, PAGE_SIZE)) {
 		gfp_t last = *bytes < 2 * PAGE_SIZE ? 0 : __GFP_NORETRY;
 		void *memory = dma_alloc_coherent(npu->drm.dev, *bytes, dma,
-						  GFP_KERNEL | __GFP_NOWARN | last);
+						  gfp | __GFP_NOWARN | last);
 
 		if (memory)
 			return memory;
@@ -99,8 +99,7 @@ int npu_hw_alloc_tables(struct npu_device *npu)
 					      &npu->queue_table_dma, GFP_KERNEL);
 	npu->events = dma_alloc_coherent(dev, sizeof(*npu->events) * NPU_EVENT_RING_SIZE,
 					 &npu->events_dma, GFP_KERNEL);
-	npu->pt_pool = dma_pool_create("npu page tables", dev, SZ_4K, SZ_4K, 0);
-	if (!npu->contexts || !npu->queue_table || !npu->events || !npu->pt_pool) {
+	if (!npu->contexts || !npu->queue_table || !npu->events) {
 		npu_hw_free_tables(npu);
 		return -ENOMEM;
 	}
@@ -111,7 +110,6 @@ void npu_hw_free_tables(struct npu_device *npu)
 {
 	struct device *dev = npu->drm.dev;
 
-	dma_pool_destroy(npu->pt_pool);
 	if (npu->events)
 		dma_free_coherent(dev, sizeof(*npu->events) * NPU_EVENT_RING_SIZE,
 				  npu->events, npu->events_dma);
@@ -121,7 +119,6 @@ void npu_hw_free_tables(struct npu_device *npu)
 	if (npu->contexts)
 		dma_free_coherent(dev, npu->asids * sizeof(*npu->contexts),
 				  npu->contexts, npu->contexts_dma);
-	npu->pt_pool = NULL;
 	npu->events = NULL;
 	npu->queue_table = NULL;
 	npu->contexts = NULL;

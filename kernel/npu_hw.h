@@ -20,6 +20,6 @@ bool npu_hw_gone(struct npu_device *npu);
 bool npu_hw_enabled(struct npu_device *npu);
 int npu_hw_reset_card(struct npu_device *npu);
 bool npu_hw_reset_cores_of(struct npu_device *npu, unsigned int hwq_id);
-void *npu_hw_alloc(struct npu_device *npu, size_t *bytes, dma_addr_t *dma);
+void *npu_hw_alloc(struct npu_device *npu, size_t *bytes, dma_addr_t *dma, gfp_t gfp);
 
 #endif

@@ -47,7 +47,7 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 	spin_lock_init(&hwq->lock);
 	INIT_LIST_HEAD(&hwq->pending);
 
-	hwq->ring = dma_alloc_coherent(npu->drm.dev, NPU_HWQ_BYTES, &hwq->dma, GFP_KERNEL);
+	hwq->ring = dma_alloc_coherent(npu->drm.dev, NPU_HWQ_BYTES, &hwq->dma, GFP_KERNEL_ACCOUNT);
 	if (!hwq->ring)
 		return -ENOMEM;
 	/*
@@ -55,7 +55,7 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 	 * all the queue's jobs are not preempted.
 	 */
 	hwq->save_bytes = params->save_bytes;
-	hwq->save = npu_hw_alloc(npu, &hwq->save_bytes, &hwq->save_dma);
+	hwq->save = npu_hw_alloc(npu, &hwq->save_bytes, &hwq->save_dma, GFP_KERNEL_ACCOUNT);
 	hwq->completions = (void *)hwq->ring + NPU_HWQ_RING_BYTES;
 	hwq->indices = (void *)hwq->completions + NPU_HWQ_COMPLETION_BYTES;
 

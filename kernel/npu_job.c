@@ -290,10 +290,10 @@ static struct npu_job *npu_job_alloc(struct npu_queue *queue, const struct drm_n
 	if (IS_ERR_OR_NULL(in))
 		return in ? ERR_CAST(in) : ERR_PTR(-EINVAL);
 
-	job = kvzalloc(struct_size(job, packets, array->count), GFP_KERNEL);
+	job = kvzalloc(struct_size(job, packets, array->count), GFP_KERNEL_ACCOUNT);
 	if (!job)
 		goto err_nomem;
-	job->fence = kzalloc(sizeof(*job->fence), GFP_KERNEL);
+	job->fence = kzalloc(sizeof(*job->fence), GFP_KERNEL_ACCOUNT);
 	if (!job->fence)
 		goto err_nomem;
 	spin_lock_init(&job->fence->lock);

@@ -207,7 +207,7 @@ void npu_kqueue_unpark(struct npu_kqueue *kqueue)
 
 struct npu_tlb_flush *npu_tlb_flush_alloc(struct npu_device *npu)
 {
-	struct npu_tlb_flush *flush = kzalloc(sizeof(*flush), GFP_KERNEL);
+	struct npu_tlb_flush *flush = kzalloc(sizeof(*flush), GFP_KERNEL_ACCOUNT);
 
 	if (!flush)
 		return NULL;

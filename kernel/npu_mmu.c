@@ -11,7 +11,7 @@
  * or unmaps a part of a block has prepared the level-0 table that then takes
  * the leaf's place. That table stays when a leaf replaces it, for the next time.
  */
-#include <linux/dmapool.h>
+#include <linux/dma-mapping.h>
 #include <linux/slab.h>
 
 #include "npu_bo.h"
@@ -20,6 +20,7 @@
 
 #define NPU_PAGE_BYTES	BIT_ULL(NPU_MMU_PAGE_SHIFT)
 #define NPU_BLOCK_BYTES	BIT_ULL(NPU_MMU_BLOCK_SHIFT)
+#define NPU_TABLE_BYTES	(NPU_MMU_ENTRIES * sizeof(u64))
 
 static unsigned int npu_mmu_index(u64 va, unsigned int level)
 {
@@ -31,18 +32,21 @@ static struct npu_table *npu_table_alloc(struct npu_mmu *mmu, unsigned int level
 	struct npu_table *table;
 
 	if (mmu->tables >= NPU_MMU_MAX_TABLES)
-		return NULL;
-	table = kzalloc(sizeof(*table), GFP_KERNEL);
+		return ERR_PTR(-ENOSPC);
+	table = kzalloc(sizeof(*table), GFP_KERNEL_ACCOUNT);
 	if (!table)
-		return NULL;
-	table->entries = dma_pool_zalloc(mmu->npu->pt_pool, GFP_KERNEL, &table->dma);
+		return ERR_PTR(-ENOMEM);
+	table->entries = dma_alloc_coherent(mmu->npu->drm.dev, NPU_TABLE_BYTES, &table->dma,
+					    GFP_KERNEL_ACCOUNT);
 	if (table->entries && level)
-		table->below = kcalloc(NPU_MMU_ENTRIES, sizeof(*table->below), GFP_KERNEL);
+		table->below = kcalloc(NPU_MMU_ENTRIES, sizeof(*table->below),
+				       GFP_KERNEL_ACCOUNT);
 	if (!table->entries || (level && !table->below)) {
 		if (table->entries)
-			dma_pool_free(mmu->npu->pt_pool, table->entries, table->dma);
+			dma_free_coherent(mmu->npu->drm.dev, NPU_TABLE_BYTES, table->entries,
+					  table->dma);
 		kfree(table);
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	}
 	mmu->tables++;
 	return table;
@@ -56,7 +60,7 @@ static void npu_table_free(struct npu_mmu *mmu, struct npu_table *table)
 		for (i = 0; i < NPU_MMU_ENTRIES; i++)
 			if (table->below[i])
 				npu_table_free(mmu, table->below[i]);
-	dma_pool_free(mmu->npu->pt_pool, table->entries, table->dma);
+	dma_free_coherent(mmu->npu->drm.dev, NPU_TABLE_BYTES, table->entries, table->dma);
 	kfree(table->below);
 	kfree(table);
 	mmu->tables--;
@@ -75,9 +79,9 @@ int npu_mmu_init(struct npu_device *npu, struct npu_mmu *mmu)
 		return asid;
 	mmu->asid = asid;
 	mmu->root = npu_table_alloc(mmu, NPU_MMU_LEVELS - 1);
-	if (!mmu->root) {
+	if (IS_ERR(mmu->root)) {
 		ida_free(&npu->asid_ida, asid);
-		return -ENOMEM;
+		return PTR_ERR(mmu->root);
 	}
 	/* The zeroed table before the entry that leads to it. */
 	dma_wmb();
@@ -131,8 +135,8 @@ static int npu_mmu_make(struct npu_mmu *mmu, u64 va, unsigned int level)
 		if (!table->below[i]) {
 			struct npu_table *below = npu_table_alloc(mmu, at - 1);
 
-			if (!below)
-				return -ENOMEM;
+			if (IS_ERR(below))
+				return PTR_ERR(below);
 			/* Walkers of the driver, then of the card. */
 			smp_store_release(&table->below[i], below);
 			/* Level 0 is linked when a leaf is written. */

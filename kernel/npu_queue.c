@@ -235,7 +235,7 @@ static struct npu_queue *npu_queue_create(struct npu_file *nfile, struct npu_dev
 	int hwq_id;
 	int ret;
 
-	queue = kzalloc(sizeof(*queue), GFP_KERNEL);
+	queue = kzalloc(sizeof(*queue), GFP_KERNEL_ACCOUNT);
 	if (!queue)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&queue->kref);

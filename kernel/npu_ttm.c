@@ -40,7 +40,7 @@ struct npu_tt {
 
 static struct ttm_tt *npu_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_flags)
 {
-	struct npu_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
+	struct npu_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL_ACCOUNT);
 
 	if (!tt)
 		return NULL;
@@ -306,6 +306,9 @@ int npu_ttm_init(struct npu_device *npu)
 	unsigned long host_pages = totalram_pages() / 4 * 3;
 	int ret;
 
+	/* TTM moves what is idle out of both: without it there would be no limit. */
+	npu->buffer_limit = ((u64)host_pages << PAGE_SHIFT) +
+			    ((u64)npu->target.card_memory_mib << 20);
 	ret = npu_ttm_device_init(&npu->ttm, &npu_ttm_funcs, drm);
 	if (ret)
 		return ret;

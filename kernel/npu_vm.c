@@ -168,7 +168,7 @@ static struct npu_vm *npu_vm_create(struct npu_device *npu)
 	struct npu_vm *vm;
 	int ret;
 
-	vm = kzalloc(sizeof(*vm), GFP_KERNEL);
+	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	vm->npu = npu;

@@ -35,7 +35,15 @@ struct npu_vm {
 	/* Binds. From npu_sched_get(). */
 	struct drm_gpu_scheduler *sched;
 	struct drm_sched_entity entity;
+	/* In the tree. Protected by the reservation lock. */
+	unsigned int mappings;
+	/* Binds accepted and not yet freed. */
+	atomic_t unfinished;
 };
+
+/* Of one space. */
+#define NPU_VM_MAX_MAPPINGS	(64u << 10)
+#define NPU_VM_MAX_UNFINISHED	4096
 
 static inline struct npu_vm *to_npu_vm(struct drm_gpuvm *gpuvm)
 {

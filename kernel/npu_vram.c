@@ -32,7 +32,7 @@ static int npu_vram_alloc(struct ttm_resource_manager *manager, struct ttm_buffe
 	u64 end = place->lpfn ? (u64)place->lpfn << PAGE_SHIFT : manager->size;
 	int ret;
 
-	resource = kzalloc(sizeof(*resource), GFP_KERNEL);
+	resource = kzalloc(sizeof(*resource), GFP_KERNEL_ACCOUNT);
 	if (!resource)
 		return -ENOMEM;
 	INIT_LIST_HEAD(&resource->blocks);
@@ -202,7 +202,7 @@ static int npu_vram_save_run(struct npu_device *npu, u64 address, u64 bytes)
 			return -ENOMEM;
 		saved->address = address;
 		saved->bytes = min(bytes, NPU_SAVED_BYTES);
-		saved->copy = npu_hw_alloc(npu, &saved->bytes, &saved->dma);
+		saved->copy = npu_hw_alloc(npu, &saved->bytes, &saved->dma, GFP_KERNEL);
 		if (!saved->copy) {
 			kfree(saved);
 			return -ENOMEM;

@@ -349,6 +349,9 @@ struct drm_npu_bind_op {
  * The operations take effect in order. Without ASYNC they have on return, and
  * waits must be empty; with it they run when all waits are signalled, after
  * the address space's earlier binds. If one fails, those before it stay.
+ *
+ * ENOSPC: the address space has 65536 mappings, or 32768 page tables. EBUSY:
+ * 4096 binds of it are unfinished; wait for one.
  */
 struct drm_npu_vm_bind {
 	/** @vm_id: Address space. */
