@@ -17,7 +17,10 @@ grep -qs KERNEL_CC "$place/kernel/kernel.env" || "$root/scripts/fetch-kernel.sh"
 . "$place/kernel/kernel.env"
 
 copy=$place/module
+# Kbuild does not see that these are another kernel's headers.
+stamped "$copy/kdir" "$KDIR" || rm -rf "$copy"
 mkdir -p "$copy"
+stamp "$copy/kdir" "$KDIR"
 ln -sfn "$root/include" "$copy/include"
 ln -sfn "$root/scripts" "$copy/scripts"
 # Removed sources leave; new and changed ones arrive.
