@@ -5,6 +5,7 @@
 
 #include <drm/ttm/ttm_bo.h>
 
+struct dma_buf;
 struct dma_buf_attachment;
 struct drm_device;
 struct drm_file;
@@ -15,6 +16,10 @@ struct npu_bo {
 	struct ttm_buffer_object tbo;
 	/* enum drm_npu_placement: where it belongs; eviction may have moved it. */
 	u32 placement;
+	/* Another driver's, or NULL: with a reference. */
+	struct dma_buf *import;
+	/* The card's, until it goes. DRM's copy in the GEM object outlives it. */
+	struct dma_buf_attachment *attach;
 	/* In npu_device.imports, if it is another driver's and the card exists. */
 	struct list_head import_node;
 };

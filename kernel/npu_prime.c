@@ -3,8 +3,8 @@
  * Buffers shared with other drivers, by dma-buf.
  *
  * Ours that another device is attached to stay in host memory for that long.
- * Theirs are host memory that the exporter keeps in place; their attachment is
- * mapped as long as the buffer and the card exist.
+ * Theirs are host memory that the exporter keeps in place; the card is attached to
+ * them as long as the buffer and the card exist.
  */
 #include <linux/dma-buf.h>
 #include <linux/module.h>
@@ -74,6 +74,8 @@ struct drm_gem_object *npu_prime_import(struct drm_device *drm,
 	bo = npu_bo_create(npu, attach->dmabuf->size, DRM_NPU_PLACEMENT_HOST, sgt, resv);
 	dma_resv_unlock(resv);
 	if (!IS_ERR(bo)) {
+		bo->import = attach->dmabuf;
+		bo->attach = attach;
 		spin_lock(&npu->imports_lock);
 		list_add_tail(&bo->import_node, &npu->imports);
 		spin_unlock(&npu->imports_lock);
@@ -90,13 +92,19 @@ void npu_prime_destroy(struct npu_bo *bo)
 	spin_lock(&npu->imports_lock);
 	list_del_init(&bo->import_node);
 	spin_unlock(&npu->imports_lock);
-	if (bo->tbo.base.import_attach)
-		drm_prime_gem_destroy(&bo->tbo.base, bo->tbo.sg);
+	if (!bo->import)
+		return;
+	if (bo->attach) {
+		dma_buf_unmap_attachment_unlocked(bo->attach, bo->tbo.sg, DMA_BIDIRECTIONAL);
+		dma_buf_detach(bo->import, bo->attach);
+	}
+	dma_buf_put(bo->import);
 }
 
 /*
  * remove(): nobody is inside drm_dev_enter(). The device's DMA mappings go with
- * it; buffers and attachments go with their last user.
+ * it, and attachments, in which exporters may keep a mapping for the next time;
+ * buffers go with their last user.
  */
 void npu_prime_unmap_all(struct npu_device *npu)
 {
@@ -112,9 +120,11 @@ void npu_prime_unmap_all(struct npu_device *npu)
 			continue;	/* on its way to npu_prime_destroy() */
 		spin_unlock(&npu->imports_lock);
 		dma_resv_lock(obj->resv, NULL);
-		dma_buf_unmap_attachment(obj->import_attach, bo->tbo.sg, DMA_BIDIRECTIONAL);
+		dma_buf_unmap_attachment(bo->attach, bo->tbo.sg, DMA_BIDIRECTIONAL);
 		bo->tbo.sg = NULL;
 		dma_resv_unlock(obj->resv);
+		dma_buf_detach(bo->import, bo->attach);
+		bo->attach = NULL;
 		drm_gem_object_put(obj);
 		spin_lock(&npu->imports_lock);
 	}
@@ -125,9 +135,10 @@ void npu_prime_unmap_all(struct npu_device *npu)
 
 int npu_prime_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 {
+	struct dma_buf *import = gem_to_npu_bo(obj)->import;
 	int ret;
 
-	if (!obj->import_attach)
+	if (!import)
 		return drm_gem_ttm_mmap(obj, vma);
 	/*
 	 * The exporter's mapping: nothing of ours may be left in it. DRM maps
@@ -135,7 +146,7 @@ int npu_prime_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 	 */
 	vma->vm_private_data = NULL;
 	vma->vm_ops = NULL;
-	ret = dma_buf_mmap(obj->import_attach->dmabuf, vma, 0);
+	ret = dma_buf_mmap(import, vma, 0);
 	/* Its reference is the mapping's; that of the caller is not needed. */
 	if (!ret)
 		drm_gem_object_put(obj);
