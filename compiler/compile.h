@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,6 +36,8 @@ struct CompileOptions {
   // Also tries schedules with less of these, and keeps the fastest by the card's clock. Off in
   // tests that want one certain kind of schedule.
   bool keep_fastest = true;
+  // Called now and then, from several threads; may throw, which ends the compilation.
+  std::function<void()> poll = {};
 };
 
 // What one operator of the compiled network costs, by the card's own model of

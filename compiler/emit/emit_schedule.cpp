@@ -37,6 +37,7 @@ class ScheduleEmission {
   bool run(size_t& step) {
     for (size_t g = 0; g < schedule_.segments.size(); ++g) {
       const Segment& segment = schedule_.segments[g];
+      if (network_.poll) network_.poll();
       // The cores of a gang begin and end a job together.
       emitter_.hold_sram(map_.holds[g] || network_.cores > 1);
       if (segment.stripes) {

@@ -16,6 +16,7 @@ struct Network {
   const MemoryPlan& plan;
   const npu_target& target;
   unsigned cores = 1;
+  std::function<void()> poll = {};  // called for every segment; may throw
 };
 
 // Far above any network that fits the card; stops a hopeless tiling early.

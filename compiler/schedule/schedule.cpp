@@ -47,6 +47,7 @@ class Scheduler {
     states_.assign(steps_.size() + 1, {});
     states_[0][{}] = {};
     for (size_t at = 0; at < steps_.size(); ++at) {
+      if (options_.poll) options_.poll();
       prune(states_[at]);
       for (const auto& [set, state] : states_[at]) {
         alone(at, set, state.cost);

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,6 +52,7 @@ struct ScheduleOptions {
   bool images = false;    // by images: each runs all of the network
   // SRAM to plan with; less than there is leaves room for what does not pack well.
   uint32_t sram_bytes = 0;
+  std::function<void()> poll = {};  // called for every layer; may throw
 };
 
 // nullopt and the reason in `error`, with the step it is about in `step`, if a layer alone does

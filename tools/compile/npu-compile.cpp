@@ -164,6 +164,7 @@ int compile(const Options& o) {
   options.cores = o.cores;
   options.residency = !o.no_residency;
   options.stripes = !o.no_stripes;
+  options.poll = stop_if_interrupted;
   const std::vector<std::byte> file = read_file(o.model);
   compiler::Diagnostics diagnostics;
   compiler::ImportOptions import_options;
