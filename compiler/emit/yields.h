@@ -22,8 +22,8 @@ struct YieldReport {
 
 // Adds YIELDs to the stream of one core so that it runs for at most about
 // `max_gap` modelled cycles between two; where the next work has been loaded and little
-// SRAM is live, if there is a choice. The longest gap may be more where one command takes longer or sums stay
-// in the accumulators.
+// SRAM is live, if there is a choice. The longest gap may be more where one command takes longer or
+// sums stay in the accumulators.
 YieldReport add_yields(JobStream& job, uint64_t max_gap, const npu_target& target,
                        const std::function<arch::External(unsigned)>& region_memory);
 
