@@ -262,6 +262,36 @@ TEST(Import, BiasAndFactorBehindAProduct) {
   EXPECT_EQ(graph.value(graph.outputs[0]).quantization, (Quantization{0.25f, 128}));
 }
 
+// The first part is larger where the parts do not divide the axis.
+TEST(Import, SplitIsSlices) {
+  OnnxBuilder b = between({2, 3}, 18);
+  onnx::Node& node = b.node("Split", {"x_f"}, "first");
+  node.add_output("y_f");
+  OnnxBuilder::integer(node, "axis", -1);
+  OnnxBuilder::integer(node, "num_outputs", 2);
+  EXPECT_EQ(interpret(finish(b), {{1, 2, 3, 4, 5, 6}})[0], (Bytes{3, 6}));
+  OnnxBuilder sized = between({2, 3});
+  sized.int64s("sizes", {1, 2});
+  onnx::Node& parts = sized.node("Split", {"x_f", "sizes"}, "first");
+  parts.add_output("y_f");
+  OnnxBuilder::integer(parts, "axis", 1);
+  EXPECT_EQ(interpret(finish(sized), {{1, 2, 3, 4, 5, 6}})[0], (Bytes{2, 3, 5, 6}));
+}
+
+TEST(Import, SplitBeyondItsAxisIsRefused) {
+  for (const std::vector<int64_t>& sizes :
+       {std::vector<int64_t>{2, 2}, {1, 1}, {3, 0}, {INT64_MAX, 1}, {4, -1}}) {
+    OnnxBuilder b = between({2, 3});
+    b.int64s("sizes", sizes);
+    onnx::Node& node = b.node("Split", {"x_f", "sizes"}, "first");
+    node.add_output("y_f");
+    OnnxBuilder::integer(node, "axis", 1);
+    b.quantize("y");
+    b.output("y");
+    EXPECT_NE(refuse(b).text().find("Split"), std::string::npos);
+  }
+}
+
 TEST(Import, SoftmaxOverAnyAxis) {
   // Before opset 13 the default axis is 1, and all that follow count with it.
   for (const int64_t opset : {11, 13}) {

@@ -328,8 +328,9 @@ class Importer {
   void concat(const onnx::Node& node, Attributes& attributes);
   void qlinear_concat(const onnx::Node& node, Attributes& attributes);
   void slice(const onnx::Node& node, Attributes& attributes);
+  void split(const onnx::Node& node, Attributes& attributes);
   // Applies a view to whatever the input is: value, real or pending.
-  void apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail);
+  void apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail, int output = 0);
   std::optional<Shape> input_shape(const onnx::Node& node, int index);
   ValueId emit_concat(uint32_t source, const std::vector<ValueId>& parts, int axis,
                       const Shape& shape, const OutputQuantization& out);

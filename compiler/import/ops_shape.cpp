@@ -21,7 +21,8 @@ std::optional<Shape> Importer::input_shape(const onnx::Node& node, int index) {
   return std::get<ConstantTensor>(*tensor).data->shape;
 }
 
-void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail) {
+void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail,
+                          int output) {
   if (out_shape.size() > 8 || !checked_elements(out_shape)) {
     unsupported("a tensor has 1 to 8 dimensions, none of them 0", to_text(out_shape));
     return;
@@ -33,8 +34,8 @@ void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDeta
   };
   if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) {
     const ValueId id = emit(quantized->value);
-    graph_.value(id).name = node.output(0);
-    define(node, 0, QuantizedTensor{id});
+    graph_.value(id).name = node.output(output);
+    define(node, output, QuantizedTensor{id});
     return;
   }
   if (const auto* real = std::get_if<RealTensor>(tensor)) {
@@ -53,7 +54,7 @@ void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDeta
       pending->after.push_back(emit);
       result.pending = std::move(pending);
     }
-    define(node, 0, std::move(result));
+    define(node, output, std::move(result));
     return;
   }
   // A constant: only renaming its shape is done here.
@@ -67,7 +68,7 @@ void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDeta
   reshaped.shape = out_shape;
   ConstantTensor out = constant;
   out.data = std::make_shared<const ConstTensor>(std::move(reshaped));
-  define(node, 0, std::move(out));
+  define(node, output, std::move(out));
 }
 
 void Importer::identity(const onnx::Node& node, Attributes&) {
@@ -285,6 +286,50 @@ void Importer::slice(const onnx::Node& node, Attributes& attributes) {
     out[static_cast<size_t>(axis)] = end - begin;
   }
   apply_view(node, out, std::move(op));
+}
+
+void Importer::split(const onnx::Node& node, Attributes& attributes) {
+  int64_t axis = attributes.integer("axis", 0);
+  const int64_t count = attributes.integer("num_outputs", node.output_size());
+  std::optional<std::vector<int64_t>> sizes = attributes.integers("split");
+  if (!sizes && has_input(node, 1)) sizes = integer_list(node, 1, "the list of sizes");
+  const std::optional<Shape> in = input_shape(node, 0);
+  if (!in || node_failed_) return;
+  const auto* real = std::get_if<RealTensor>(input(node, 0));
+  if (real != nullptr && real->pending) {
+    unsupported("a split tensor is quantized first", "a float intermediate result",
+                "Put QuantizeLinear and DequantizeLinear before it");
+    return;
+  }
+  const auto rank = static_cast<int64_t>(in->size());
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis >= rank || count != node.output_size()) {
+    malformed_node("axis is one of the input's, and num_outputs the number of outputs",
+                   fmt::format("axis {} of {}, {} outputs", axis, to_text(*in), count));
+    return;
+  }
+  const auto d = static_cast<size_t>(axis);
+  if (!sizes) {
+    // Equal parts; the last one is smaller if they do not divide the axis.
+    const int64_t part = ((*in)[d] + count - 1) / count;
+    sizes.emplace(static_cast<size_t>(count), part);
+    sizes->back() = (*in)[d] - part * (count - 1);
+  }
+  int64_t left = (*in)[d];
+  for (const int64_t size : *sizes) left = size < 1 || size > left ? -1 : left - size;
+  if (left != 0 || static_cast<int64_t>(sizes->size()) != count) {
+    unsupported("the parts of a Split make up the axis, none of them empty",
+                fmt::format("{} of {}", to_text(*sizes), to_text(*in)));
+    return;
+  }
+  SliceOp op;
+  op.start.assign(in->size(), 0);
+  for (int i = 0; i < node.output_size() && !node_failed_; ++i) {
+    Shape out = *in;
+    out[d] = (*sizes)[static_cast<size_t>(i)];
+    if (!node.output(i).empty()) apply_view(node, out, op, i);
+    op.start[d] += out[d];
+  }
 }
 
 // ---- Concat -------------------------------------------------------------------

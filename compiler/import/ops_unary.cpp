@@ -185,7 +185,12 @@ void Importer::erf(const onnx::Node& node, Attributes&) {
 }
 
 void Importer::gelu(const onnx::Node& node, Attributes& attributes) {
-  const std::string approximate = attributes.text("approximate", "none");
+  const bool fast = node.op_type() == "FastGelu";
+  if (fast && has_input(node, 1)) {
+    unsupported("FastGelu has no bias", node.input(1), "Add it in the product before");
+    return;
+  }
+  const std::string approximate = fast ? "tanh" : attributes.text("approximate", "none");
   constexpr float kRootHalf = std::numbers::sqrt2_v<float> / 2;
   if (approximate == "none") {
     unary(node, [](float v) { return 0.5f * v * (1.0f + std::erf(v * kRootHalf)); });
