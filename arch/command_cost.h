@@ -12,6 +12,7 @@
 namespace npu::arch {
 
 struct CommandCost {
+  uint64_t macs = 0;          // multiply-accumulates, taps in the padding included
   uint64_t stage_cycles = 0;  // of the array or the vector unit; 0 for DMA
   uint64_t busy_cycles = 0;   // stage, or longer where one SRAM stream is the limit
   uint64_t drain_cycles = 0;  // of the last accumulator bank, behind busy_cycles

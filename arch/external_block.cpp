@@ -1,30 +1,34 @@
 // SPDX-License-Identifier: MIT
 #include "arch/external_block.h"
 
-#include <algorithm>
 #include <array>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace npu::arch {
 
 ExternalRuns external_runs(const npu_command_dma& dma, uint64_t unit) {
-  std::pair<uint64_t, uint32_t> dimensions[4];
-  for (int i = 0; i < 4; ++i) dimensions[i] = {dma.external_stride[i], dma.size[i]};
-  std::sort(std::begin(dimensions), std::end(dimensions));
   ExternalRuns runs;
   runs.start = dma.external_offset;
   runs.bytes = uint64_t{1} << dma.element_log2;
-  for (const auto& [stride, count] : dimensions) {
-    if (count == 1) continue;
-    // Only while the run is solid at the grain of units.
-    if (runs.dimensions == 0 && stride < runs.bytes + unit) {
-      runs.bytes += stride * (count - 1);
-    } else {
-      runs.stride[runs.dimensions] = stride;
-      runs.count[runs.dimensions] = count;
-      ++runs.dimensions;
-    }
+  // The dimensions that repeat anything, by growing stride.
+  for (int i = 0; i < 4; ++i) {
+    if (dma.size[i] == 1) continue;
+    const std::pair<uint64_t, uint32_t> dimension = {dma.external_stride[i], dma.size[i]};
+    unsigned at = runs.dimensions++;
+    for (; at > 0 && std::pair(runs.stride[at - 1], runs.count[at - 1]) > dimension; --at)
+      runs.stride[at] = runs.stride[at - 1], runs.count[at] = runs.count[at - 1];
+    std::tie(runs.stride[at], runs.count[at]) = dimension;
+  }
+  // The first ones are joined while the run is solid at the grain of units.
+  unsigned joined = 0;
+  for (; joined < runs.dimensions && runs.stride[joined] < runs.bytes + unit; ++joined)
+    runs.bytes += runs.stride[joined] * (runs.count[joined] - 1);
+  runs.dimensions -= joined;
+  for (unsigned i = 0; joined != 0 && i < 4; ++i) {
+    runs.stride[i] = i < runs.dimensions ? runs.stride[i + joined] : 0;
+    runs.count[i] = i < runs.dimensions ? runs.count[i + joined] : 0;
   }
   return runs;
 }

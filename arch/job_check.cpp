@@ -23,7 +23,7 @@ constexpr uint64_t kTouchNs = 10;    // each comparison, each run of granules
 constexpr uint64_t kEventNs = 300;   // an event of the simulation
 constexpr uint64_t kUnitsAtOnce = 64;
 
-enum class Stage : uint8_t { kDecode, kOrder, kScreen, kHazards, kSimulate, kDone };
+enum class Stage : uint8_t { kDecode, kOrder, kHazards, kSimulate, kDone };
 
 }  // namespace
 
@@ -38,7 +38,7 @@ struct JobCheck::State {
   std::optional<StreamDecoder> decoder;
   uint32_t sram_peak_bytes = 0;
   std::optional<GangOrder> order;
-  std::optional<HazardScreen> screen;
+  std::optional<HazardScreen> screen;     // as long as it passes all
   std::optional<HazardDetector> hazards;  // of what the screen did not pass
   bool timed = false;
   TimingInput input;
@@ -48,7 +48,6 @@ struct JobCheck::State {
   // stage to go on with.
   Stage decode(JobCheck& job, uint64_t& budget);
   Stage merge(JobCheck& job, uint64_t& budget);
-  Stage screen_hazards(JobCheck& job, uint64_t& budget);
   Stage find_hazards(JobCheck& job, uint64_t& budget);
   Stage after_hazards(JobCheck& job);
   Stage simulate(JobCheck& job, uint64_t& budget);
@@ -77,45 +76,37 @@ Stage JobCheck::State::decode(JobCheck& job, uint64_t& budget) {
     if (budget == 0) return Stage::kDecode;
   }
   order.emplace(job.streams);
+  screen.emplace(static_cast<unsigned>(bytes.size()), target);
   return Stage::kOrder;
 }
 
+// Whether the lists can be merged, and in the same order the quick look.
 Stage JobCheck::State::merge(JobCheck& job, uint64_t& budget) {
   unsigned at_core;
   uint32_t index;
   while (budget != 0) {
     spend(budget, kOrderNs);
-    if (order->next(at_core, index)) continue;
-    // Blocked or at the end: check_deadlock says which, with the text.
-    if (order->at_end()) {
-      order.emplace(job.streams);
-      screen.emplace(static_cast<unsigned>(bytes.size()), target);
-      return Stage::kScreen;
+    if (order->next(at_core, index)) {
+      if (!screen) continue;
+      const uint64_t before = job.compared;
+      const bool passed = screen->add(job.streams[at_core][index], at_core);
+      job.compared = screen->compared();
+      spend(budget, kScreenNs + kTouchNs * (job.compared - before));
+      if (!passed) screen.reset();
+      continue;
     }
-    order->report_deadlock(job.error);
-    return Stage::kDone;
-  }
-  return Stage::kOrder;
-}
-
-Stage JobCheck::State::screen_hazards(JobCheck& job, uint64_t& budget) {
-  unsigned at_core;
-  uint32_t index;
-  while (budget != 0) {
-    if (!order->next(at_core, index)) return after_hazards(job);
-    const uint64_t before = job.compared;
-    const bool passed = screen->add(job.streams[at_core][index], at_core);
-    job.compared = screen->compared();
-    spend(budget, kScreenNs + kTouchNs * (job.compared - before));
-    if (passed) continue;
-    // All of it again, now exactly.
+    // Blocked or at the end: check_deadlock says which, with the text.
+    if (!order->at_end()) {
+      order->report_deadlock(job.error);
+      return Stage::kDone;
+    }
+    if (screen) return after_hazards(job);
     job.by_granule = true;
-    screen.reset();
     order.emplace(job.streams);
     hazards.emplace(static_cast<unsigned>(bytes.size()), target);
     return Stage::kHazards;
   }
-  return Stage::kScreen;
+  return Stage::kOrder;
 }
 
 Stage JobCheck::State::find_hazards(JobCheck& job, uint64_t& budget) {
@@ -171,9 +162,6 @@ bool JobCheck::run(uint64_t nanoseconds) {
         break;
       case Stage::kOrder:
         stage = state_->merge(*this, budget);
-        break;
-      case Stage::kScreen:
-        stage = state_->screen_hazards(*this, budget);
         break;
       case Stage::kHazards:
         stage = state_->find_hazards(*this, budget);

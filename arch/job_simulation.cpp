@@ -288,7 +288,7 @@ void JobSimulation::start(unsigned core, unsigned engine_index) {
     if (is_mac) {
       overhead = target_.decode_cycles + target_.pipeline_cycles +
                  uint64_t{target_.mac_outputs} * target_.mac_inputs / target_.sram_word_bytes;
-      timing_.macs += mac_count(command);
+      timing_.macs += cost.macs;
       timing_.mac_cycles += cost.stage_cycles;
       engine.drain_cycles = cost.drain_cycles;
       engine.bank = command.mac().accumulate == 0 ? kAnyBank : command.mac().accumulator_base;

@@ -65,6 +65,7 @@ inline MacShape mac_shape(const npu_command_mac& mac) {
       shape.kernel_h = shape.kernel_w = 1;
       break;
     default:
+      if (mac.groups == 1) break;
       shape.groups = mac.groups;
       shape.group_inputs = mac.in_c / mac.groups;
       shape.group_outputs = mac.out_c / mac.groups;

@@ -146,15 +146,18 @@ bool activations_held(const npu_command_mac& mac) {
   return (mac.flags & NPU_MAC_ACTIVATION_STATIONARY) != 0;
 }
 
+// Of one run of a command.
+uint64_t stage_cycles(const npu_command_mac& mac, const MacShape& shape, const npu_target& target) {
+  return shape.depthwise         ? depthwise_cycles(mac, shape, target)
+         : activations_held(mac) ? held_cycles(mac, shape, target)
+                                 : dense_cycles(mac, shape, target);
+}
+
 }  // namespace
 
 uint64_t mac_stage_cycles(const Command& command, const npu_target& target) {
   const npu_command_mac& mac = command.mac();
-  const MacShape shape = mac_shape(mac);
-  const uint64_t once = shape.depthwise         ? depthwise_cycles(mac, shape, target)
-                        : activations_held(mac) ? held_cycles(mac, shape, target)
-                                                : dense_cycles(mac, shape, target);
-  return mac_batch(command.extension()) * once;
+  return mac_batch(command.extension()) * stage_cycles(mac, mac_shape(mac), target);
 }
 
 uint64_t mac_count(const Command& command) {
@@ -193,7 +196,8 @@ CommandCost mac_cost(const Command& command, const npu_target& target) {
                         ceil_div(target.mac_outputs * element,
                                  std::max<uint64_t>(target.sram_word_bytes, target.mac_outputs));
   }
-  cost.stage_cycles = mac_stage_cycles(command, target);
+  cost.macs = batch * shape.macs();
+  cost.stage_cycles = batch * stage_cycles(mac, shape, target);
   const uint64_t busiest = std::max({activations, weights, residual, output});
   cost.busy_cycles = std::max(cost.stage_cycles, ceil_div(busiest, target.sram_word_bytes));
   // Where the output is the limit it never rests but while the first bank fills.
