@@ -71,7 +71,10 @@ HazardScreen::HazardScreen(unsigned gang, const npu_target& target)
       granules_((uint64_t{target.sram_bytes} + kHazardGranule - 1) / kHazardGranule),
       clocks_(gang),
       last_(size_t{gang} * gang * NPU_ENGINE_COUNT),
-      lost_(gang) {}
+      lost_(gang) {
+  past_.reserve(512);
+  accesses_.reserve(16);
+}
 
 uint64_t HazardScreen::compared() const {
   uint64_t work = compared_;
