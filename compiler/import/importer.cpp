@@ -2,97 +2,43 @@
 #include "compiler/import/importer.h"
 
 #include <fmt/format.h>
-#include <google/protobuf/io/coded_stream.h>
 
 #include <algorithm>
-#include <queue>
 
 #include "compiler/import/operator_table.h"
+#include "compiler/onnx/model.h"
 
 namespace npu::compiler {
 namespace {
 
-// Bounds on what a file may ask for; far above any real network.
-constexpr int kMaxNodes = 20000;
+// Far above any real network.
 constexpr int kMaxInputs = 32;
-constexpr int64_t kMaxOpset = 25;
-constexpr int64_t kMinOpset = 10;
-
-bool default_domain(const std::string& domain) {
-  return domain.empty() || domain == "ai.onnx";
-}
 
 }  // namespace
 
 std::optional<Graph> import_onnx(std::span<const std::byte> file, const ImportOptions& options,
                                  Diagnostics& diagnostics) {
-  onnx::Model model;
-  if (file.empty() || file.size() > std::numeric_limits<int>::max()) {
-    diagnostics.malformed("an ONNX file has between 1 byte and 2 GiB",
-                          fmt::format("{} bytes", file.size()));
-    return std::nullopt;
-  }
-  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(file.data()),
-                                                static_cast<int>(file.size()));
-  stream.SetTotalBytesLimit(std::numeric_limits<int>::max());
-  stream.SetRecursionLimit(32);
-  if (!model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage()) {
-    diagnostics.malformed("the file is not an ONNX model, or is truncated or damaged");
-    return std::nullopt;
-  }
+  const std::optional<onnx::Model> model = parse_model(file, diagnostics);
+  if (!model) return std::nullopt;
   Importer importer(options, diagnostics);
-  if (!importer.run(model) || !diagnostics.ok()) return std::nullopt;
+  if (!importer.run(*model) || !diagnostics.ok()) return std::nullopt;
   return importer.take_graph();
 }
 
 bool Importer::run(const onnx::Model& model) {
-  if (!model.has_graph() || model.graph().node_size() == 0) {
-    diagnostics_.malformed("the file holds no graph, or one without nodes");
-    return false;
-  }
   const onnx::Graph& graph = model.graph();
-  if (graph.node_size() > kMaxNodes) {
-    diagnostics_.add({.status = Status::kUnsupported,
-                      .node = {},
-                      .op = {},
-                      .rule = fmt::format("at most {} nodes", kMaxNodes),
-                      .value = std::to_string(graph.node_size()),
-                      .suggestion = {}});
-    return false;
-  }
   graph_.name = graph.name();
-  if (!read_opsets(model)) return false;
+  opset_ = operator_set(model);
   read_initializers(graph);
   read_inputs(graph);
   if (!diagnostics_.ok()) return false;
-  const std::optional<std::vector<int>> order = node_order(graph);
+  const std::optional<std::vector<int>> order = node_order(
+      graph, [this](const std::string& name) { return tensors_.count(name) > 0; }, diagnostics_);
   if (!order) return false;
   for (const int index : *order) import_node(graph.node(index));
   bind_outputs(graph);
   if (!diagnostics_.ok()) return false;
   drop_dead_ops();
-  return true;
-}
-
-bool Importer::read_opsets(const onnx::Model& model) {
-  for (const onnx::OperatorSet& set : model.opset_import()) {
-    if (default_domain(set.domain())) opset_ = std::max(opset_, set.version());
-  }
-  // Old runtimes write models of com.microsoft operators only.
-  if (opset_ == 0) {
-    diagnostics_.malformed("the model does not say which operator set it uses (opset_import)");
-    return false;
-  }
-  if (opset_ < kMinOpset || opset_ > kMaxOpset) {
-    diagnostics_.add(
-        {.status = Status::kUnsupported,
-         .node = {},
-         .op = {},
-         .rule = fmt::format("operator sets {} to {} are supported", kMinOpset, kMaxOpset),
-         .value = fmt::format("opset {}", opset_),
-         .suggestion = "Convert the model with onnx.version_converter"});
-    return false;
-  }
   return true;
 }
 
@@ -124,34 +70,13 @@ void Importer::read_inputs(const onnx::Graph& graph) {
                         .suggestion = std::move(fix)});
       failed_[info.name()] = true;
     };
-    if (!info.type().has_tensor_type()) {
-      problem(Status::kUnsupported, "inputs are tensors", "another type", "");
+    const std::optional<Shape> known = compiler::input_shape(info, options_.batch, diagnostics_);
+    if (!known) {
+      failed_[info.name()] = true;
       continue;
     }
+    const Shape& shape = *known;
     const onnx::TensorType& type = info.type().tensor_type();
-    Shape shape;
-    bool complete = type.has_shape();
-    for (const onnx::Dimension& dim : type.shape().dim()) {
-      if (dim.has_dim_value() && dim.dim_value() > 0) {
-        shape.push_back(dim.dim_value());
-      } else if (shape.empty() && options_.batch > 0) {
-        shape.push_back(options_.batch);
-      } else {
-        complete = false;
-        break;
-      }
-    }
-    if (!complete) {
-      problem(Status::kUnsupported, "every dimension of an input is a positive number",
-              "a symbolic or missing one",
-              "Give the batch with --batch N, or fix the shape in the model");
-      continue;
-    }
-    if (shape.size() > 6 || !checked_elements(shape)) {
-      problem(Status::kUnsupported, "an input has at most 6 dimensions and 2^36 elements",
-              to_text(shape), "");
-      continue;
-    }
     if (graph_.inputs.size() >= kMaxInputs) {
       problem(Status::kUnsupported, fmt::format("at most {} graph inputs", kMaxInputs), "more", "");
       return;
@@ -185,55 +110,13 @@ void Importer::read_inputs(const onnx::Graph& graph) {
   }
 }
 
-// Kahn's algorithm that keeps the file's order wherever it is a valid one.
-std::optional<std::vector<int>> Importer::node_order(const onnx::Graph& graph) {
-  std::unordered_map<std::string, int> producer;
-  for (int i = 0; i < graph.node_size(); ++i) {
-    for (const std::string& name : graph.node(i).output()) {
-      if (name.empty()) continue;
-      if (!producer.emplace(name, i).second || tensors_.count(name) > 0) {
-        diagnostics_.malformed(fmt::format("tensor '{}' is produced twice", name));
-        return std::nullopt;
-      }
-    }
-  }
-  std::vector<std::vector<int>> users(static_cast<size_t>(graph.node_size()));
-  std::vector<int> missing(static_cast<size_t>(graph.node_size()), 0);
-  std::priority_queue<int, std::vector<int>, std::greater<>> ready;
-  for (int i = 0; i < graph.node_size(); ++i) {
-    for (const std::string& name : graph.node(i).input()) {
-      const auto it = producer.find(name);
-      if (it == producer.end()) continue;
-      users[static_cast<size_t>(it->second)].push_back(i);
-      ++missing[static_cast<size_t>(i)];
-    }
-    if (missing[static_cast<size_t>(i)] == 0) ready.push(i);
-  }
-  std::vector<int> order;
-  order.reserve(static_cast<size_t>(graph.node_size()));
-  while (!ready.empty()) {
-    const int node = ready.top();
-    ready.pop();
-    order.push_back(node);
-    for (const int user : users[static_cast<size_t>(node)]) {
-      if (--missing[static_cast<size_t>(user)] == 0) ready.push(user);
-    }
-  }
-  if (order.size() != static_cast<size_t>(graph.node_size())) {
-    diagnostics_.malformed("the graph has a cycle");
-    return std::nullopt;
-  }
-  return order;
-}
-
 void Importer::import_node(const onnx::Node& node) {
   node_ = &node;
   node_failed_ = false;
   source_ = static_cast<uint32_t>(graph_.sources.size());
   Source source;
   source.type = node.op_type();
-  source.name = node.name();
-  if (source.name.empty() && node.output_size() > 0) source.name = node.output(0);
+  source.name = display_name(node);
   graph_.sources.push_back(std::move(source));
 
   // A node behind one that failed cannot be judged; the first is reported.
@@ -386,6 +269,14 @@ void Importer::malformed_node(std::string rule, std::string value) {
                     .rule = std::move(rule),
                     .value = std::move(value),
                     .suggestion = {}});
+}
+
+void Importer::broken_rule(const RuleBreak& broken) {
+  if (broken.malformed) {
+    malformed_node(broken.rule, broken.value);
+  } else {
+    unsupported(broken.rule, broken.value, broken.suggestion);
+  }
 }
 
 }  // namespace npu::compiler

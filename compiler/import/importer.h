@@ -25,6 +25,8 @@
 #include <vector>
 
 #include "compiler/import/import.h"
+#include "compiler/onnx/attributes.h"
+#include "compiler/onnx/shape_rules.h"
 #include "compiler/onnx/tensor.h"
 #include "onnx_subset.pb.h"
 
@@ -117,25 +119,6 @@ struct UnaryView {
   }
 };
 
-// A node's attributes with typed access; remembers what was asked for.
-class Attributes {
- public:
-  explicit Attributes(const onnx::Node& node);
-  int64_t integer(std::string_view name, int64_t fallback);
-  float real(std::string_view name, float fallback);
-  std::string text(std::string_view name, std::string_view fallback);
-  // nullopt if absent.
-  std::optional<std::vector<int64_t>> integers(std::string_view name);
-  const onnx::Tensor* tensor(std::string_view name);
-  void ignore(std::string_view name) { find(name); }
-  // Names that nobody asked for.
-  std::vector<std::string> unread() const;
-
- private:
-  const onnx::Attribute* find(std::string_view name);
-  std::map<std::string, std::pair<const onnx::Attribute*, bool>, std::less<>> attributes_;
-};
-
 class Importer {
  public:
   Importer(const ImportOptions& options, Diagnostics& diagnostics)
@@ -149,10 +132,8 @@ class Importer {
   using Handler = void (Importer::*)(const onnx::Node&, Attributes&);
 
   // ---- importer.cpp: the driver
-  bool read_opsets(const onnx::Model& model);
   void read_initializers(const onnx::Graph& graph);
   void read_inputs(const onnx::Graph& graph);
-  std::optional<std::vector<int>> node_order(const onnx::Graph& graph);
   void import_node(const onnx::Node& node);
   void note_absorption(const onnx::Node& node);
   void bind_outputs(const onnx::Graph& graph);
@@ -161,6 +142,7 @@ class Importer {
   // Problems of the node being imported.
   void unsupported(std::string rule, std::string value = {}, std::string suggestion = {});
   void malformed_node(std::string rule, std::string value = {});
+  void broken_rule(const RuleBreak& broken);
 
   // ---- operands.cpp: operands, results, constants
   bool has_input(const onnx::Node& node, int index) const;

@@ -12,21 +12,9 @@
 namespace npu::compiler {
 
 std::optional<Shape> Importer::broadcast(const Shape& a, const Shape& b) {
-  Shape out(std::max(a.size(), b.size()));
-  for (size_t i = 0; i < out.size(); ++i) {
-    const int64_t da = i < a.size() ? a[a.size() - 1 - i] : 1;
-    const int64_t db = i < b.size() ? b[b.size() - 1 - i] : 1;
-    if (da != db && da != 1 && db != 1) {
-      malformed_node("the operands' shapes can be broadcast",
-                     fmt::format("{} and {}", to_text(a), to_text(b)));
-      return std::nullopt;
-    }
-    out[out.size() - 1 - i] = std::max(da, db);
-  }
-  if (!checked_elements(out)) {
-    unsupported("a tensor has at most 2^36 elements", to_text(out));
-    return std::nullopt;
-  }
+  RuleBreak broken;
+  std::optional<Shape> out = broadcast_shape(a, b, broken);
+  if (!out) broken_rule(broken);
   return out;
 }
 

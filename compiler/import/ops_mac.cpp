@@ -9,93 +9,14 @@
 #include "compiler/import/importer.h"
 
 namespace npu::compiler {
-namespace {
-
-constexpr int64_t kMaxField = 255;  // kernels, strides, dilations, pads of a command
-
-}  // namespace
-
-// Fills the window from kernel_shape, strides, dilations, pads and auto_pad.
-// `in` is [n, c, spatial...]; `kernel` the spatial kernel, empty: attribute.
 bool Importer::window_attributes(Attributes& attributes, const Shape& in, const Shape& kernel,
                                  bool ceil_mode, bool pads_below_kernel, Window& window,
                                  Shape& spatial) {
-  const size_t rank = in.size() - 2;
-  std::vector<int64_t> extents = attributes.integers("kernel_shape").value_or(kernel);
-  if (!kernel.empty() && extents != kernel) {
-    malformed_node("kernel_shape agrees with the weights", to_text(extents));
-    return false;
-  }
-  std::vector<int64_t> strides =
-      attributes.integers("strides").value_or(std::vector<int64_t>(rank, 1));
-  std::vector<int64_t> dilations =
-      attributes.integers("dilations").value_or(std::vector<int64_t>(rank, 1));
-  std::vector<int64_t> pads =
-      attributes.integers("pads").value_or(std::vector<int64_t>(2 * rank, 0));
-  const std::string auto_pad = attributes.text("auto_pad", "NOTSET");
-  if (extents.size() != rank || strides.size() != rank || dilations.size() != rank ||
-      pads.size() != 2 * rank) {
-    malformed_node(
-        "kernel_shape, strides, dilations and pads have the rank of the input's space",
-        fmt::format("kernel {}, strides {}, dilations {}, pads {} for input {}", to_text(extents),
-                    to_text(strides), to_text(dilations), to_text(pads), to_text(in)));
-    return false;
-  }
-  for (size_t i = 0; i < rank; ++i) {
-    for (const int64_t v : {extents[i], strides[i], dilations[i]}) {
-      if (v < 1 || v > kMaxField) {
-        unsupported("kernels, strides and dilations are 1 to 255",
-                    fmt::format("kernel {}, strides {}, dilations {}", to_text(extents),
-                                to_text(strides), to_text(dilations)));
-        return false;
-      }
-    }
-  }
-  spatial.clear();
-  for (size_t i = 0; i < rank; ++i) {
-    const size_t d = i + 2 - rank;  // one dimension: the horizontal one
-    window.kernel[d] = extents[i];
-    window.stride[d] = strides[i];
-    window.dilation[d] = dilations[i];
-    const int64_t size = in[i + 2];
-    const int64_t span = window.span(static_cast<int>(d));
-    int64_t before = pads[i], after = pads[i + rank];
-    if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") {
-      const int64_t out = (size + strides[i] - 1) / strides[i];
-      const int64_t total = std::max<int64_t>(0, (out - 1) * strides[i] + span - size);
-      before = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
-      after = total - before;
-    } else if (auto_pad == "VALID") {
-      before = after = 0;
-    } else if (auto_pad != "NOTSET" && !auto_pad.empty()) {
-      malformed_node("auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER", auto_pad);
-      return false;
-    }
-    if (before < 0 || after < 0 || before > kMaxField || after > kMaxField) {
-      unsupported("pads are 0 to 255", to_text(pads));
-      return false;
-    }
-    if (pads_below_kernel && (before >= span || after >= span)) {
-      unsupported("pads of a pool are smaller than its kernel", to_text(pads));
-      return false;
-    }
-    if (size + before + after < span) {
-      malformed_node("the kernel is not larger than the padded input",
-                     fmt::format("kernel {}, input {}, pads {}", to_text(extents), to_text(in),
-                                 to_text(pads)));
-      return false;
-    }
-    const int64_t room = size + before + after - span;
-    int64_t out = room / strides[i] + 1;
-    if (ceil_mode) {
-      out = (room + strides[i] - 1) / strides[i] + 1;
-      if ((out - 1) * strides[i] >= size + before) --out;  // a window only in the end padding
-    }
-    window.pad_before[d] = before;
-    window.pad_after[d] = after;
-    spatial.push_back(out);
-  }
-  return true;
+  RuleBreak broken;
+  if (read_window(attributes, in, kernel, ceil_mode, pads_below_kernel, window, spatial, broken))
+    return true;
+  broken_rule(broken);
+  return false;
 }
 
 // Checks a weight tensor's scales and zero points against its channel axis.

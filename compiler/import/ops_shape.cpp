@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "compiler/import/importer.h"
 
@@ -121,47 +120,27 @@ void Importer::reshape(const onnx::Node& node, Attributes& attributes) {
   const bool allow_zero = attributes.integer("allowzero", 0) != 0;
   const std::optional<Shape> in = input_shape(node, 0);
   if (!in) return;
-  std::optional<std::vector<int64_t>> wanted = integer_list(node, 1, "the shape");
+  const std::optional<std::vector<int64_t>> wanted = integer_list(node, 1, "the shape");
   if (!wanted) return;
-  int64_t known = 1;
-  int inferred = -1;
-  const int64_t total = std::accumulate(in->begin(), in->end(), int64_t{1}, std::multiplies<>());
-  for (size_t i = 0; i < wanted->size(); ++i) {
-    int64_t& dim = (*wanted)[i];
-    if (dim == 0 && !allow_zero && i < in->size()) dim = (*in)[i];
-    if (dim == -1 && inferred < 0) {
-      inferred = static_cast<int>(i);
-      continue;
-    }
-    if (dim < 1 || dim > kMaxElements || known > kMaxElements / dim) {
-      malformed_node("a shape has positive dimensions and at most one -1", to_text(*wanted));
-      return;
-    }
-    known *= dim;
-  }
-  if (inferred >= 0 && total % known == 0) (*wanted)[static_cast<size_t>(inferred)] = total / known;
-  const std::optional<int64_t> count = checked_elements(*wanted);
-  if (!count || *count != total) {
-    malformed_node("Reshape keeps the number of elements",
-                   fmt::format("{} to {}", to_text(*in), to_text(*wanted)));
+  RuleBreak broken;
+  const std::optional<Shape> out = reshaped(*in, *wanted, allow_zero, broken);
+  if (!out) {
+    broken_rule(broken);
     return;
   }
-  apply_view(node, *wanted, ReshapeOp{});
+  apply_view(node, *out, ReshapeOp{});
 }
 
 void Importer::flatten(const onnx::Node& node, Attributes& attributes) {
   const std::optional<Shape> in = input_shape(node, 0);
   if (!in) return;
-  int64_t axis = attributes.integer("axis", 1);
-  const int64_t rank = static_cast<int64_t>(in->size());
-  if (axis < 0) axis += rank;
-  if (axis < 0 || axis > rank) {
-    malformed_node("axis is one of the input's", std::to_string(axis));
+  RuleBreak broken;
+  const std::optional<Shape> out = flattened(*in, attributes.integer("axis", 1), broken);
+  if (!out) {
+    broken_rule(broken);
     return;
   }
-  Shape out{1, 1};
-  for (int64_t i = 0; i < rank; ++i) out[i < axis ? 0 : 1] *= (*in)[static_cast<size_t>(i)];
-  apply_view(node, out, ReshapeOp{});
+  apply_view(node, *out, ReshapeOp{});
 }
 
 void Importer::squeeze(const onnx::Node& node, Attributes& attributes) {
@@ -169,22 +148,13 @@ void Importer::squeeze(const onnx::Node& node, Attributes& attributes) {
   std::optional<std::vector<int64_t>> axes = attributes.integers("axes");
   if (!axes && has_input(node, 1)) axes = integer_list(node, 1, "the list of axes");
   if (!in || node_failed_) return;
-  const int64_t rank = static_cast<int64_t>(in->size());
-  std::vector<bool> drop(in->size(), false);
-  for (size_t i = 0; i < drop.size(); ++i) drop[i] = !axes && (*in)[i] == 1;
-  for (int64_t axis : axes.value_or(std::vector<int64_t>{})) {
-    if (axis < 0) axis += rank;
-    if (axis < 0 || axis >= rank || (*in)[static_cast<size_t>(axis)] != 1) {
-      malformed_node("squeezed axes have length 1", std::to_string(axis));
-      return;
-    }
-    drop[static_cast<size_t>(axis)] = true;
+  RuleBreak broken;
+  const std::optional<Shape> out = squeezed(*in, axes, broken);
+  if (!out) {
+    broken_rule(broken);
+    return;
   }
-  Shape out;
-  for (size_t i = 0; i < drop.size(); ++i) {
-    if (!drop[i]) out.push_back((*in)[i]);
-  }
-  apply_view(node, out, ReshapeOp{});
+  apply_view(node, *out, ReshapeOp{});
 }
 
 void Importer::unsqueeze(const onnx::Node& node, Attributes& attributes) {
@@ -192,49 +162,26 @@ void Importer::unsqueeze(const onnx::Node& node, Attributes& attributes) {
   std::optional<std::vector<int64_t>> axes = attributes.integers("axes");
   if (!axes) axes = integer_list(node, 1, "the list of axes");
   if (!in || !axes) return;
-  const int64_t rank = static_cast<int64_t>(in->size() + axes->size());
-  if (rank > 8) {
-    unsupported("a tensor has 1 to 8 dimensions", std::to_string(rank));
+  RuleBreak broken;
+  const std::optional<Shape> out = unsqueezed(*in, *axes, broken);
+  if (!out) {
+    broken_rule(broken);
     return;
   }
-  std::vector<bool> added(static_cast<size_t>(rank), false);
-  for (int64_t axis : *axes) {
-    if (axis < 0) axis += rank;
-    if (axis < 0 || axis >= rank || added[static_cast<size_t>(axis)]) {
-      malformed_node("axes are of the result and differ", std::to_string(axis));
-      return;
-    }
-    added[static_cast<size_t>(axis)] = true;
-  }
-  Shape out;
-  size_t next = 0;
-  for (const bool fresh : added) out.push_back(fresh ? 1 : (*in)[next++]);
-  apply_view(node, out, ReshapeOp{});
+  apply_view(node, *out, ReshapeOp{});
 }
 
 void Importer::transpose(const onnx::Node& node, Attributes& attributes) {
   const std::optional<Shape> in = input_shape(node, 0);
   if (!in) return;
-  std::vector<int64_t> permutation(in->size());
-  for (size_t i = 0; i < permutation.size(); ++i) {
-    permutation[i] = static_cast<int64_t>(permutation.size() - 1 - i);
-  }
-  permutation = attributes.integers("perm").value_or(permutation);
-  std::vector<int64_t> sorted = permutation;
-  std::sort(sorted.begin(), sorted.end());
-  bool valid = sorted.size() == in->size();
-  for (size_t i = 0; valid && i < sorted.size(); ++i) valid = sorted[i] == static_cast<int64_t>(i);
-  if (!valid) {
-    malformed_node("perm is a permutation of the axes", to_text(permutation));
+  RuleBreak broken;
+  const std::optional<std::vector<int>> permutation =
+      permutation_of(*in, attributes.integers("perm"), broken);
+  if (!permutation) {
+    broken_rule(broken);
     return;
   }
-  TransposeOp op;
-  Shape out;
-  for (const int64_t axis : permutation) {
-    op.permutation.push_back(static_cast<int>(axis));
-    out.push_back((*in)[static_cast<size_t>(axis)]);
-  }
-  apply_view(node, out, std::move(op));
+  apply_view(node, permuted(*in, *permutation), TransposeOp{*permutation});
 }
 
 void Importer::slice(const onnx::Node& node, Attributes& attributes) {
@@ -243,49 +190,22 @@ void Importer::slice(const onnx::Node& node, Attributes& attributes) {
   const std::optional<std::vector<int64_t>> starts = integer_list(node, 1, "the list of starts");
   const std::optional<std::vector<int64_t>> ends = integer_list(node, 2, "the list of ends");
   if (!in || !starts || !ends) return;
-  std::vector<int64_t> axes(starts->size());
-  std::iota(axes.begin(), axes.end(), 0);
+  std::optional<std::vector<int64_t>> axes, steps;
   if (has_input(node, 3)) {
-    const auto given = integer_list(node, 3, "the list of axes");
-    if (!given) return;
-    axes = *given;
+    axes = integer_list(node, 3, "the list of axes");
+    if (!axes) return;
   }
   if (has_input(node, 4)) {
-    const auto steps = integer_list(node, 4, "the list of steps");
+    steps = integer_list(node, 4, "the list of steps");
     if (!steps) return;
-    if (std::any_of(steps->begin(), steps->end(), [](int64_t s) { return s != 1; })) {
-      unsupported("steps of Slice are 1", to_text(*steps));
-      return;
-    }
   }
-  if (axes.size() != starts->size() || ends->size() != starts->size()) {
-    malformed_node("starts, ends and axes of Slice have one length");
+  RuleBreak broken;
+  const std::optional<SliceBounds> out = sliced(*in, *starts, *ends, axes, steps, broken);
+  if (!out) {
+    broken_rule(broken);
     return;
   }
-  SliceOp op;
-  op.start.assign(in->size(), 0);
-  Shape out = *in;
-  const int64_t rank = static_cast<int64_t>(in->size());
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const int64_t axis = axes[i] < 0 ? axes[i] + rank : axes[i];
-    if (axis < 0 || axis >= rank) {
-      malformed_node("axes of Slice are the input's", std::to_string(axes[i]));
-      return;
-    }
-    const int64_t size = (*in)[static_cast<size_t>(axis)];
-    const auto resolve = [size](int64_t v) {
-      if (v < 0) v = v < -size ? 0 : v + size;
-      return std::min(v, size);
-    };
-    const int64_t begin = resolve((*starts)[i]), end = resolve((*ends)[i]);
-    if (end <= begin) {
-      unsupported("a slice is not empty", fmt::format("{}..{} of axis {}", begin, end, axis));
-      return;
-    }
-    op.start[static_cast<size_t>(axis)] = begin;
-    out[static_cast<size_t>(axis)] = end - begin;
-  }
-  apply_view(node, out, std::move(op));
+  apply_view(node, out->shape, SliceOp{out->start});
 }
 
 void Importer::split(const onnx::Node& node, Attributes& attributes) {
@@ -335,26 +255,9 @@ void Importer::split(const onnx::Node& node, Attributes& attributes) {
 // ---- Concat -------------------------------------------------------------------
 
 std::optional<Shape> Importer::concat_shape(const std::vector<Shape>& parts, int64_t& axis) {
-  Shape out = parts[0];
-  const int64_t rank = static_cast<int64_t>(out.size());
-  if (axis < 0) axis += rank;
-  bool valid = axis >= 0 && axis < rank;
-  for (size_t i = 1; valid && i < parts.size(); ++i) {
-    valid = parts[i].size() == out.size();
-    for (int64_t d = 0; valid && d < rank; ++d) {
-      const size_t k = static_cast<size_t>(d);
-      if (d == axis) {
-        out[k] += parts[i][k];
-        valid = out[k] <= kMaxElements;
-      } else {
-        valid = parts[i][k] == out[k];
-      }
-    }
-  }
-  if (!valid || !checked_elements(out)) {
-    malformed_node("joined tensors agree in every axis but one");
-    return std::nullopt;
-  }
+  RuleBreak broken;
+  std::optional<Shape> out = concatenated(parts, axis, broken);
+  if (!out) broken_rule(broken);
   return out;
 }
 

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+#include "compiler/onnx/shape_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+namespace npu::compiler {
+namespace {
+
+constexpr int64_t kMaxField = 255;  // kernels, strides, dilations, pads of a command
+
+std::nullopt_t malformed(RuleBreak& broken, std::string rule, std::string value = {}) {
+  broken = {.malformed = true, .rule = std::move(rule), .value = std::move(value)};
+  return std::nullopt;
+}
+
+std::nullopt_t unsupported(RuleBreak& broken, std::string rule, std::string value = {}) {
+  broken = {.malformed = false, .rule = std::move(rule), .value = std::move(value)};
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b, RuleBreak& broken) {
+  Shape out(std::max(a.size(), b.size()));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const int64_t da = i < a.size() ? a[a.size() - 1 - i] : 1;
+    const int64_t db = i < b.size() ? b[b.size() - 1 - i] : 1;
+    if (da != db && da != 1 && db != 1) {
+      return malformed(broken, "the operands' shapes can be broadcast",
+                       fmt::format("{} and {}", to_text(a), to_text(b)));
+    }
+    out[out.size() - 1 - i] = std::max(da, db);
+  }
+  if (!checked_elements(out))
+    return unsupported(broken, "a tensor has at most 2^36 elements", to_text(out));
+  return out;
+}
+
+bool read_window(Attributes& attributes, const Shape& in, const Shape& kernel, bool ceil_mode,
+                 bool pads_below_kernel, Window& window, Shape& spatial, RuleBreak& broken) {
+  const auto malformed = [&](std::string rule, std::string value) {
+    broken = {.malformed = true, .rule = std::move(rule), .value = std::move(value)};
+    return false;
+  };
+  const auto unsupported = [&](std::string rule, std::string value) {
+    broken = {.rule = std::move(rule), .value = std::move(value)};
+    return false;
+  };
+  const size_t rank = in.size() - 2;
+  std::vector<int64_t> extents = attributes.integers("kernel_shape").value_or(kernel);
+  if (!kernel.empty() && extents != kernel) {
+    return malformed("kernel_shape agrees with the weights", to_text(extents));
+  }
+  std::vector<int64_t> strides =
+      attributes.integers("strides").value_or(std::vector<int64_t>(rank, 1));
+  std::vector<int64_t> dilations =
+      attributes.integers("dilations").value_or(std::vector<int64_t>(rank, 1));
+  std::vector<int64_t> pads =
+      attributes.integers("pads").value_or(std::vector<int64_t>(2 * rank, 0));
+  const std::string auto_pad = attributes.text("auto_pad", "NOTSET");
+  if (extents.size() != rank || strides.size() != rank || dilations.size() != rank ||
+      pads.size() != 2 * rank) {
+    return malformed(
+        "kernel_shape, strides, dilations and pads have the rank of the input's space",
+        fmt::format("kernel {}, strides {}, dilations {}, pads {} for input {}", to_text(extents),
+                    to_text(strides), to_text(dilations), to_text(pads), to_text(in)));
+  }
+  for (size_t i = 0; i < rank; ++i) {
+    for (const int64_t v : {extents[i], strides[i], dilations[i]}) {
+      if (v < 1 || v > kMaxField) {
+        return unsupported("kernels, strides and dilations are 1 to 255",
+                           fmt::format("kernel {}, strides {}, dilations {}", to_text(extents),
+                                       to_text(strides), to_text(dilations)));
+      }
+    }
+  }
+  spatial.clear();
+  for (size_t i = 0; i < rank; ++i) {
+    const size_t d = i + 2 - rank;  // one dimension: the horizontal one
+    window.kernel[d] = extents[i];
+    window.stride[d] = strides[i];
+    window.dilation[d] = dilations[i];
+    const int64_t size = in[i + 2];
+    const int64_t span = window.span(static_cast<int>(d));
+    int64_t before = pads[i], after = pads[i + rank];
+    if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") {
+      const int64_t out = (size + strides[i] - 1) / strides[i];
+      const int64_t total = std::max<int64_t>(0, (out - 1) * strides[i] + span - size);
+      before = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
+      after = total - before;
+    } else if (auto_pad == "VALID") {
+      before = after = 0;
+    } else if (auto_pad != "NOTSET" && !auto_pad.empty()) {
+      return malformed("auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER", auto_pad);
+    }
+    if (before < 0 || after < 0 || before > kMaxField || after > kMaxField) {
+      return unsupported("pads are 0 to 255", to_text(pads));
+    }
+    if (pads_below_kernel && (before >= span || after >= span)) {
+      return unsupported("pads of a pool are smaller than its kernel", to_text(pads));
+    }
+    if (size + before + after < span) {
+      return malformed("the kernel is not larger than the padded input",
+                       fmt::format("kernel {}, input {}, pads {}", to_text(extents), to_text(in),
+                                   to_text(pads)));
+    }
+    const int64_t room = size + before + after - span;
+    int64_t out = room / strides[i] + 1;
+    if (ceil_mode) {
+      out = (room + strides[i] - 1) / strides[i] + 1;
+      if ((out - 1) * strides[i] >= size + before) --out;  // a window only in the end padding
+    }
+    window.pad_before[d] = before;
+    window.pad_after[d] = after;
+    spatial.push_back(out);
+  }
+  return true;
+}
+
+std::optional<Shape> reshaped(const Shape& in, std::vector<int64_t> wanted, bool allow_zero,
+                              RuleBreak& broken) {
+  int64_t known = 1;
+  int inferred = -1;
+  const int64_t total = std::accumulate(in.begin(), in.end(), int64_t{1}, std::multiplies<>());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    int64_t& dim = wanted[i];
+    if (dim == 0 && !allow_zero && i < in.size()) dim = in[i];
+    if (dim == -1 && inferred < 0) {
+      inferred = static_cast<int>(i);
+      continue;
+    }
+    if (dim < 1 || dim > kMaxElements || known > kMaxElements / dim) {
+      return malformed(broken, "a shape has positive dimensions and at most one -1",
+                       to_text(wanted));
+    }
+    known *= dim;
+  }
+  if (inferred >= 0 && total % known == 0) wanted[static_cast<size_t>(inferred)] = total / known;
+  const std::optional<int64_t> count = checked_elements(wanted);
+  if (!count || *count != total) {
+    return malformed(broken, "Reshape keeps the number of elements",
+                     fmt::format("{} to {}", to_text(in), to_text(wanted)));
+  }
+  return wanted;
+}
+
+std::optional<Shape> flattened(const Shape& in, int64_t axis, RuleBreak& broken) {
+  const int64_t rank = static_cast<int64_t>(in.size());
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis > rank)
+    return malformed(broken, "axis is one of the input's", std::to_string(axis));
+  Shape out{1, 1};
+  for (int64_t i = 0; i < rank; ++i) out[i < axis ? 0 : 1] *= in[static_cast<size_t>(i)];
+  return out;
+}
+
+std::optional<Shape> squeezed(const Shape& in, const std::optional<std::vector<int64_t>>& axes,
+                              RuleBreak& broken) {
+  const int64_t rank = static_cast<int64_t>(in.size());
+  std::vector<bool> drop(in.size(), false);
+  for (size_t i = 0; i < drop.size(); ++i) drop[i] = !axes && in[i] == 1;
+  for (int64_t axis : axes.value_or(std::vector<int64_t>{})) {
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank || in[static_cast<size_t>(axis)] != 1)
+      return malformed(broken, "squeezed axes have length 1", std::to_string(axis));
+    drop[static_cast<size_t>(axis)] = true;
+  }
+  Shape out;
+  for (size_t i = 0; i < drop.size(); ++i) {
+    if (!drop[i]) out.push_back(in[i]);
+  }
+  return out;
+}
+
+std::optional<Shape> unsqueezed(const Shape& in, const std::vector<int64_t>& axes,
+                                RuleBreak& broken) {
+  const int64_t rank = static_cast<int64_t>(in.size() + axes.size());
+  if (rank > 8) return unsupported(broken, "a tensor has 1 to 8 dimensions", std::to_string(rank));
+  std::vector<bool> added(static_cast<size_t>(rank), false);
+  for (int64_t axis : axes) {
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank || added[static_cast<size_t>(axis)])
+      return malformed(broken, "axes are of the result and differ", std::to_string(axis));
+    added[static_cast<size_t>(axis)] = true;
+  }
+  Shape out;
+  size_t next = 0;
+  for (const bool fresh : added) out.push_back(fresh ? 1 : in[next++]);
+  return out;
+}
+
+std::optional<std::vector<int>> permutation_of(const Shape& in,
+                                               const std::optional<std::vector<int64_t>>& wanted,
+                                               RuleBreak& broken) {
+  std::vector<int64_t> permutation(in.size());
+  for (size_t i = 0; i < permutation.size(); ++i)
+    permutation[i] = static_cast<int64_t>(permutation.size() - 1 - i);
+  permutation = wanted.value_or(permutation);
+  std::vector<int64_t> sorted = permutation;
+  std::sort(sorted.begin(), sorted.end());
+  bool valid = sorted.size() == in.size();
+  for (size_t i = 0; valid && i < sorted.size(); ++i) valid = sorted[i] == static_cast<int64_t>(i);
+  if (!valid) return malformed(broken, "perm is a permutation of the axes", to_text(permutation));
+  return std::vector<int>(permutation.begin(), permutation.end());
+}
+
+Shape permuted(const Shape& in, const std::vector<int>& permutation) {
+  Shape out;
+  for (const int axis : permutation) out.push_back(in[static_cast<size_t>(axis)]);
+  return out;
+}
+
+std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& starts,
+                                  const std::vector<int64_t>& ends,
+                                  const std::optional<std::vector<int64_t>>& given_axes,
+                                  const std::optional<std::vector<int64_t>>& steps,
+                                  RuleBreak& broken) {
+  std::vector<int64_t> axes(starts.size());
+  std::iota(axes.begin(), axes.end(), 0);
+  if (given_axes) axes = *given_axes;
+  if (steps && std::any_of(steps->begin(), steps->end(), [](int64_t s) { return s != 1; }))
+    return unsupported(broken, "steps of Slice are 1", to_text(*steps));
+  if (axes.size() != starts.size() || ends.size() != starts.size())
+    return malformed(broken, "starts, ends and axes of Slice have one length");
+  SliceBounds out;
+  out.start.assign(in.size(), 0);
+  out.shape = in;
+  const int64_t rank = static_cast<int64_t>(in.size());
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + rank : axes[i];
+    if (axis < 0 || axis >= rank)
+      return malformed(broken, "axes of Slice are the input's", std::to_string(axes[i]));
+    const int64_t size = in[static_cast<size_t>(axis)];
+    const auto resolve = [size](int64_t v) {
+      if (v < 0) v = v < -size ? 0 : v + size;
+      return std::min(v, size);
+    };
+    const int64_t begin = resolve(starts[i]), end = resolve(ends[i]);
+    if (end <= begin) {
+      return unsupported(broken, "a slice is not empty",
+                         fmt::format("{}..{} of axis {}", begin, end, axis));
+    }
+    out.start[static_cast<size_t>(axis)] = begin;
+    out.shape[static_cast<size_t>(axis)] = end - begin;
+  }
+  return out;
+}
+
+std::optional<Shape> concatenated(const std::vector<Shape>& parts, int64_t& axis,
+                                  RuleBreak& broken) {
+  Shape out = parts[0];
+  const int64_t rank = static_cast<int64_t>(out.size());
+  if (axis < 0) axis += rank;
+  bool valid = axis >= 0 && axis < rank;
+  for (size_t i = 1; valid && i < parts.size(); ++i) {
+    valid = parts[i].size() == out.size();
+    for (int64_t d = 0; valid && d < rank; ++d) {
+      const size_t k = static_cast<size_t>(d);
+      if (d == axis) {
+        out[k] += parts[i][k];
+        valid = out[k] <= kMaxElements;
+      } else {
+        valid = parts[i][k] == out[k];
+      }
+    }
+  }
+  if (!valid || !checked_elements(out))
+    return malformed(broken, "joined tensors agree in every axis but one");
+  return out;
+}
+
+}  // namespace npu::compiler

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+//
+// What shapes ONNX's operators make of their operands' shapes and attributes.
+#ifndef NPU_COMPILER_ONNX_SHAPE_RULES_H_
+#define NPU_COMPILER_ONNX_SHAPE_RULES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compiler/ir/graph.h"
+#include "compiler/onnx/attributes.h"
+
+namespace npu::compiler {
+
+// A rule that a node breaks.
+struct RuleBreak {
+  bool malformed = false;  // it contradicts ONNX; else it is beyond the compiler
+  std::string rule;
+  std::string value;
+  std::string suggestion = {};
+};
+
+// All of these return nullopt (false) with the reason in `broken`.
+
+std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b, RuleBreak& broken);
+
+// Fills the window from kernel_shape, strides, dilations, pads and auto_pad, and `spatial` with
+// the output's extents. `in` is [n, c, spatial...]; `kernel` the spatial kernel, empty: attribute.
+bool read_window(Attributes& attributes, const Shape& in, const Shape& kernel, bool ceil_mode,
+                 bool pads_below_kernel, Window& window, Shape& spatial, RuleBreak& broken);
+
+std::optional<Shape> reshaped(const Shape& in, std::vector<int64_t> wanted, bool allow_zero,
+                              RuleBreak& broken);
+std::optional<Shape> flattened(const Shape& in, int64_t axis, RuleBreak& broken);
+// Without axes: all of length 1.
+std::optional<Shape> squeezed(const Shape& in, const std::optional<std::vector<int64_t>>& axes,
+                              RuleBreak& broken);
+std::optional<Shape> unsqueezed(const Shape& in, const std::vector<int64_t>& axes,
+                                RuleBreak& broken);
+// Without a permutation: the axes reversed.
+std::optional<std::vector<int>> permutation_of(const Shape& in,
+                                               const std::optional<std::vector<int64_t>>& wanted,
+                                               RuleBreak& broken);
+Shape permuted(const Shape& in, const std::vector<int>& permutation);
+
+struct SliceBounds {
+  std::vector<int64_t> start;  // of every axis
+  Shape shape;
+};
+std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& starts,
+                                  const std::vector<int64_t>& ends,
+                                  const std::optional<std::vector<int64_t>>& axes,
+                                  const std::optional<std::vector<int64_t>>& steps,
+                                  RuleBreak& broken);
+
+// `axis` is made positive.
+std::optional<Shape> concatenated(const std::vector<Shape>& parts, int64_t& axis,
+                                  RuleBreak& broken);
+
+}  // namespace npu::compiler
+
+#endif  // NPU_COMPILER_ONNX_SHAPE_RULES_H_
