@@ -175,9 +175,11 @@ std::optional<RealTensor> Importer::real_operand(const onnx::Node& node, int ind
   if (tensor == nullptr) return std::nullopt;
   if (const auto* real = std::get_if<RealTensor>(tensor)) {
     if (real->value != kNoValue) return *real;
-    unsupported(fmt::format("input {} comes from DequantizeLinear", index),
-                real->graph_input >= 0 ? "a float graph input" : "a float intermediate result",
-                "Put QuantizeLinear and DequantizeLinear around every operator's input");
+    unsupported(
+        fmt::format("input {} comes from DequantizeLinear", index),
+        real->graph_input >= 0 ? "a float graph input" : "a float intermediate result",
+        "Put QuantizeLinear and DequantizeLinear around every operator's input, or quantize the "
+        "model with --calibrate");
     return std::nullopt;
   }
   if (const auto* constant = std::get_if<ConstantTensor>(tensor);

@@ -24,6 +24,7 @@ inline constexpr int64_t kMaxElements = int64_t{1} << 36;
 std::optional<int64_t> checked_elements(const Shape& shape);
 int64_t elements(const Shape& shape);  // of a shape that has been checked
 std::string to_text(const Shape& shape);
+std::vector<int64_t> strides_of(const Shape& shape);  // row major, in elements
 
 // The 8-bit types of activations and weights.
 enum class ByteType : uint8_t { kInt8, kUint8 };

@@ -27,16 +27,6 @@ bool advance(std::vector<int64_t>& index, const Shape& shape) {
   return false;
 }
 
-std::vector<int64_t> strides_of(const Shape& shape) {
-  std::vector<int64_t> strides(shape.size());
-  int64_t stride = 1;
-  for (size_t d = shape.size(); d-- > 0;) {
-    strides[d] = stride;
-    stride *= shape[d];
-  }
-  return strides;
-}
-
 class Interpreter {
  public:
   explicit Interpreter(const Graph& graph) : graph_(graph), values_(graph.values.size()) {}

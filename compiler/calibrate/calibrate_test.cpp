@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: MIT
+//
+// From a float model to a quantized one: ranges, which tensors are quantized, constants, errors.
+#include "compiler/calibrate/calibrate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "compiler/calibrate/ranges.h"
+#include "compiler/calibrate/rewrite.h"
+#include "compiler/testing/onnx_builder.h"
+
+namespace npu::compiler {
+namespace {
+
+using ::npu::onnx::Tensor;
+using testing::OnnxBuilder;
+
+// ---- ranges
+
+TEST(Ranges, ExtremesHoldZero) {
+  RangeCollector collector(100);
+  EXPECT_EQ(collector.range(), (ValueRange{0, 0}));
+  EXPECT_TRUE(collector.add(std::vector<float>{3, 5}));
+  EXPECT_EQ(collector.range(), (ValueRange{0, 5}));
+  EXPECT_TRUE(collector.add(std::vector<float>{-2}));
+  EXPECT_EQ(collector.range(), (ValueRange{-2, 5}));
+}
+
+TEST(Ranges, WhatIsNoNumberIsRefused) {
+  RangeCollector collector(100);
+  EXPECT_FALSE(collector.add(std::vector<float>{1, NAN}));
+  EXPECT_FALSE(collector.add(std::vector<float>{INFINITY}));
+}
+
+TEST(Ranges, PercentileLeavesOutliersOut) {
+  RangeCollector collector(99);
+  std::vector<float> values(10000);
+  std::iota(values.begin(), values.end(), -4999.0f);  // -4999 ... 5000
+  values.push_back(1e6f);
+  ASSERT_TRUE(collector.add(values));
+  // Half a percent, 50 values, on each side; a bin is at most 2 * 1e6 * 2 / 4096 wide.
+  const ValueRange range = collector.range();
+  EXPECT_NEAR(range.high, 4950, 1000);
+  EXPECT_NEAR(range.low, -4949, 1000);
+  EXPECT_EQ(collector.extremes(), (ValueRange{-4999, 1e6f}));
+}
+
+TEST(Ranges, PercentileIsExactToABin) {
+  RangeCollector collector(90);
+  std::vector<float> values(2000);
+  std::iota(values.begin(), values.end(), 1.0f);
+  values.push_back(2048);  // fixes the bins at 1, whatever came first
+  ASSERT_TRUE(collector.add(values));
+  const ValueRange range = collector.range();
+  EXPECT_EQ(range.low, 0);
+  EXPECT_NEAR(range.high, 1901, 2);
+}
+
+TEST(Ranges, AnyMagnitudeFitsIn) {
+  RangeCollector collector(99.9);
+  EXPECT_TRUE(collector.add(std::vector<float>{1e-38f, 1e-45f, 0, -3e38f, 3.4e38f, 1}));
+  EXPECT_EQ(collector.extremes(), (ValueRange{-3e38f, 3.4e38f}));
+  EXPECT_GE(collector.range().high, 1e38f);
+  RangeCollector zeros(99.9);
+  EXPECT_TRUE(zeros.add(std::vector<float>(10, 0.0f)));
+  EXPECT_EQ(zeros.range(), (ValueRange{0, 0}));
+}
+
+// ---- quantizations
+
+TEST(Quantizations, OfARange) {
+  const OutputQuantization u8 = quantization_for({-1, 1.55f}, ActivationType::kUint8);
+  EXPECT_EQ(u8.type, ByteType::kUint8);
+  EXPECT_EQ(u8.q, (Quantization{0.01f, 100}));
+  EXPECT_EQ(quantization_for({-1, 1.55f}, ActivationType::kInt8).q, (Quantization{0.01f, -28}));
+  EXPECT_EQ(quantization_for({-1.27f, 1}, ActivationType::kInt8Symmetric).q,
+            (Quantization{0.01f, 0}));
+  EXPECT_EQ(quantization_for({0, 2.55f}, ActivationType::kInt8).q, (Quantization{0.01f, -128}));
+  // Nothing but zeros.
+  EXPECT_EQ(quantization_for({0, 0}, ActivationType::kUint8).q, (Quantization{1, 0}));
+}
+
+TEST(Quantizations, NothingIsStoredBeyondAClamp) {
+  for (const float high : {6.0f, 1.0f, 0.3f, 7.7f}) {
+    const OutputQuantization q = quantization_for({0, high}, ActivationType::kUint8, high);
+    EXPECT_LE(q.q.scale * 255, high);
+    EXPECT_GT(q.q.scale * 255, high * 0.9999f);
+  }
+}
+
+TEST(Quantizations, OfWeights) {
+  const FloatTensor weights{{2, 2}, {1.27f, -0.5f, 0, 0}};
+  Int8Weights out = quantize_weights(weights, 0, nullptr, 1);
+  EXPECT_EQ(out.values, (std::vector<int8_t>{127, -50, 0, 0}));
+  EXPECT_FLOAT_EQ(out.scales[0], 0.01f);
+  EXPECT_GT(out.scales[1], 0);
+  // By column.
+  out = quantize_weights({{2, 2}, {1.27f, 4, -0.5f, 2}}, 1, nullptr, 1);
+  EXPECT_EQ(out.values, (std::vector<int8_t>{127, 127, -50, 64}));
+  // A bias that would need more than 30 bits makes the scale wider.
+  const FloatTensor bias{{2}, {1, 1e6f}};
+  out = quantize_weights(weights, 0, &bias, 1e-3f);
+  EXPECT_FLOAT_EQ(out.scales[0], 0.01f);
+  EXPECT_LE(1e6 / (1e-3 * static_cast<double>(out.scales[1])), 0x1p30 * 1.0001);
+}
+
+// ---- plans
+
+FloatModel read(const OnnxBuilder& builder) {
+  Diagnostics diagnostics;
+  const std::string file = builder.serialize();
+  std::optional<FloatModel> model = read_float_model(testing::as_bytes(file), 0, diagnostics);
+  EXPECT_TRUE(model) << diagnostics.text();
+  return model ? std::move(*model) : FloatModel{};
+}
+
+std::vector<std::string> planned(const QuantizationPlan& plan) {
+  std::vector<std::string> out;
+  out.reserve(plan.tensors.size());
+  for (const PlannedTensor& tensor : plan.tensors) out.push_back(tensor.name);
+  return out;
+}
+
+void conv(OnnxBuilder& b, const std::string& x, int inputs, int outputs, const std::string& y) {
+  std::vector<float> weights;
+  for (int i = 0; i < inputs * outputs; ++i) weights.push_back(static_cast<float>(i % 5) - 2);
+  b.floats(y + "_w", {outputs, inputs, 1, 1}, weights);
+  b.node("Conv", {x, y + "_w"}, y);
+}
+
+TEST(Plan, ClampsShareAQuantizationWithWhatTheyFollow) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+  conv(b, "x", 2, 2, "c");
+  b.node("Relu", {"c"}, "r");
+  OnnxBuilder::ints(b.node("MaxPool", {"r"}, "m"), "kernel_shape", {2, 2});
+  b.node("Flatten", {"m"}, "y");
+  b.output("y");
+  const QuantizationPlan plan = plan_quantization(read(b));
+  EXPECT_EQ(planned(plan), (std::vector<std::string>{"x", "r", "m", "y"}));
+  EXPECT_EQ(plan.find("r")->low, 0);
+  EXPECT_FALSE(plan.find("r")->like);
+  EXPECT_TRUE(plan.find("m")->is_copy && plan.find("y")->is_copy);
+  const auto q = choose_quantizations(plan, std::vector<ValueRange>(4, ValueRange{0, 2.55f}),
+                                      ActivationType::kUint8);
+  EXPECT_EQ(q[1].q, (Quantization{0.01f, 0}));
+  EXPECT_EQ(q[3].q, q[1].q);
+}
+
+TEST(Plan, AConvolutionThatOthersReadIsQuantizedBeforeItsClamp) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+  conv(b, "x", 2, 2, "c");
+  b.node("Relu", {"c"}, "r");
+  b.node("Add", {"c", "r"}, "y");
+  b.output("y");
+  // The sum is a function of c alone: a table, in which r stays float.
+  EXPECT_EQ(planned(plan_quantization(read(b))), (std::vector<std::string>{"x", "c", "y"}));
+}
+
+TEST(Plan, FunctionsOfOneValueAreOneTable) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+  conv(b, "x", 2, 2, "c");
+  b.node("Sigmoid", {"c"}, "s");
+  b.node("Mul", {"c", "s"}, "swish");
+  conv(b, "swish", 2, 2, "y");
+  b.output("y");
+  EXPECT_EQ(planned(plan_quantization(read(b))),
+            (std::vector<std::string>{"x", "c", "swish", "y"}));
+  // Once somebody else reads the gate, it is a tensor of its own, and the product one of two.
+  conv(b, "s", 2, 2, "z");
+  b.output("z");
+  const QuantizationPlan plan = plan_quantization(read(b));
+  EXPECT_EQ(planned(plan), (std::vector<std::string>{"x", "c", "s", "swish", "y", "z"}));
+  EXPECT_TRUE(plan.find("s")->unit_range);
+}
+
+TEST(Plan, WhatIsJoinedHasOneQuantizationIfItsClampAllows) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+  conv(b, "x", 2, 2, "a");
+  conv(b, "x", 2, 2, "c");
+  b.node("Relu", {"c"}, "r");
+  b.node("Concat", {"a", "r"}, "y").add_attribute()->set_name("axis");
+  b.graph().mutable_node(3)->mutable_attribute(0)->set_i(1);
+  b.output("y");
+  const QuantizationPlan plan = plan_quantization(read(b));
+  ASSERT_EQ(planned(plan), (std::vector<std::string>{"x", "a", "r", "y"}));
+  std::vector<ValueRange> ranges = {{0, 1}, {0, 2}, {0, 2.55f}, {0, 2.55f}};
+  auto q = choose_quantizations(plan, ranges, ActivationType::kUint8);
+  EXPECT_EQ(q[1].q, q[3].q);
+  EXPECT_EQ(q[2].q, q[3].q);
+  // Joined with negative values, 0 is not the lowest number that is stored: Relu keeps its own.
+  ranges[1].low = ranges[3].low = -1;
+  q = choose_quantizations(plan, ranges, ActivationType::kUint8);
+  EXPECT_EQ(q[1].q, q[3].q);
+  EXPECT_EQ(q[2].q, (Quantization{0.01f, 0}));
+}
+
+// ---- simplification
+
+TEST(Simplify, BatchNormalizationBecomesWeights) {
+  OnnxBuilder b;
+  b.input("x", {1, 1, 1, 2}, Tensor::FLOAT);
+  b.floats("w", {1, 1, 1, 1}, {3});
+  b.node("Conv", {"x", "w"}, "c");
+  for (const auto& [name, value] :
+       {std::pair{"gamma", 2.0f}, {"beta", 1.0f}, {"mean", 5.0f}, {"var", 4.0f}}) {
+    b.floats(name, {1}, {value});
+  }
+  onnx::Node& norm = b.node("BatchNormalization", {"c", "gamma", "beta", "mean", "var"}, "y");
+  onnx::Attribute& epsilon = *norm.add_attribute();
+  epsilon.set_name("epsilon");
+  epsilon.set_f(0);
+  b.output("y");
+  const FloatModel model = read(b);
+  ASSERT_EQ(model.nodes.size(), 1u);
+  EXPECT_EQ(model.nodes[0].op_type(), "Conv");
+  Diagnostics diagnostics;
+  std::vector<float> y;
+  ASSERT_TRUE(execute(
+      model, {{{1, 1, 1, 2}, {1, 2}}},
+      [&](const std::string& name, const FloatTensor& tensor) {
+        if (name == "y") y = tensor.data;
+      },
+      [] {}, diagnostics));
+  EXPECT_EQ(y, (std::vector<float>{-1, 2}));  // (3x - 5) / 2 * 2 + 1
+}
+
+TEST(Simplify, OldFormsBecomeNewOnes) {
+  OnnxBuilder b(11);
+  b.input("x", {1, 2, 2, 2}, Tensor::FLOAT);
+  OnnxBuilder::ints(b.node("ReduceMean", {"x"}, "m"), "axes", {2, -1});
+  OnnxBuilder::ints(b.node("Squeeze", {"m"}, "s"), "axes", {2, 3});
+  b.node("Dropout", {"s"}, "d");
+  b.node("Softmax", {"d"}, "y");
+  b.output("y");
+  const FloatModel model = read(b);
+  ASSERT_EQ(model.nodes.size(), 3u);
+  EXPECT_EQ(model.opset, 13);
+  EXPECT_EQ(model.nodes[0].op_type(), "GlobalAveragePool");
+  EXPECT_EQ(model.nodes[1].input_size(), 2);
+  EXPECT_EQ(model.nodes[2].input(0), "s");
+}
+
+// ---- all of it
+
+std::optional<Calibration> calibrate(const OnnxBuilder& builder, Diagnostics& diagnostics,
+                                     const std::vector<std::vector<float>>& samples,
+                                     const CalibrationOptions& options = {}) {
+  const std::string file = builder.serialize();
+  std::optional<Calibrator> calibrator =
+      Calibrator::open(testing::as_bytes(file), options, diagnostics);
+  if (!calibrator) return std::nullopt;
+  return calibrator->run(
+      {samples.size(), [&](size_t i) { return std::vector<std::vector<float>>{samples[i]}; }},
+      [](const char*, size_t, size_t) {}, diagnostics);
+}
+
+OnnxBuilder small_network() {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+  conv(b, "x", 2, 8, "c");
+  b.node("Relu", {"c"}, "r");
+  conv(b, "r", 8, 2, "d");
+  b.node("Add", {"d", "x"}, "y");
+  b.output("y");
+  return b;
+}
+
+std::vector<std::vector<float>> random_samples(size_t count, size_t size) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<std::vector<float>> out(count, std::vector<float>(size));
+  for (std::vector<float>& sample : out) {
+    for (float& v : sample) v = normal(random);
+  }
+  return out;
+}
+
+TEST(Calibrate, ANetwork) {
+  for (const bool int8 : {false, true}) {
+    CalibrationOptions options;
+    options.int8_activations = int8;
+    Diagnostics diagnostics;
+    const auto out = calibrate(small_network(), diagnostics, random_samples(20, 32), options);
+    ASSERT_TRUE(out) << diagnostics.text();
+    EXPECT_EQ(out->samples, 20u);
+    EXPECT_EQ(out->error_samples, kErrorSamples);
+    ASSERT_EQ(out->errors.size(), 4u);  // x, r, d, y
+    EXPECT_EQ(out->errors[1].node, "r_node");
+    EXPECT_EQ(out->errors[3].type, "Add");
+    for (const LayerError& row : out->errors) {
+      EXPECT_GT(row.signal_to_noise, 30) << row.node;
+      EXPECT_GT(row.largest_error, 0) << row.node;
+      EXPECT_LT(row.largest_error, 10 * static_cast<double>(row.quantization.scale)) << row.node;
+      EXPECT_EQ(row.byte_type, int8 ? ByteType::kInt8 : ByteType::kUint8);
+    }
+    // An input is off by half a step at most.
+    EXPECT_LE(out->errors[0].largest_error,
+              0.5001 * static_cast<double>(out->errors[0].quantization.scale));
+    EXPECT_NE(error_table(*out).find("SQNR"), std::string::npos);
+    EXPECT_NE(error_json(*out).find("\"sqnr_db\""), std::string::npos);
+  }
+}
+
+TEST(Calibrate, PercentileNarrowsRanges) {
+  std::vector<std::vector<float>> samples = random_samples(100, 32);
+  samples[0][0] = 1000;
+  CalibrationOptions options;
+  Diagnostics diagnostics;
+  const auto all = calibrate(small_network(), diagnostics, samples, options);
+  options.percentile = 99.9;
+  const auto most = calibrate(small_network(), diagnostics, samples, options);
+  ASSERT_TRUE(all && most) << diagnostics.text();
+  EXPECT_GT(all->errors[0].quantization.scale, 3);
+  EXPECT_LT(most->errors[0].quantization.scale, 0.1f);
+}
+
+TEST(Calibrate, AllProblemsAtOnce) {
+  OnnxBuilder b = small_network();
+  b.node("Softsign", {"y"}, "z");
+  b.node("Cumulus", {"x"}, "v");
+  b.node("BatchNormalization", {"x", "y", "y", "y", "y"}, "u");
+  for (const char* name : {"z", "v", "u"}) b.output(name);
+  Diagnostics diagnostics;
+  EXPECT_FALSE(calibrate(b, diagnostics, {}));
+  const std::string text = diagnostics.text();
+  EXPECT_EQ(diagnostics.status(), Status::kUnsupported);
+  for (const char* word : {"z_node", "Softsign", "v_node", "Cumulus", "u_node"})
+    EXPECT_NE(text.find(word), std::string::npos) << text;
+}
+
+TEST(Calibrate, AQuantizedModelIsRefused) {
+  OnnxBuilder b;
+  b.input("x", {1, 4}, Tensor::FLOAT);
+  b.quantization("x", 0.5f, 0);
+  b.node("QuantizeLinear", {"x", "x_s", "x_z"}, "q");
+  b.node("DequantizeLinear", {"q", "x_s", "x_z"}, "y");
+  b.output("y");
+  Diagnostics diagnostics;
+  EXPECT_FALSE(calibrate(b, diagnostics, {}));
+  EXPECT_NE(diagnostics.text().find("without --calibrate"), std::string::npos);
+}
+
+TEST(Calibrate, WhatIsNoNumberIsReported) {
+  Diagnostics data;
+  std::vector<std::vector<float>> samples = random_samples(2, 32);
+  samples[1][3] = NAN;
+  EXPECT_FALSE(calibrate(small_network(), data, samples));
+  EXPECT_NE(data.text().find("sample 1"), std::string::npos) << data.text();
+
+  OnnxBuilder b;
+  b.input("x", {1, 2, 1, 1}, Tensor::FLOAT);
+  b.floats("w", {1, 2, 1, 1}, {1, NAN});
+  b.node("Conv", {"x", "w"}, "y");
+  b.output("y");
+  Diagnostics weights;
+  EXPECT_FALSE(calibrate(b, weights, {{1, 2}}));
+  EXPECT_NE(weights.text().find("'w'"), std::string::npos) << weights.text();
+
+  Diagnostics overflow;
+  samples[1].assign(32, 3e38f);
+  EXPECT_FALSE(calibrate(small_network(), overflow, samples));
+  EXPECT_NE(overflow.text().find("finite"), std::string::npos);
+}
+
+TEST(Calibrate, ConstantsWithoutElementsAreRefused) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 2, 2}, Tensor::FLOAT);
+  b.floats("none", {0, 2, 1, 1}, {});
+  b.floats("nothing", {0}, {});
+  b.floats("row", {0, 3}, {});
+  b.node("Conv", {"x", "none"}, "c");
+  b.node("BatchNormalization", {"c", "nothing", "nothing", "nothing", "nothing"}, "n");
+  b.node("Gemm", {"x", "row", "nothing"}, "g");
+  b.node("Add", {"x", "nothing"}, "a");
+  for (const char* name : {"n", "g", "a"}) b.output(name);
+  Diagnostics diagnostics;
+  EXPECT_FALSE(calibrate(b, diagnostics, {}));
+  EXPECT_FALSE(diagnostics.ok());
+}
+
+TEST(Calibrate, DamagedFilesAreRefused) {
+  const std::string file = small_network().serialize();
+  std::mt19937 random(7);
+  for (int round = 0; round < 400; ++round) {
+    std::string bytes = file;
+    if (round % 2 == 0) bytes.resize(random() % bytes.size());
+    for (int i = 0; i < 3 && !bytes.empty(); ++i)
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    Diagnostics diagnostics;
+    auto calibrator = Calibrator::open(testing::as_bytes(bytes), {}, diagnostics);
+    EXPECT_EQ(calibrator.has_value(), diagnostics.ok()) << diagnostics.text();
+    if (!calibrator) continue;
+    (void)calibrator->run(
+        {1,
+         [&](size_t) {
+           std::vector<std::vector<float>> out;
+           for (const auto& input : calibrator->inputs()) {
+             out.emplace_back(static_cast<size_t>(elements(input.shape)), 0.5f);
+           }
+           return out;
+         }},
+        [](const char*, size_t, size_t) {}, diagnostics);
+  }
+}
+
+TEST(Calibrate, CanBeStopped) {
+  const std::string file = small_network().serialize();
+  Diagnostics diagnostics;
+  auto calibrator = Calibrator::open(testing::as_bytes(file), {}, diagnostics);
+  ASSERT_TRUE(calibrator);
+  const auto samples = random_samples(1, 32);
+  EXPECT_THROW(
+      (void)calibrator->run(
+          {1, [&](size_t) { return std::vector<std::vector<float>>{samples[0]}; }},
+          [](const char*, size_t, size_t) { throw std::runtime_error("stop"); }, diagnostics),
+      std::runtime_error);
+}
+
+}  // namespace
+}  // namespace npu::compiler

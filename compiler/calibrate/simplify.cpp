@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+//
+// Float nodes into float nodes that have a quantized form.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "compiler/calibrate/float_model.h"
+#include "compiler/onnx/attributes.h"
+#include "compiler/onnx/model.h"
+
+namespace npu::compiler {
+namespace {
+
+constexpr int64_t kOldestOpset = 13;
+
+class Simplifier {
+ public:
+  Simplifier(FloatModel& model, const ShapesByName& shapes, Diagnostics& diagnostics)
+      : model_(model), shapes_(shapes), diagnostics_(diagnostics), uses_(model.use_counts()) {}
+
+  void run() {
+    std::vector<onnx::Node> nodes = std::move(model_.nodes);
+    model_.nodes.clear();
+    for (onnx::Node& node : nodes) {
+      if (model_.opset < kOldestOpset) upgrade(node);
+      const std::string& type = node.op_type();
+      if (type == "Gemm") normalize_gemm(node);
+      if (type == "Sub" || type == "Div") invert_constant(node);
+      if (type == "BatchNormalization" && node.input_size() > 0 && node.output_size() > 0) {
+        fold_batch_norm(node);
+        continue;
+      }
+      if (type == "ReduceMean" && pool_instead(node)) continue;
+      add(std::move(node));
+    }
+    model_.opset = std::max(model_.opset, kOldestOpset);
+  }
+
+ private:
+  void add(onnx::Node node) {
+    if (node.output_size() > 0) producer_[node.output(0)] = model_.nodes.size();
+    model_.nodes.push_back(std::move(node));
+  }
+
+  void problem(const onnx::Node& node, std::string rule, std::string value,
+               std::string suggestion = {}) {
+    diagnostics_.add({.status = Status::kUnsupported,
+                      .node = display_name(node),
+                      .op = node.op_type(),
+                      .rule = std::move(rule),
+                      .value = std::move(value),
+                      .suggestion = std::move(suggestion)});
+  }
+
+  const Shape* shape(const std::string& name) const {
+    const auto it = shapes_.find(name);
+    return it == shapes_.end() ? nullptr : &it->second;
+  }
+
+  const FloatTensor* constant(const onnx::Node& node, int index) const {
+    if (index >= node.input_size()) return nullptr;
+    const auto it = model_.constants.find(node.input(index));
+    return it == model_.constants.end() ? nullptr : &it->second;
+  }
+
+  std::string add_constant(const std::string& stem, FloatTensor tensor) {
+    std::string name = model_.fresh_name(stem);
+    model_.constants[name] = std::move(tensor);
+    return name;
+  }
+
+  std::string add_integers(const std::string& stem, const std::vector<int64_t>& values) {
+    ConstTensor tensor;
+    tensor.type = ConstType::kInt64;
+    tensor.onnx_type = onnx::Tensor::INT64;
+    tensor.shape = {static_cast<int64_t>(values.size())};
+    tensor.ints = values;
+    std::string name = model_.fresh_name(stem);
+    model_.other_constants[name] = std::move(tensor);
+    return name;
+  }
+
+  static void remove_attribute(onnx::Node& node, const std::string& name) {
+    auto& attributes = *node.mutable_attribute();
+    for (int i = attributes.size(); i-- > 0;) {
+      if (attributes[i].name() == name) attributes.DeleteSubrange(i, 1);
+    }
+  }
+
+  static void set_integer(onnx::Node& node, const std::string& name, int64_t value) {
+    remove_attribute(node, name);
+    onnx::Attribute& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(kIntAttribute);
+    attribute.set_i(value);
+  }
+
+  // From the forms of opset 10 to 12 to those of 13.
+  void upgrade(onnx::Node& node) {
+    Attributes attributes(node);
+    const std::string& type = node.op_type();
+    if (type == "Squeeze" || type == "Unsqueeze") {
+      if (const auto axes = attributes.integers("axes"); axes && node.input_size() == 1) {
+        remove_attribute(node, "axes");
+        node.add_input(add_integers(display_name(node) + "_axes", *axes));
+      }
+    } else if (type == "Clip" && node.input_size() == 1) {
+      const float inf = INFINITY;
+      const float low = attributes.real("min", -inf), high = attributes.real("max", inf);
+      node.clear_attribute();
+      node.add_input(low > -inf ? add_constant(display_name(node) + "_min", {{}, {low}}) : "");
+      if (high < inf) node.add_input(add_constant(display_name(node) + "_max", {{}, {high}}));
+    } else if (type == "Softmax") {
+      // An axis stood for itself and all that follow.
+      const Shape* in = node.input_size() > 0 ? shape(node.input(0)) : nullptr;
+      if (in == nullptr) return;
+      const auto rank = static_cast<int64_t>(in->size());
+      int64_t axis = attributes.integer("axis", 1);
+      if (axis < 0) axis += rank;
+      if (axis < 0 || axis >= rank ||
+          std::any_of(in->begin() + axis + 1, in->end(), [](int64_t d) { return d != 1; })) {
+        problem(node, "before opset 13 Softmax is over the last axis",
+                fmt::format("axis {} of {}", axis, to_text(*in)),
+                "Convert the model with onnx.version_converter");
+        return;
+      }
+      set_integer(node, "axis", axis);
+    }
+  }
+
+  // alpha and beta into the constants, C as one value per column.
+  void normalize_gemm(onnx::Node& node) {
+    Attributes attributes(node);
+    const float alpha = attributes.real("alpha", 1), beta = attributes.real("beta", 1);
+    const FloatTensor* b = constant(node, 1);
+    const FloatTensor* c = constant(node, 2);
+    const bool has_c = node.input_size() > 2 && !node.input(2).empty();
+    if (b == nullptr || b->shape.size() != 2 || (has_c && c == nullptr)) return;
+    const int64_t columns = b->shape[attributes.integer("transB", 0) != 0 ? 0 : 1];
+    if (alpha != 1) {
+      FloatTensor scaled = *b;
+      for (float& v : scaled.data) v *= alpha;
+      node.set_input(1, add_constant(node.input(1) + "_scaled", std::move(scaled)));
+    }
+    if (has_c && (c->data.size() == 1 || static_cast<int64_t>(c->data.size()) == columns)) {
+      FloatTensor bias{{columns}, c->data};
+      bias.data.resize(static_cast<size_t>(columns), c->data[0]);
+      for (float& v : bias.data) v *= beta;
+      node.set_input(2, add_constant(node.input(2) + "_column", std::move(bias)));
+      remove_attribute(node, "beta");
+    }
+    remove_attribute(node, "alpha");
+  }
+
+  // a - constant and a / constant, where the constant is no single number.
+  void invert_constant(onnx::Node& node) {
+    const FloatTensor* b = constant(node, 1);
+    if (b == nullptr || b->data.size() < 2) return;
+    const bool subtract = node.op_type() == "Sub";
+    FloatTensor inverse = *b;
+    for (float& v : inverse.data) v = subtract ? -v : 1 / v;
+    node.set_input(1, add_constant(node.input(1) + "_inverse", std::move(inverse)));
+    node.set_op_type(subtract ? "Add" : "Mul");
+  }
+
+  struct PerChannel {
+    std::vector<float> factor, offset;
+  };
+
+  std::optional<PerChannel> affine_of(const onnx::Node& node) {
+    const FloatTensor* parameters[4];
+    for (int i = 0; i < 4; ++i) {
+      parameters[i] = constant(node, i + 1);
+      if (parameters[i] == nullptr || parameters[i]->data.size() != parameters[0]->data.size()) {
+        problem(node, "the parameters of BatchNormalization are constants, one per channel",
+                fmt::format("input {}", i + 1));
+        return std::nullopt;
+      }
+    }
+    Attributes attributes(node);
+    const float epsilon = attributes.real("epsilon", 1e-5f);
+    if (attributes.integer("training_mode", 0) != 0) {
+      problem(node, "BatchNormalization is in inference mode", "training_mode = 1",
+              "Export the model for inference");
+      return std::nullopt;
+    }
+    PerChannel out;
+    for (size_t c = 0; c < parameters[0]->data.size(); ++c) {
+      const float factor = parameters[0]->data[c] / std::sqrt(parameters[3]->data[c] + epsilon);
+      out.factor.push_back(factor);
+      out.offset.push_back(parameters[1]->data[c] - parameters[2]->data[c] * factor);
+    }
+    return out;
+  }
+
+  // Into the weights before it, or else a 1x1 convolution of each channel.
+  // In place of a node with a problem, so that those behind it can be judged.
+  void pass_through(const onnx::Node& node) {
+    onnx::Node identity;
+    identity.set_name(node.name());
+    identity.set_op_type("Identity");
+    identity.add_input(node.input(0));
+    identity.add_output(node.output(0));
+    add(std::move(identity));
+  }
+
+  void fold_batch_norm(const onnx::Node& node) {
+    const std::optional<PerChannel> affine = affine_of(node);
+    if (!affine) {
+      pass_through(node);
+      return;
+    }
+    const auto it = producer_.find(node.input(0));
+    if (it != producer_.end() && uses_[node.input(0)] == 1 &&
+        fold_into(model_.nodes[it->second], *affine)) {
+      onnx::Node& before = model_.nodes[it->second];
+      before.set_output(0, node.output(0));
+      producer_[node.output(0)] = it->second;
+      return;
+    }
+    const Shape* in = shape(node.input(0));
+    const auto channels = static_cast<int64_t>(affine->factor.size());
+    if (in == nullptr || (in->size() != 3 && in->size() != 4) || (*in)[1] != channels) {
+      problem(node, "BatchNormalization is behind Conv or Gemm, or its input is an image",
+              in != nullptr ? to_text(*in) : "an unknown shape");
+      pass_through(node);
+      return;
+    }
+    Shape weights(in->size(), 1);
+    weights[0] = channels;
+    onnx::Node conv;
+    conv.set_name(node.name());
+    conv.set_op_type("Conv");
+    conv.add_input(node.input(0));
+    conv.add_input(add_constant(display_name(node) + "_factor", {weights, affine->factor}));
+    conv.add_input(add_constant(display_name(node) + "_offset", {{channels}, affine->offset}));
+    conv.add_output(node.output(0));
+    set_integer(conv, "group", channels);
+    add(std::move(conv));
+  }
+
+  bool fold_into(onnx::Node& before, const PerChannel& affine) {
+    const bool gemm = before.op_type() == "Gemm";
+    const FloatTensor* weights = constant(before, 1);
+    const bool has_bias = before.input_size() > 2 && !before.input(2).empty();
+    const FloatTensor* bias = constant(before, 2);
+    if ((!gemm && before.op_type() != "Conv") || weights == nullptr || weights->shape.empty() ||
+        (has_bias && bias == nullptr))
+      return false;
+    Attributes attributes(before);
+    const bool last = gemm && attributes.integer("transB", 0) == 0;
+    const size_t channels = affine.factor.size();
+    if (channels == 0 ||
+        static_cast<size_t>(last ? weights->shape.back() : weights->shape[0]) != channels ||
+        (has_bias && bias->data.size() != channels))
+      return false;
+    FloatTensor scaled = *weights;
+    const size_t inner = last ? 1 : scaled.data.size() / channels;
+    for (size_t i = 0; i < scaled.data.size(); ++i)
+      scaled.data[i] *= affine.factor[i / inner % channels];
+    FloatTensor moved{{static_cast<int64_t>(channels)}, affine.offset};
+    for (size_t c = 0; has_bias && c < channels; ++c)
+      moved.data[c] += bias->data[c] * affine.factor[c];
+    before.set_input(1, add_constant(before.input(1) + "_folded", std::move(scaled)));
+    const std::string name = add_constant(display_name(before) + "_bias", std::move(moved));
+    if (before.input_size() > 2) {
+      before.set_input(2, name);
+    } else {
+      before.add_input(name);
+    }
+    return true;
+  }
+
+  // ReduceMean over all spatial axes is a global average pool, which the runtime has on bytes.
+  bool pool_instead(const onnx::Node& node) {
+    const Shape* in = node.input_size() > 0 ? shape(node.input(0)) : nullptr;
+    if (in == nullptr || (in->size() != 3 && in->size() != 4)) return false;
+    Attributes attributes(node);
+    std::optional<std::vector<int64_t>> axes = attributes.integers("axes");
+    if (!axes && node.input_size() > 1) {
+      const auto it = model_.other_constants.find(node.input(1));
+      if (it != model_.other_constants.end()) axes = it->second.ints;
+    }
+    if (!axes) return false;
+    const auto rank = static_cast<int64_t>(in->size());
+    for (int64_t& axis : *axes) axis += axis < 0 ? rank : 0;
+    std::sort(axes->begin(), axes->end());
+    std::vector<int64_t> spatial;
+    for (int64_t i = 2; i < rank; ++i) spatial.push_back(i);
+    if (*axes != spatial) return false;
+    onnx::Node pool;
+    pool.set_name(node.name());
+    pool.set_op_type("GlobalAveragePool");
+    pool.add_input(node.input(0));
+    if (attributes.integer("keepdims", 1) != 0) {
+      pool.add_output(node.output(0));
+      add(std::move(pool));
+      return true;
+    }
+    const std::string pooled = model_.fresh_name(display_name(node) + "_pooled");
+    pool.add_output(pooled);
+    add(std::move(pool));
+    onnx::Node squeeze;
+    squeeze.set_name(display_name(node) + "_squeeze");
+    squeeze.set_op_type("Squeeze");
+    squeeze.add_input(pooled);
+    squeeze.add_input(add_integers(display_name(node) + "_axes", spatial));
+    squeeze.add_output(node.output(0));
+    add(std::move(squeeze));
+    return true;
+  }
+
+  static constexpr int kIntAttribute = 2;  // AttributeProto.INT
+
+  FloatModel& model_;
+  const ShapesByName& shapes_;
+  Diagnostics& diagnostics_;
+  std::unordered_map<std::string, size_t> uses_;
+  std::unordered_map<std::string, size_t> producer_;
+};
+
+}  // namespace
+
+void simplify(FloatModel& model, const ShapesByName& shapes, Diagnostics& diagnostics) {
+  Simplifier(model, shapes, diagnostics).run();
+}
+
+}  // namespace npu::compiler
