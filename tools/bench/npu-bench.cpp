@@ -14,6 +14,7 @@
 #include "tools/bench/onednn.h"
 #include "tools/bench/workloads.h"
 #include "tools/common/device.h"
+#include "tools/common/files.h"
 #include "tools/common/json_output.h"
 #include "tools/common/program.h"
 #include "tools/common/tensor_file.h"

@@ -7,6 +7,7 @@
 
 #include "arch/target.h"
 #include "npu_targets_generated.h"
+#include "tools/common/files.h"
 #include "tools/common/tensor_file.h"
 
 namespace npu::tools {

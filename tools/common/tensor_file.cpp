@@ -5,12 +5,11 @@
 #include <onnx_subset.pb.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <limits>
 
+#include "tools/common/files.h"
 #include "tools/common/program.h"
 
 namespace npu::tools {
@@ -159,24 +158,6 @@ size_t element_bytes(npu_type type) {
 const char* type_name(npu_type type) {
   const TypeRow* row = find_type(type);
   return row != nullptr ? row->name : "?";
-}
-
-std::vector<std::byte> read_file(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) {
-    throw ToolError(errno == EACCES ? kExitPermission : kExitBadInput,
-                    path + ": " + std::strerror(errno));
-  }
-  std::vector<std::byte> data;
-  std::array<std::byte, 65536> chunk;
-  size_t got;
-  while ((got = std::fread(chunk.data(), 1, chunk.size(), file)) > 0) {
-    data.insert(data.end(), chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(got));
-  }
-  const int error = std::ferror(file) ? errno : 0;
-  std::fclose(file);
-  if (error != 0) throw ToolError(kExitBadInput, path + ": " + std::strerror(error));
-  return data;
 }
 
 Tensor parse_npy(std::span<const std::byte> data, const std::string& name) {

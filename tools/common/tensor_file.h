@@ -38,9 +38,6 @@ void write_npy(const std::string& path, const Tensor& tensor);
 Tensor parse_npy(std::span<const std::byte> data, const std::string& name);
 Tensor parse_tensor_proto(std::span<const std::byte> data, const std::string& name);
 
-// A whole file; throws ToolError.
-std::vector<std::byte> read_file(const std::string& path);
-
 // A tensor's name as the name of a file, without extension: '/' and ':' become '_'.
 std::string file_stem(const std::string& tensor_name);
 

@@ -7,8 +7,9 @@
 #include "compiler/report/report.h"
 #include "compiler/verify/verify.h"
 #include "tools/common/device.h"
+#include "tools/common/files.h"
 #include "tools/common/program.h"
-#include "tools/compile/files.h"
+#include "tools/compile/calibration.h"
 #include "tools/compile/reports.h"
 
 namespace npu::tools {
@@ -16,6 +17,7 @@ namespace {
 
 // Inputs that --verify compares: three with extreme values, the rest random.
 constexpr uint32_t kVerifyPatterns = 8;
+constexpr size_t kMostModelBytes = 0x7fffffff;  // of a protobuf message
 
 struct Options {
   std::string model;
@@ -25,6 +27,9 @@ struct Options {
   std::string explain;
   std::vector<std::string> compare;
   std::string calibrate;
+  std::string activations = "u8";
+  std::string write_qdq;
+  double percentile = 100;
   int64_t batch = 0;
   unsigned cores = 1;
   uint64_t max_yield_gap = compiler::kDefaultYieldGap;
@@ -37,7 +42,8 @@ struct Options {
 };
 
 void add_options(CLI::App& app, Options& o) {
-  app.add_option("MODEL", o.model, "Quantized ONNX model (QDQ or QOperator)");
+  app.add_option("MODEL", o.model,
+                 "ONNX model, quantized (QDQ or QOperator) or, with --calibrate, float");
   app.add_option("-o,--output", o.output, "Compiled model to write")->type_name("FILE");
   app.add_option("--target", o.target,
                  "Card to compile for: card, edge, a JSON file, or device for the one that "
@@ -78,10 +84,28 @@ void add_options(CLI::App& app, Options& o) {
       ->type_name("CYCLES")
       ->capture_default_str();
   app.add_flag("--list-ops", o.list_ops, "Print the supported operators and their limits");
-  app.add_option("--calibrate", o.calibrate,
-                 "Quantize a float model with inputs from DIR: not "
-                 "supported yet")
-      ->type_name("DIR");
+  CLI::Option* calibrate =
+      app.add_option("--calibrate", o.calibrate,
+                     "Quantize a float model: DIR holds samples of its input, .npy or .pb, or a "
+                     "folder of them for each input; prints the error of each layer")
+          ->type_name("DIR");
+  app.add_option("--percentile", o.percentile,
+                 "Share of a tensor's values, in percent, that its range holds; 100: from the "
+                 "least to the greatest")
+      ->type_name("P")
+      ->check(CLI::Range(50.0, 100.0))
+      ->capture_default_str()
+      ->needs(calibrate);
+  app.add_option("--activations", o.activations,
+                 "Type of quantized activations: u8, s8, or s8-symmetric with zero points of 0")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"u8", "s8", "s8-symmetric"}))
+      ->capture_default_str()
+      ->needs(calibrate);
+  app.add_option("--write-qdq", o.write_qdq,
+                 "Write the model that --calibrate quantized as ONNX, for other runtimes")
+      ->type_name("FILE")
+      ->needs(calibrate);
   app.add_flag("-q,--quiet", o.quiet, "No summary");
 }
 
@@ -144,18 +168,25 @@ int compare(const Options& o) {
   return kExitOk;
 }
 
+compiler::CalibrationOptions calibration_options(const Options& o) {
+  compiler::CalibrationOptions out;
+  out.batch = o.batch;
+  out.percentile = o.percentile;
+  out.int8_activations = o.activations != "u8";
+  out.symmetric_activations = o.activations == "s8-symmetric";
+  return out;
+}
+
 int compile(const Options& o) {
   if (o.list_ops) return list_operators();
   if (!o.compare.empty()) return compare(o);
-  if (!o.calibrate.empty()) {
-    throw ToolError(kExitUnsupported,
-                    "--calibrate is not supported yet: quantize the model first, for example with "
-                    "ONNX Runtime's quantize_static");
-  }
   if (o.model.empty()) throw ToolError(kExitUsage, "no ONNX model given; see --help");
-  if (o.output.empty() && o.report.empty() && o.explain.empty())
+  const bool has_output = !o.output.empty() || !o.report.empty() || !o.explain.empty();
+  if (!has_output && o.write_qdq.empty()) {
     throw ToolError(kExitUsage,
-                    "no output given: -o FILE, --report DIR or --explain NODE; see --help");
+                    "no output given: -o FILE, --report DIR, --explain NODE or --write-qdq FILE; "
+                    "see --help");
+  }
 
   compiler::CompileOptions options;
   options.target = choose_target(o.target);
@@ -165,20 +196,33 @@ int compile(const Options& o) {
   options.residency = !o.no_residency;
   options.stripes = !o.no_stripes;
   options.poll = stop_if_interrupted;
-  const std::vector<std::byte> file = read_file(o.model);
+  const std::vector<std::byte> file = read_file(o.model, kMostModelBytes);
   compiler::Diagnostics diagnostics;
-  compiler::ImportOptions import_options;
-  import_options.batch = o.batch;
-  const std::optional<compiler::Graph> graph =
-      compiler::import_onnx(file, import_options, diagnostics);
+  std::optional<compiler::Calibration> calibration;
+  std::optional<compiler::Graph> graph;
+  if (o.calibrate.empty()) {
+    compiler::ImportOptions import_options;
+    import_options.batch = o.batch;
+    graph = compiler::import_onnx(file, import_options, diagnostics);
+  } else {
+    calibration = calibrate(file, calibration_options(o), o.calibrate, o.quiet, diagnostics);
+    if (calibration) graph = std::move(calibration->graph);
+  }
   if (!graph) fail(o, diagnostics);
   stop_if_interrupted();
+  if (!o.write_qdq.empty()) {
+    write_file(o.write_qdq, calibration->qdq.data(), calibration->qdq.size());
+    if (!has_output && !o.verify) return kExitOk;
+  }
   const std::optional<compiler::CompiledModel> model =
       compiler::compile_graph(*graph, options, diagnostics);
   if (!model) fail(o, diagnostics);
   stop_if_interrupted();
 
-  if (!o.report.empty()) write_reports(o.report, *model, *graph, options.target);
+  if (!o.report.empty()) {
+    write_reports(o.report, *model, *graph, options.target);
+    if (calibration) write_calibration(o.report, *calibration);
+  }
   if (!o.explain.empty()) explain(o, *model, *graph, options.target);
   if (o.verify) {
     const compiler::Verification result =
@@ -201,7 +245,8 @@ int compile(const Options& o) {
 
 int main(int argc, char** argv) {
   using namespace npu::tools;
-  Program program("npu-compile", "Compiles a quantized ONNX model for the NPU card.",
+  Program program("npu-compile",
+                  "Compiles an ONNX model for the NPU card, quantizing it first if asked to.",
                   {{"npu-compile model.onnx -o model.npu", "compile for the default card"},
                    {"npu-compile model.onnx --explain conv1",
                     "show what became of one node, without writing anything"},
@@ -211,6 +256,8 @@ int main(int argc, char** argv) {
                     "compile for the small card and write what each layer costs"},
                    {"npu-compile model.onnx -o model.npu --verify",
                     "and prove the result against the reference"},
+                   {"npu-compile float.onnx --calibrate samples -o model.npu --write-qdq int8.onnx",
+                    "quantize a float model; keep the quantized one for ONNX Runtime"},
                    {"npu-compile --list-ops", "show what can be compiled"}});
   Options options;
   add_options(program.app(), options);

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "compiler/report/report.h"
+#include "tools/common/files.h"
 #include "tools/common/program.h"
 #include "tools/common/trace_events.h"
-#include "tools/compile/files.h"
 
 namespace npu::tools {
 namespace {

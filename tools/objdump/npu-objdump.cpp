@@ -8,6 +8,7 @@
 #include "arch/stream.h"
 #include "model_file.h"
 #include "npu/compiled_model.h"
+#include "tools/common/files.h"
 #include "tools/common/json_output.h"
 #include "tools/common/program.h"
 #include "tools/common/tensor_file.h"

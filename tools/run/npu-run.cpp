@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "tools/common/device.h"
+#include "tools/common/files.h"
 #include "tools/common/json_output.h"
 #include "tools/common/program.h"
 #include "tools/common/tensor_file.h"

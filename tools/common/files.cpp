@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "tools/compile/files.h"
+#include "tools/common/files.h"
 
 #include <fmt/format.h>
 
@@ -12,14 +12,15 @@
 
 namespace npu::tools {
 
-std::vector<std::byte> read_file(const std::string& path) {
+std::vector<std::byte> read_file(const std::string& path, size_t limit) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) {
-    throw ToolError(kExitBadInput, fmt::format("{} is a folder, not an ONNX file", path));
+    throw ToolError(kExitBadInput, fmt::format("{} is a folder, not a file", path));
   }
   std::FILE* file = std::fopen(path.c_str(), "rb");
   if (file == nullptr) {
-    throw ToolError(kExitBadInput, fmt::format("cannot open {}: {}", path, std::strerror(errno)));
+    throw ToolError(errno == EACCES ? kExitPermission : kExitBadInput,
+                    fmt::format("cannot open {}: {}", path, std::strerror(errno)));
   }
   std::vector<std::byte> bytes;
   std::vector<std::byte> chunk(1 << 20);
@@ -27,12 +28,13 @@ std::vector<std::byte> read_file(const std::string& path) {
   bool too_large = false;
   while ((got = std::fread(chunk.data(), 1, chunk.size(), file)) > 0 && !too_large) {
     bytes.insert(bytes.end(), chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(got));
-    too_large = bytes.size() > 0x7fffffff;
+    too_large = bytes.size() > limit;
   }
   const bool failed = std::ferror(file) != 0;
   std::fclose(file);
   if (failed) throw ToolError(kExitBadInput, fmt::format("cannot read {}", path));
-  if (too_large) throw ToolError(kExitBadInput, fmt::format("{} is larger than 2 GiB", path));
+  if (too_large)
+    throw ToolError(kExitBadInput, fmt::format("{} has more than {} bytes", path, limit));
   return bytes;
 }
 

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
 // Whole files. Both throw ToolError.
-#ifndef NPU_TOOLS_COMPILE_FILES_H_
-#define NPU_TOOLS_COMPILE_FILES_H_
+#ifndef NPU_TOOLS_FILES_H_
+#define NPU_TOOLS_FILES_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace npu::tools {
 
-// At most 2 GiB.
-std::vector<std::byte> read_file(const std::string& path);
+// More than `limit` bytes are an error.
+std::vector<std::byte> read_file(const std::string& path, size_t limit = SIZE_MAX);
 
 // Written beside its place and renamed: no half file is left under the name.
 void write_file(const std::string& path, const void* data, size_t bytes);
 
 }  // namespace npu::tools
 
-#endif  // NPU_TOOLS_COMPILE_FILES_H_
+#endif  // NPU_TOOLS_FILES_H_

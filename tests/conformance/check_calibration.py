@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""npu-compile --calibrate on float models: ONNX Runtime takes the QDQ model that it writes, which is about as good
+as the float one, and the compiled model computes the same bytes. Prints TAP.
+
+The float models are made here: the digits network from its weights, and random ones with what exporters write.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from tap import Tap, need_packages, skip_all
+
+need_packages("calibration")
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from judge import ROOT, Judge, file_name  # noqa: E402
+
+sys.path.append(os.path.join(ROOT, "models"))
+import train_digits  # noqa: E402
+
+CALIBRATION_IMAGES = 100  # of the held-out ones; the other 350 judge
+TIMEOUT_SECONDS = 300
+
+
+class FloatGraph:
+    """Nodes and constants of a float model, in the order of execution."""
+
+    def __init__(self, seed=0):
+        self.rng = np.random.default_rng(seed)
+        self.nodes, self.constants, self.inputs, self.outputs = [], [], [], []
+
+    def const(self, array):
+        name = f"const_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def node(self, op, inputs, **attributes):
+        name = f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name + "_node", **attributes))
+        return name
+
+    def input(self, name, shape):
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def output(self, tensor, name):
+        for node in self.nodes:
+            node.output[:] = [name if t == tensor else t for t in node.output]
+            node.input[:] = [name if t == tensor else t for t in node.input]
+        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+
+    def floats(self, *shape, scale=1.0):
+        return self.const((self.rng.standard_normal(shape) * scale).astype(np.float32))
+
+    def conv(self, x, inputs, outputs, kernel, bias=False, group=1, **attributes):
+        depth = inputs // group
+        weights = self.floats(outputs, depth, kernel, kernel, scale=np.sqrt(2 / (depth * kernel * kernel)))
+        operands = [x, weights] + ([self.floats(outputs, scale=0.1)] if bias else [])
+        return self.node("Conv", operands, group=group, pads=[kernel // 2] * 4, **attributes)
+
+    def batch_norm(self, x, channels):
+        positive = [self.const(self.rng.uniform(0.5, 1.5, channels).astype(np.float32)) for _ in range(2)]
+        return self.node("BatchNormalization", [x, positive[0], self.floats(channels, scale=0.1),
+                                                self.floats(channels, scale=0.1), positive[1]])
+
+    def save(self, path, opset=13):
+        graph = helper.make_graph(self.nodes, "float", self.inputs, self.outputs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        model = onnx.shape_inference.infer_shapes(model)
+        onnx.checker.check_model(model)
+        onnx.save(model, path)
+
+
+def digits():
+    weights = train_digits.load_weights(os.path.join(ROOT, "models", "digits", "weights.npy"))
+    g = FloatGraph()
+    w = {name: g.const(array.astype(np.float32)) for name, array in weights.items()}
+    x = g.input("image", [1, 1, 8, 8])
+    for i in (1, 2):
+        x = g.node("Relu", [g.node("Conv", [x, w[f"conv{i}_w"], w[f"conv{i}_b"]], pads=[1, 1, 1, 1])])
+    x = g.node("Flatten", [g.node("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])])
+    x = g.node("Relu", [g.node("Gemm", [x, w["dense1_w"], w["dense1_b"]], transB=1)])
+    g.output(g.node("Gemm", [x, w["dense2_w"], w["dense2_b"]], transB=1), "logits")
+    return g, [1, 1, 8, 8]
+
+
+def mobile_block():
+    """Inverted residuals as exported from training: BatchNormalization behind each convolution, Relu6 as Clip."""
+    g = FloatGraph(18)
+    six = [g.const(np.float32(0)), g.const(np.float32(6))]
+
+    def unit(x, inputs, outputs, kernel, clip=True, **attributes):
+        x = g.batch_norm(g.conv(x, inputs, outputs, kernel, **attributes), outputs)
+        return g.node("Clip", [x] + six) if clip else x
+
+    x = unit(g.input("input", [1, 3, 16, 16]), 3, 8, 3, strides=[2, 2])
+    for stride in (1, 2):
+        y = unit(x, 8, 24, 1)
+        y = unit(y, 24, 24, 3, group=24, strides=[stride, stride])
+        y = unit(y, 24, 8, 1, clip=False)
+        x = g.node("Add", [x, y]) if stride == 1 else y
+    x = g.node("ReduceMean", [x], axes=[2, 3], keepdims=0)
+    g.output(g.node("Gemm", [x, g.floats(8, 10, scale=0.5), g.floats(10)], alpha=0.5), "output")
+    return g, [1, 3, 16, 16]
+
+
+def gated():
+    """Gates, a concatenation, a division by a constant per channel; operators that become tables."""
+    g = FloatGraph(7)
+    x = g.input("input", [1, 4, 10, 10])
+    scale = g.const(np.array([2, 4, 1, 3], np.float32).reshape(4, 1, 1))
+    x = g.node("Div", [g.node("Sub", [x, g.floats(4, 1, 1)]), scale])
+    a = g.conv(x, 4, 8, 3, bias=True)
+    a = g.node("Mul", [a, g.node("Sigmoid", [a])])
+    b = g.node("HardSwish", [g.conv(x, 4, 8, 1, bias=True)])
+    c = g.node("MaxPool", [g.node("Relu", [g.conv(x, 4, 4, 1)])], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    x = g.node("Concat", [a, b, c], axis=1)
+    squeezed = g.node("GlobalAveragePool", [x])
+    gate = g.node("HardSigmoid", [g.conv(squeezed, 20, 20, 1, bias=True)], alpha=1 / 6, beta=0.5)
+    x = g.node("Mul", [x, gate])
+    x = g.node("LeakyRelu", [g.conv(x, 20, 6, 3, strides=[2, 2])], alpha=0.1)
+    x = g.node("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
+    g.output(g.node("Tanh", [x]), "output")
+    return g, [1, 4, 10, 10]
+
+
+class Compiler:
+    def __init__(self, folder, build):
+        self.folder, self.programs = folder, os.path.join(build, "bin")
+
+    def run(self, program, *arguments):
+        done = subprocess.run([os.path.join(self.programs, program), *arguments], capture_output=True, text=True,
+                              timeout=TIMEOUT_SECONDS)
+        if done.returncode:
+            raise RuntimeError(f"{program} {' '.join(arguments)}: {done.returncode}\n{done.stderr.strip()}")
+        return done
+
+    def quantize(self, model, samples, *options):
+        """(the QDQ model, the compiled one, layers of calibration.json)"""
+        folder = os.path.join(self.folder, "samples")
+        os.makedirs(folder, exist_ok=True)
+        np.save(os.path.join(folder, "samples.npy"), samples)
+        paths = [os.path.join(self.folder, name) for name in ("qdq.onnx", "model.npu", "report")]
+        self.run("npu-compile", model, "--calibrate", folder, "--write-qdq", paths[0], "-o", paths[1], "--report",
+                 paths[2], *options)
+        with open(os.path.join(paths[2], "calibration.json")) as f:
+            return paths[0], paths[1], json.load(f)
+
+    def simulate(self, compiled, name, stack, output):
+        path, folder = os.path.join(self.folder, "input.npy"), os.path.join(self.folder, "out")
+        os.makedirs(folder, exist_ok=True)
+        np.save(path, stack)
+        self.run("npu-run", compiled, "--device", "sim", "--input", f"{name}={path}", "--real", "--output", folder)
+        return np.load(os.path.join(folder, file_name(output)))
+
+
+def check_equal(tap, name, ours, theirs):
+    different = np.count_nonzero(ours != theirs)
+    tap.result(ours.shape == theirs.shape and different == 0,
+               f"{name}: the compiled model equals ONNX Runtime on the QDQ file",
+               f"{different} of {theirs.size} values differ")
+
+
+def check_digits(tap, compiler, judge, model, options):
+    images = (np.load(os.path.join(ROOT, "models", "digits", "images.npy")) / 16).astype(np.float32)
+    labels = np.load(os.path.join(ROOT, "models", "digits", "labels.npy"))
+    order = np.random.default_rng(1).permutation(len(images))
+    calibration, held_out = order[:CALIBRATION_IMAGES], order[CALIBRATION_IMAGES:]
+    name = " ".join(("digits",) + options)
+    qdq, compiled, report = compiler.quantize(model, images[calibration], *options)
+    inputs = {"image": images[held_out]}
+    right = [np.mean(judge.run(path, inputs, fuse_int8_qdq=True)["logits"].argmax(axis=1) == labels[held_out])
+             for path in (model, qdq)]
+    tap.result(right[1] >= right[0] - 0.01, f"{name}: at most 1 % of accuracy lost", f"float {right[0]:.4f}, "
+               f"quantized {right[1]:.4f} of {len(held_out)} held-out images")
+    tap.result(report["samples"] == CALIBRATION_IMAGES and report["layers"][-1]["sqnr_db"] > 25,
+               f"{name}: the report tells the samples and the errors", report["layers"][-1])
+    ours = compiler.simulate(compiled, "image", inputs["image"], "logits")
+    check_equal(tap, name, ours, judge.run(qdq, inputs, fuse_int8_qdq=True)["logits"])
+
+
+def check_random(tap, compiler, judge, name, build, options=()):
+    graph, shape = build()
+    model = os.path.join(compiler.folder, "float.onnx")
+    graph.save(model, 14 if name == "gated" else 13)
+    rng = np.random.default_rng(3)
+    qdq, compiled, report = compiler.quantize(model, rng.standard_normal([32] + shape[1:]).astype(np.float32), *options)
+    onnx.checker.check_model(onnx.load(qdq), full_check=True)
+    name = " ".join((name,) + options)
+    x = rng.standard_normal([64] + shape[1:]).astype(np.float32)
+    real = judge.run(model, {"input": x})["output"]
+    stored = judge.run(qdq, {"input": x}, fuse_int8_qdq=True)["output"]
+    noise = 10 * np.log10(np.sum(np.square(real)) / np.sum(np.square(real - stored)))
+    tap.result(noise > 20, f"{name}: the error of the QDQ model is 20 dB below the values", f"{noise:.1f} dB; least of a "
+               f"layer: {min(l['sqnr_db'] for l in report['layers']):.1f} dB")
+    check_equal(tap, name, compiler.simulate(compiled, "input", x, "output"), stored)
+
+
+def main():
+    judge = Judge()
+    if judge.missing():
+        skip_all("calibration of float models", judge.missing())
+    tap = Tap()
+    with tempfile.TemporaryDirectory(prefix="calibration") as folder:
+        compiler = Compiler(folder, judge.build)
+        model = os.path.join(folder, "digits.onnx")
+        digits()[0].save(model)
+        for options in ((), ("--percentile", "99.99"), ("--activations", "s8")):
+            check_digits(tap, compiler, judge, model, options)
+        check_random(tap, compiler, judge, "mobile block", mobile_block)
+        check_random(tap, compiler, judge, "mobile block", mobile_block, ("--activations", "s8"))
+        check_random(tap, compiler, judge, "gated", gated)
+    return tap.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
