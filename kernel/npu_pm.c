@@ -27,8 +27,11 @@
 #include "npu_vm.h"
 #include "npu_watchdog.h"
 
-/* From the last use on. Waking takes 10 ms: D3hot's recovery time in the PCI core. */
-#define NPU_AUTOSUSPEND_MS	1000
+/* Waking takes 10 ms: D3hot's recovery time in the PCI core. */
+static int autosuspend_ms = 1000;
+module_param(autosuspend_ms, int, 0444);
+MODULE_PARM_DESC(autosuspend_ms,
+		 "Milliseconds after its last use that a card goes to sleep, -1: never (default 1000)");
 
 static unsigned int suspend_timeout_ms = 20000;
 module_param(suspend_timeout_ms, uint, 0644);
@@ -199,7 +202,7 @@ void npu_pm_init(struct npu_device *npu)
 	npu->sleeps = npu_can_sleep(pdev);
 	if (!npu->sleeps)
 		return;
-	pm_runtime_set_autosuspend_delay(dev, NPU_AUTOSUSPEND_MS);
+	pm_runtime_set_autosuspend_delay(dev, autosuspend_ms);
 	pm_runtime_use_autosuspend(dev);
 	pm_runtime_allow(dev);
 	npu_rest(npu);
