@@ -98,14 +98,18 @@ void Card::visit_job(Archive& ar, uint32_t index) {
     ar.require(seed.cores.size() == (seed.aside == Job::kAside ? 0 : count) &&
                seed.bytes.streams.size() == count &&
                seed.bytes.regions.size() == seed.packet.region_count);
+    uint32_t taken = 0;  // mask
     for (unsigned core : seed.cores) {
-      ar.require(core < arbiter_.cores().size() && arbiter_.core(core).queue == Arbiter::kFree);
+      ar.require(core < arbiter_.cores().size() && arbiter_.core(core).queue == Arbiter::kFree &&
+                 (taken >> core & 1) == 0);
       if (!ar.ok()) return;
-      set_core(core, index);
+      taken |= 1u << core;
     }
     if (!ar.ok()) return;
     q.job = std::make_unique<Job>(seed.id, index, static_cast<uint16_t>(q.context.asid),
                                   seed.packet_index, seed.packet, seed.cores);
+    // With the job, which gives them back if the rest is refused.
+    for (unsigned core : seed.cores) set_core(core, index);
     q.job->aside = seed.aside;
     q.job->begin(std::move(seed.bytes), prepared_, shared_.target,
                  mode_ != NPU_MODEL_FUNCTION_ONLY);

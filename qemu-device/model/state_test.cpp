@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "arch/job_check.h"
 #include "arch/stream.h"
 #include "arch/test_commands.h"
 #include "compute/kernels.h"
@@ -215,15 +216,15 @@ TEST(State, GangContinuesInTheMidstOfBatchesAndExchange) {
   continues_elsewhere(gang_streams(), 288000 + 600 * 1024);
 }
 
-// A valid stream whose check alone takes a second: 150 additions over every
-// fourth granule of the SRAM.
+// A valid stream whose check alone takes a second: 150 additions that read every
+// fourth granule of the SRAM and write every sixth, between them.
 std::vector<std::byte> slow_to_check() {
   StreamBuilder s;
-  npu_command_vec add = arch::test::elementwise(NPU_VEC_ADD, 256, 128, 1);
+  npu_command_vec add = arch::test::elementwise(NPU_VEC_ADD, 160, 128, 1);
   add.a = {
       .address = 0, .row_stride = 128 * 64, .pixel_stride = 64, .ring_rows = 0, .ring_first = 0};
-  add.b = add.out = add.a;
-  add.b.address = add.out.address = 32;
+  add.b = add.out = {
+      .address = 16, .row_stride = 128 * 96, .pixel_stride = 96, .ring_rows = 0, .ring_first = 0};
   for (int i = 0; i < 150; ++i) s.append(add);
   return s.bytes();
 }
@@ -231,7 +232,12 @@ std::vector<std::byte> slow_to_check() {
 TEST(State, CheckingAStreamCanBeInterrupted) {
   JobBench bench;
   Harness& h = bench.h();
-  h.put(kQueue, bench.packet(slow_to_check()));
+  const std::vector<std::byte> stream = slow_to_check();
+  arch::JobCheck check({stream}, h.target());
+  while (!check.by_granule && !check.run(1'000'000)) {
+  }
+  ASSERT_TRUE(check.by_granule) << "what is slow has become quick";
+  h.put(kQueue, bench.packet(stream));
   h.ring(kQueue);
   int polls = 0;
   h.cancelled = [&] { return ++polls > 3; };
@@ -307,6 +313,30 @@ TEST(State, RefusesRequestsOfQueuesThatDoNotExist) {
   EXPECT_FALSE(npu_model_load(bench.h().model(), state.data(), state.size()));
   bench.h().run();
   EXPECT_EQ(bench.h().read(NPU_REG_CONTROL), 0u);
+}
+
+// A gang whose second core is the first again: it must not keep the one that it
+// was given before that shows.
+TEST(State, WhatIsRefusedLeavesNoCoreTaken) {
+  JobBench bench;
+  Harness& h = bench.h();
+  const npu_packet_job packet = bench.packet(gang_streams());
+  h.put(kQueue, packet);
+  h.ring(kQueue);
+  h.run(2);
+  const auto state = save(h.model());
+  std::vector<uint8_t> saved(sizeof(packet) + sizeof(uint64_t) + 2 * sizeof(uint32_t));
+  const uint64_t count = 2;
+  const uint32_t cores[] = {0, 1};
+  std::memcpy(saved.data(), &packet, sizeof(packet));
+  std::memcpy(&saved[sizeof(packet)], &count, sizeof(count));
+  std::memcpy(&saved[sizeof(packet) + sizeof(count)], cores, sizeof(cores));
+  auto wrong = state;
+  const auto at = std::search(wrong.begin(), wrong.end(), saved.begin(), saved.end());
+  ASSERT_NE(at, wrong.end());
+  at[static_cast<std::ptrdiff_t>(saved.size() - sizeof(uint32_t))] = 0;
+  EXPECT_FALSE(npu_model_load(h.model(), wrong.data(), wrong.size()));
+  EXPECT_TRUE(npu_model_load(h.model(), state.data(), state.size()));
 }
 
 TEST(State, RefusesForeignAndDamagedState) {
