@@ -312,7 +312,8 @@ class Importer {
   void slice(const onnx::Node& node, Attributes& attributes);
   void split(const onnx::Node& node, Attributes& attributes);
   // Applies a view to whatever the input is: value, real or pending.
-  void apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail, int output = 0);
+  void apply_view(const onnx::Node& node, const Shape& out_shape, const OpDetail& detail,
+                  int output = 0);
   std::optional<Shape> input_shape(const onnx::Node& node, int index);
   ValueId emit_concat(uint32_t source, const std::vector<ValueId>& parts, int axis,
                       const Shape& shape, const OutputQuantization& out);

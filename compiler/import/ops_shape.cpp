@@ -20,7 +20,7 @@ std::optional<Shape> Importer::input_shape(const onnx::Node& node, int index) {
   return std::get<ConstantTensor>(*tensor).data->shape;
 }
 
-void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, OpDetail detail,
+void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, const OpDetail& detail,
                           int output) {
   if (out_shape.size() > 8 || !checked_elements(out_shape)) {
     unsupported("a tensor has 1 to 8 dimensions, none of them 0", to_text(out_shape));
@@ -314,6 +314,7 @@ void Importer::concat(const onnx::Node& node, Attributes& attributes) {
   pending->emit = [this, parts, axis, shape = *shape, source = source_](
                       const OutputQuantization& out, const Clamp& clamp) {
     std::vector<ValueId> ids;
+    ids.reserve(parts.size());
     for (const RealTensor& part : parts) ids.push_back(requantize(source, part.value, part.q, out));
     ValueId id = emit_concat(source, ids, static_cast<int>(axis), shape, out);
     if (clamp.low > byte_low(out.type) || clamp.high < byte_high(out.type)) {
