@@ -248,6 +248,26 @@ TEST(Simplify, OldFormsBecomeNewOnes) {
   EXPECT_EQ(model.nodes[2].input(0), "s");
 }
 
+TEST(Simplify, SplitIsSlices) {
+  OnnxBuilder b;
+  b.input("x", {1, 5}, Tensor::FLOAT);
+  onnx::Node& split = b.node("Split", {"x"}, "a");
+  split.add_output("b");
+  OnnxBuilder::integer(split, "axis", -1);
+  b.output("a");
+  b.output("b");
+  const FloatModel model = read(b);
+  ASSERT_EQ(model.nodes.size(), 2u);
+  Diagnostics diagnostics;
+  std::unordered_map<std::string, std::vector<float>> values;
+  ASSERT_TRUE(execute(
+      model, {{{1, 5}, {1, 2, 3, 4, 5}}},
+      [&](const std::string& name, const FloatTensor& tensor) { values[name] = tensor.data; },
+      [] {}, diagnostics));
+  EXPECT_EQ(values["a"], (std::vector<float>{1, 2, 3}));
+  EXPECT_EQ(values["b"], (std::vector<float>{4, 5}));
+}
+
 // ---- all of it
 
 std::optional<Calibration> calibrate(const OnnxBuilder& builder, Diagnostics& diagnostics,

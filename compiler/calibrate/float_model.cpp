@@ -286,14 +286,18 @@ bool execute(const FloatModel& model, const std::vector<FloatTensor>& inputs,
   }
   for (const onnx::Node& node : model.nodes) {
     poll();
-    FloatNode call(node, operands_of(model, computed, node), model.opset);
-    FloatResult result = evaluate(call);
-    if (!result || node.output_size() == 0) {
-      diagnostics.add(problem_of(node, call.broken));
-      return false;
+    const int outputs = node.op_type() == "Split" ? node.output_size() : 1;
+    for (int k = 0; k < outputs; ++k) {
+      FloatNode call(node, operands_of(model, computed, node), model.opset);
+      call.output = k;
+      FloatResult result = evaluate(call);
+      if (!result || node.output_size() == 0) {
+        diagnostics.add(problem_of(node, call.broken));
+        return false;
+      }
+      visit(node.output(k), *result);
+      if (uses.count(node.output(k)) > 0) computed[node.output(k)] = std::move(*result);
     }
-    visit(node.output(0), *result);
-    if (uses.count(node.output(0)) > 0) computed[node.output(0)] = std::move(*result);
     for (const std::string& name : node.input()) {
       if (--uses[name] == 0) computed.erase(name);
     }

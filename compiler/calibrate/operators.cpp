@@ -25,6 +25,7 @@ const std::map<std::string, Function>& functions() {
       {"Div", evaluate_binary},
       {"Dropout", evaluate_view},
       {"Erf", evaluate_unary},
+      {"FastGelu", evaluate_unary},
       {"Flatten", evaluate_view},
       {"Gelu", evaluate_unary},
       {"Gemm", evaluate_gemm},
@@ -44,6 +45,7 @@ const std::map<std::string, Function>& functions() {
       {"Sigmoid", evaluate_unary},
       {"Slice", evaluate_slice},
       {"Softmax", evaluate_softmax},
+      {"Split", evaluate_split},
       {"Sqrt", evaluate_unary},
       {"Squeeze", evaluate_view},
       {"Sub", evaluate_binary},
@@ -117,8 +119,9 @@ void FloatNode::unsupported(std::string rule, std::string value) {
 }
 
 bool can_evaluate(const std::string& domain, const std::string& type) {
-  if (domain == "com.microsoft") return type == "Gelu";
-  return (domain.empty() || domain == "ai.onnx") && functions().count(type) > 0;
+  if (domain == "com.microsoft") return type == "Gelu" || type == "FastGelu";
+  return (domain.empty() || domain == "ai.onnx") && type != "FastGelu" &&
+         functions().count(type) > 0;
 }
 
 FloatResult evaluate(FloatNode& node) {

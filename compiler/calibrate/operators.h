@@ -32,9 +32,11 @@ class FloatNode {
       : attributes(node), node_(node), operands_(std::move(operands)), opset_(opset) {}
 
   Attributes attributes;
+  int output = 0;  // that is computed
 
   const std::string& type() const { return node_.op_type(); }
   int64_t opset() const { return opset_; }
+  int output_count() const { return node_.output_size(); }
   size_t operand_count() const { return operands_.size(); }
   bool has(size_t i) const { return i < operands_.size() && operands_[i].present(); }
   // nullptr, with the problem noted, if it is not a float tensor.
@@ -62,7 +64,7 @@ class FloatNode {
 
 using FloatResult = std::optional<FloatTensor>;
 
-// nullopt: `node.broken` says why.
+// One output of the node. nullopt: `node.broken` says why.
 FloatResult evaluate(FloatNode& node);
 
 // Whether evaluate knows the operator.
@@ -82,6 +84,7 @@ FloatResult evaluate_binary(FloatNode& node);
 FloatResult evaluate_view(FloatNode& node);
 FloatResult evaluate_transpose(FloatNode& node);
 FloatResult evaluate_slice(FloatNode& node);
+FloatResult evaluate_split(FloatNode& node);
 FloatResult evaluate_concat(FloatNode& node);
 
 }  // namespace npu::compiler

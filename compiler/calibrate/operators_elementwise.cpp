@@ -46,7 +46,8 @@ void walk(const Shape& shape, const std::vector<int64_t>& strides, F&& f) {
 using Function = std::function<float(float)>;
 
 Function gelu(FloatNode& node) {
-  const std::string approximate = node.attributes.text("approximate", "none");
+  const bool fast = node.type() == "FastGelu";
+  const std::string approximate = fast ? "tanh" : node.attributes.text("approximate", "none");
   if (approximate == "none") {
     return [](float v) {
       return 0.5f * v * (1.0f + std::erf(v * (std::numbers::sqrt2_v<float> / 2)));
@@ -75,7 +76,7 @@ Function unary_function(FloatNode& node) {
   if (type == "Tanh") return [](float v) { return std::tanh(v); };
   if (type == "Erf") return [](float v) { return std::erf(v); };
   if (type == "Sqrt") return [](float v) { return std::sqrt(v); };
-  if (type == "Gelu") return gelu(node);
+  if (type == "Gelu" || type == "FastGelu") return gelu(node);
   if (type == "HardSwish")
     return [](float v) { return v * std::clamp(v / 6.0f + 0.5f, 0.0f, 1.0f); };
   if (type == "LeakyRelu") {
@@ -172,6 +173,21 @@ FloatResult evaluate_transpose(FloatNode& node) {
   return out;
 }
 
+namespace {
+
+FloatResult piece(FloatNode& node, const FloatTensor& x, const SliceBounds& bounds) {
+  FloatResult out = node.result(bounds.shape);
+  if (!out) return std::nullopt;
+  const std::vector<int64_t> strides = strides_of(x.shape);
+  int64_t first = 0;
+  for (size_t d = 0; d < strides.size(); ++d) first += bounds.start[d] * strides[d];
+  walk(out->shape, strides,
+       [&](size_t at, size_t from) { out->data[at] = x.data[static_cast<size_t>(first) + from]; });
+  return out;
+}
+
+}  // namespace
+
 FloatResult evaluate_slice(FloatNode& node) {
   const FloatTensor* x = node.real(0);
   const std::optional<std::vector<int64_t>> starts = node.integers(1), ends = node.integers(2);
@@ -183,14 +199,19 @@ FloatResult evaluate_slice(FloatNode& node) {
   }
   const std::optional<SliceBounds> bounds =
       sliced(x->shape, *starts, *ends, axes, steps, node.broken);
-  FloatResult out = bounds ? node.result(bounds->shape) : std::nullopt;
-  if (!out) return std::nullopt;
-  const std::vector<int64_t> strides = strides_of(x->shape);
-  int64_t first = 0;
-  for (size_t d = 0; d < strides.size(); ++d) first += bounds->start[d] * strides[d];
-  walk(out->shape, strides,
-       [&](size_t at, size_t from) { out->data[at] = x->data[static_cast<size_t>(first) + from]; });
-  return out;
+  return bounds ? piece(node, *x, *bounds) : std::nullopt;
+}
+
+FloatResult evaluate_split(FloatNode& node) {
+  const FloatTensor* x = node.real(0);
+  std::optional<std::vector<int64_t>> sizes = node.attributes.integers("split");
+  if (!sizes) sizes = node.integers(1);
+  if (x == nullptr || node.failed()) return std::nullopt;
+  const std::optional<SplitParts> parts =
+      split_parts(x->shape, node.attributes.integer("axis", 0),
+                  node.attributes.integer("num_outputs", node.output_count()), node.output_count(),
+                  sizes, node.broken);
+  return parts ? piece(node, *x, parts->bounds[static_cast<size_t>(node.output)]) : std::nullopt;
 }
 
 FloatResult evaluate_concat(FloatNode& node) {

@@ -19,8 +19,8 @@ bool is_clamp(const onnx::Node& node) {
 }
 
 bool is_unary(const onnx::Node& node) {
-  return is_one_of(node.op_type(), {"Clip", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu",
-                                    "Pow", "Relu", "Sigmoid", "Sqrt", "Tanh"});
+  return is_one_of(node.op_type(), {"Clip", "Erf", "FastGelu", "Gelu", "HardSigmoid", "HardSwish",
+                                    "LeakyRelu", "Pow", "Relu", "Sigmoid", "Sqrt", "Tanh"});
 }
 
 bool is_binary(const onnx::Node& node) {

@@ -10,6 +10,7 @@
 #include "compiler/calibrate/float_model.h"
 #include "compiler/onnx/attributes.h"
 #include "compiler/onnx/model.h"
+#include "compiler/onnx/shape_rules.h"
 
 namespace npu::compiler {
 namespace {
@@ -34,6 +35,7 @@ class Simplifier {
         continue;
       }
       if (type == "ReduceMean" && pool_instead(node)) continue;
+      if (type == "Split" && slice_instead(node)) continue;
       add(std::move(node));
     }
     model_.opset = std::max(model_.opset, kOldestOpset);
@@ -310,6 +312,38 @@ class Simplifier {
     squeeze.add_input(add_integers(display_name(node) + "_axes", spatial));
     squeeze.add_output(node.output(0));
     add(std::move(squeeze));
+    return true;
+  }
+
+  // A slice for each output.
+  bool slice_instead(const onnx::Node& node) {
+    const Shape* in = node.input_size() > 0 ? shape(node.input(0)) : nullptr;
+    if (in == nullptr) return false;
+    Attributes attributes(node);
+    std::optional<std::vector<int64_t>> sizes = attributes.integers("split");
+    if (!sizes && node.input_size() > 1) {
+      const auto it = model_.other_constants.find(node.input(1));
+      if (it != model_.other_constants.end()) sizes = it->second.ints;
+    }
+    RuleBreak ignored;  // the import says what is wrong with a Split that is left
+    const std::optional<SplitParts> parts = split_parts(
+        *in, attributes.integer("axis", 0), attributes.integer("num_outputs", node.output_size()),
+        node.output_size(), sizes, ignored);
+    if (!parts) return false;
+    for (int k = 0; k < node.output_size(); ++k) {
+      if (node.output(k).empty()) continue;
+      const SliceBounds& bounds = parts->bounds[static_cast<size_t>(k)];
+      const int64_t start = bounds.start[parts->axis];
+      onnx::Node slice;
+      slice.set_name(node.output(k) + "_slice");
+      slice.set_op_type("Slice");
+      slice.add_input(node.input(0));
+      slice.add_input(add_integers(node.output(k) + "_start", {start}));
+      slice.add_input(add_integers(node.output(k) + "_end", {start + bounds.shape[parts->axis]}));
+      slice.add_input(add_integers(node.output(k) + "_axis", {static_cast<int64_t>(parts->axis)}));
+      slice.add_output(node.output(k));
+      add(std::move(slice));
+    }
     return true;
   }
 

@@ -209,7 +209,7 @@ void Importer::slice(const onnx::Node& node, Attributes& attributes) {
 }
 
 void Importer::split(const onnx::Node& node, Attributes& attributes) {
-  int64_t axis = attributes.integer("axis", 0);
+  const int64_t axis = attributes.integer("axis", 0);
   const int64_t count = attributes.integer("num_outputs", node.output_size());
   std::optional<std::vector<int64_t>> sizes = attributes.integers("split");
   if (!sizes && has_input(node, 1)) sizes = integer_list(node, 1, "the list of sizes");
@@ -221,34 +221,16 @@ void Importer::split(const onnx::Node& node, Attributes& attributes) {
                 "Put QuantizeLinear and DequantizeLinear before it");
     return;
   }
-  const auto rank = static_cast<int64_t>(in->size());
-  if (axis < 0) axis += rank;
-  if (axis < 0 || axis >= rank || count != node.output_size()) {
-    malformed_node("axis is one of the input's, and num_outputs the number of outputs",
-                   fmt::format("axis {} of {}, {} outputs", axis, to_text(*in), count));
+  RuleBreak broken;
+  const std::optional<SplitParts> parts =
+      split_parts(*in, axis, count, node.output_size(), sizes, broken);
+  if (!parts) {
+    broken_rule(broken);
     return;
   }
-  const auto d = static_cast<size_t>(axis);
-  if (!sizes) {
-    // Equal parts; the last one is smaller if they do not divide the axis.
-    const int64_t part = ((*in)[d] + count - 1) / count;
-    sizes.emplace(static_cast<size_t>(count), part);
-    sizes->back() = (*in)[d] - part * (count - 1);
-  }
-  int64_t left = (*in)[d];
-  for (const int64_t size : *sizes) left = size < 1 || size > left ? -1 : left - size;
-  if (left != 0 || static_cast<int64_t>(sizes->size()) != count) {
-    unsupported("the parts of a Split make up the axis, none of them empty",
-                fmt::format("{} of {}", to_text(*sizes), to_text(*in)));
-    return;
-  }
-  SliceOp op;
-  op.start.assign(in->size(), 0);
   for (int i = 0; i < node.output_size() && !node_failed_; ++i) {
-    Shape out = *in;
-    out[d] = (*sizes)[static_cast<size_t>(i)];
-    if (!node.output(i).empty()) apply_view(node, out, op, i);
-    op.start[d] += out[d];
+    const SliceBounds& part = parts->bounds[static_cast<size_t>(i)];
+    if (!node.output(i).empty()) apply_view(node, part.shape, SliceOp{part.start}, i);
   }
 }
 

@@ -250,6 +250,39 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
   return out;
 }
 
+std::optional<SplitParts> split_parts(const Shape& in, int64_t axis, int64_t count, int64_t outputs,
+                                      std::optional<std::vector<int64_t>> sizes,
+                                      RuleBreak& broken) {
+  const auto rank = static_cast<int64_t>(in.size());
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis >= rank || count != outputs || count < 1) {
+    return malformed(broken, "axis is one of the input's, and num_outputs the number of outputs",
+                     fmt::format("axis {} of {}, {} outputs", axis, to_text(in), count));
+  }
+  const auto d = static_cast<size_t>(axis);
+  if (!sizes) {
+    const int64_t part = (in[d] + count - 1) / count;
+    sizes.emplace(static_cast<size_t>(count), part);
+    sizes->back() = in[d] - part * (count - 1);
+  }
+  int64_t left = in[d];
+  for (const int64_t size : *sizes) left = size < 1 || size > left ? -1 : left - size;
+  if (left != 0 || static_cast<int64_t>(sizes->size()) != count) {
+    return unsupported(broken, "the parts of a Split make up the axis, none of them empty",
+                       fmt::format("{} of {}", to_text(*sizes), to_text(in)));
+  }
+  SplitParts out;
+  out.axis = d;
+  std::vector<int64_t> start(in.size(), 0);
+  for (const int64_t size : *sizes) {
+    Shape shape = in;
+    shape[d] = size;
+    out.bounds.push_back({start, std::move(shape)});
+    start[d] += size;
+  }
+  return out;
+}
+
 std::optional<Shape> concatenated(const std::vector<Shape>& parts, int64_t& axis,
                                   RuleBreak& broken) {
   Shape out = parts[0];

@@ -55,6 +55,15 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
                                   const std::optional<std::vector<int64_t>>& steps,
                                   RuleBreak& broken);
 
+struct SplitParts {
+  size_t axis = 0;
+  std::vector<SliceBounds> bounds;  // of every output
+};
+// `count` is what the node says, `outputs` what it has; without sizes: equal parts, the last one
+// smaller if they do not divide the axis.
+std::optional<SplitParts> split_parts(const Shape& in, int64_t axis, int64_t count, int64_t outputs,
+                                      std::optional<std::vector<int64_t>> sizes, RuleBreak& broken);
+
 // `axis` is made positive.
 std::optional<Shape> concatenated(const std::vector<Shape>& parts, int64_t& axis,
                                   RuleBreak& broken);

@@ -186,6 +186,44 @@ def check_digits(tap, compiler, judge, model, options):
     check_equal(tap, name, ours, judge.run(qdq, inputs, fuse_int8_qdq=True)["logits"])
 
 
+def check_refused(tap, compiler, model):
+    """Each folder of samples that is no good, by name."""
+    good = np.zeros((1, 1, 8, 8), np.float32)
+    cases = {"an empty folder": (None, "holds no .npy or .pb"), "another shape": (good[..., :7], "float32[1,1,8,8]"),
+             "another type": (good.astype(np.uint8), "uint8"), "NaN": (good + np.nan, "not a finite number"),
+             "infinity": (good - np.inf, "element 0"), "nothing in it": (good[:0], "does not fit")}
+    for name, (array, text) in cases.items():
+        folder = os.path.join(compiler.folder, name)
+        os.makedirs(folder)
+        if array is not None:
+            np.save(os.path.join(folder, "sample.npy"), array)
+        done = subprocess.run([os.path.join(compiler.programs, "npu-compile"), model, "--calibrate", folder,
+                               "--write-qdq", os.path.join(folder, "out.onnx")], capture_output=True, text=True,
+                              timeout=TIMEOUT_SECONDS)
+        tap.result(done.returncode == 9 and text in done.stderr and not os.path.exists(os.path.join(folder, "out.onnx")),
+                   f"samples: {name}: refused", f"exit status {done.returncode}: {done.stderr.strip()}")
+
+
+def check_two_inputs(tap, compiler):
+    g = FloatGraph(2)
+    g.output(g.node("Add", [g.input("left/a", [1, 4]), g.input("right", [1, 4])]), "sum")
+    model, folder = (os.path.join(compiler.folder, n) for n in ("two.onnx", "two"))
+    g.save(model)
+    for name, count in (("left_a", 2), ("right", 2)):
+        os.makedirs(os.path.join(folder, name))
+        for i in range(count):
+            np.save(os.path.join(folder, name, f"{i}.npy"), np.full((1, 4), i + 1, np.float32))
+    command = [model, "--calibrate", folder, "--write-qdq", os.path.join(folder, "out.onnx")]
+    done = compiler.run("npu-compile", *command)
+    tap.result("2 samples in 4 files" in done.stderr, "two inputs: a folder for each", done.stderr)
+    os.remove(os.path.join(folder, "right", "1.npy"))
+    try:
+        compiler.run("npu-compile", *command)
+        tap.result(False, "two inputs: as many samples of each")
+    except RuntimeError as error:
+        tap.result("1 samples of 'right'" in str(error), "two inputs: as many samples of each", error)
+
+
 def check_random(tap, compiler, judge, name, build, options=()):
     graph, shape = build()
     model = os.path.join(compiler.folder, "float.onnx")
@@ -214,6 +252,8 @@ def main():
         digits()[0].save(model)
         for options in ((), ("--percentile", "99.99"), ("--activations", "s8")):
             check_digits(tap, compiler, judge, model, options)
+        check_refused(tap, compiler, model)
+        check_two_inputs(tap, compiler)
         check_random(tap, compiler, judge, "mobile block", mobile_block)
         check_random(tap, compiler, judge, "mobile block", mobile_block, ("--activations", "s8"))
         check_random(tap, compiler, judge, "gated", gated)
