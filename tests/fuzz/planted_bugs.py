@@ -34,8 +34,8 @@ BUGS = {
         "  if (producer - q.consumer > q.ring_size() + 1) {"),
     "an operand may end behind the SRAM": (
         "arch/stream_decode.cpp",
-        "    if (access.end() <= target_.sram_bytes) continue;",
-        "    if (access.address <= target_.sram_bytes) continue;"),
+        "    if (end <= target_.sram_bytes) {",
+        "    if (access.address <= target_.sram_bytes) {"),
     "a DMA block's size is a 32-bit product": (
         "arch/check_dma.cpp",
         "    bytes = saturating_product({bytes, padded});",
@@ -71,6 +71,10 @@ BUGS = {
         "arch/hazards.cpp",
         "    if (!ordered(access.core, other, cell.read[other])) {",
         "    if (!ordered(access.core, other, cell.read[other]) && other == slot) {"),
+    "the quick look at hazards does not compare writes with earlier reads": (
+        "arch/hazard_screen.cpp",
+        "          (access.write && !free_of_conflict(access, now, before.read, other_core, other)))",
+        "          (!access.write && !free_of_conflict(access, now, before.read, other_core, other)))"),
     "a saved state may ask for queues that do not exist": (
         MODEL + "card_state.cpp",
         "  for (uint32_t queue : touched) ar.require(queue < r.queue.size());",
