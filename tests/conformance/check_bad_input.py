@@ -119,7 +119,7 @@ CULPRIT = "culprit"
 # name: (model, text that the message must hold)
 BAD_GRAPHS = {
     "an operator that does not exist": (lambda: with_node("Frobnicate"), CULPRIT),
-    "an operator that is not supported": (lambda: with_node("Erf"), CULPRIT),
+    "an operator that is not supported": (lambda: with_node("Sin"), CULPRIT),
     "an operator of an unknown domain": (lambda: with_node("Relu", "org.example"), CULPRIT),
     "a float network": (float_model, CULPRIT),
     "stride 0": (lambda: conv_model(strides=[0, 1]), CULPRIT),
