@@ -8,7 +8,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -134,6 +137,47 @@ TEST_F(FunctionReset, NonFatalErrorEndsNoJob) {
   EXPECT_TRUE(long_->correct());
   EXPECT_EQ(device_.queue_state(long_->queue()).health,
             static_cast<uint32_t>(DRM_NPU_QUEUE_HEALTHY));
+}
+
+// What the kernel's own injector, /dev/aer_inject, is told (drivers/pci/pcie/aer_inject.c).
+struct AerInjection {
+  uint8_t bus = 0, device = 0, function = 0;
+  uint32_t uncorrectable = 0, correctable = 0;
+  uint32_t header_log[4] = {};
+  uint32_t domain = 0;
+};
+
+bool inject_by_kernel(AerInjection error) {
+  const std::string path = std::filesystem::canonical(pci_device()).filename();
+  unsigned domain = 0, bus = 0, device = 0, function = 0;
+  if (std::sscanf(path.c_str(), "%x:%x:%x.%x", &domain, &bus, &device, &function) != 4)
+    return false;
+  error.domain = domain;
+  error.bus = static_cast<uint8_t>(bus);
+  error.device = static_cast<uint8_t>(device);
+  error.function = static_cast<uint8_t>(function);
+  std::ofstream file("/dev/aer_inject", std::ios::binary);
+  file.write(reinterpret_cast<const char*>(&error), sizeof(error));
+  return static_cast<bool>(file.flush());
+}
+
+// The card does not know of these errors: the kernel makes its error registers say so.
+TEST_F(FunctionReset, ErrorsOfTheKernelsInjector) {
+  if (std::system("modprobe -q aer_inject") != 0) GTEST_SKIP() << "this kernel has no aer_inject";
+  ASSERT_NO_FATAL_FAILURE(start_long_job(6000));
+  const unsigned long correctable = aer_count("correctable", "BadTLP");
+  ASSERT_TRUE(inject_by_kernel({.correctable = 1u << 6}));
+  EXPECT_TRUE(eventually([&] { return aer_count("correctable", "BadTLP") == correctable + 1; }));
+  const unsigned long nonfatal = aer_count("nonfatal", "CmpltTO");
+  ASSERT_TRUE(inject_by_kernel({.uncorrectable = 1u << 14}));
+  EXPECT_TRUE(eventually([&] { return aer_count("nonfatal", "CmpltTO") == nonfatal + 1; }));
+  ASSERT_EQ(device_.wait_syncobj(done_.handle), 0);
+  EXPECT_EQ(device_.fence_status(done_.handle), 1);
+  EXPECT_TRUE(long_->correct());
+  EXPECT_EQ(device_.queue_state(long_->queue()).health,
+            static_cast<uint32_t>(DRM_NPU_QUEUE_HEALTHY));
+  // While it is loaded it stands before the root port's registers.
+  EXPECT_EQ(std::system("modprobe -r aer_inject"), 0);
 }
 
 // The root port resets the link: power-on for the card.
