@@ -45,6 +45,10 @@ debug-kernel: ## build the kernel that checks (KASAN, lockdep, kmemleak, failing
 test-debug: ## run the VM tests on the debug kernel
 	@NPU_KERNEL=debug $(SCRIPTS)/run-tests.sh --vm
 
+.PHONY: install-driver
+install-driver: ## install the driver on this machine: DKMS, udev rule (root)
+	@$(SCRIPTS)/install-driver.sh
+
 # --- build ----------------------------------------------------------------
 .PHONY: all user module qemu qemu-fuzz kernel initrd deps
 all: user module qemu initrd ## build everything (dependencies installed: see deps)
