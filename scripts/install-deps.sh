@@ -55,8 +55,8 @@ python3-numpy           reference results
 python3-onnx            writes and reads the models that tests are made of
 clang                   fuzzing: GCC has no libFuzzer
 libclang-rt-dev         its run-time libraries, libFuzzer among them
-lm-sensors              reads the card's hwmon in the VM
-dkms                    builds the module as on a user's machine
+lm-sensors              reads the hwmon of the card in the VM
+dkms                    builds the module as on the machine of a user
 '
 packages_kernels='
 mmdebstrap              modules for newer kernels are built in a newer Debian
