@@ -130,7 +130,7 @@ static vm_fault_t npu_bo_fault(struct vm_fault *vmf)
 			ret = ttm_bo_vm_fault_reserved(vmf, vma->vm_page_prot,
 						       TTM_BO_VM_NUM_PREFAULT);
 		if (card)
-			npu_rest(npu);
+			npu_rest_after_fault(npu);
 		drm_dev_exit(idx);
 	}
 	/* It has dropped the reservation with the mmap lock. */

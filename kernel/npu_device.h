@@ -115,6 +115,8 @@ struct npu_device {
 	struct npu_watchdog watchdog;
 	struct npu_dump dump;
 	struct npu_wedged wedged;
+	/* Ends what npu_rest_after_fault() keeps. */
+	struct delayed_work fault_rest;
 	/* As it was when the card last went to sleep. */
 	struct drm_npu_telemetry asleep;
 	/* Runs schedulers, watchdog and events: part of fence signalling. */

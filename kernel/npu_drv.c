@@ -227,6 +227,7 @@ static int npu_init_software(struct npu_device *npu)
 	npu->sched_wq = npu_drmm_alloc_workqueue(&npu->drm, "npu-sched");
 	if (IS_ERR(npu->sched_wq))
 		return PTR_ERR(npu->sched_wq);
+	npu_pm_init(npu);
 	npu_wedged_init(npu);
 	ret = npu_dump_init(npu);
 	if (ret)
@@ -279,7 +280,7 @@ static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	npu_hwmon_init(npu);
 	/* What a reset of the slot has to bring back. */
 	pci_save_state(pdev);
-	npu_pm_init(npu);
+	npu_pm_start(npu);
 	return 0;
 
 err_kqueue:
@@ -305,8 +306,8 @@ static void npu_remove(struct pci_dev *pdev)
 	struct npu_device *npu = pci_get_drvdata(pdev);
 	unsigned int id;
 
-	npu_pm_fini(npu);
 	drm_dev_unplug(&npu->drm);
+	npu_pm_fini(npu);
 	npu_watchdog_fini(npu);
 	npu_irq_fini(npu);
 	npu_hw_stop(npu);

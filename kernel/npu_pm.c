@@ -57,6 +57,26 @@ void npu_rest(struct npu_device *npu)
 	pm_runtime_put_autosuspend(npu->drm.dev);
 }
 
+/* How long the CPU has a page of the aperture before the card may sleep again. */
+#define NPU_FAULT_AWAKE_MS	50
+
+/*
+ * npu_rest() of a page fault. Who faulted has not got to the page yet: were the
+ * delay of autosuspend short or 0, it might be taken away first, every time.
+ */
+void npu_rest_after_fault(struct npu_device *npu)
+{
+	/* If it was pending, it has a reference already. */
+	if (mod_delayed_work(npu_release_wq, &npu->fault_rest,
+			     msecs_to_jiffies(NPU_FAULT_AWAKE_MS)))
+		npu_rest(npu);
+}
+
+static void npu_fault_rest_work(struct work_struct *work)
+{
+	npu_rest(container_of(to_delayed_work(work), struct npu_device, fault_rest));
+}
+
 /* drm_dev_enter() and npu_wake(). -ENODEV: the device is gone. */
 int npu_use_begin(struct npu_device *npu, int *idx)
 {
@@ -190,8 +210,13 @@ static bool npu_can_sleep(struct pci_dev *pdev)
 	return control & PCI_PM_CTRL_NO_SOFT_RESET;
 }
 
-/* Last step of probe(), for which the PCI core keeps the card awake. */
 void npu_pm_init(struct npu_device *npu)
+{
+	INIT_DELAYED_WORK(&npu->fault_rest, npu_fault_rest_work);
+}
+
+/* Last step of probe(), for which the PCI core keeps the card awake. */
+void npu_pm_start(struct npu_device *npu)
 {
 	struct pci_dev *pdev = npu_pdev(npu);
 	struct device *dev = &pdev->dev;
@@ -208,11 +233,16 @@ void npu_pm_init(struct npu_device *npu)
 	npu_rest(npu);
 }
 
-/* First step of remove(), for which the PCI core has woken the card. */
+/*
+ * In remove(), for which the PCI core keeps the card awake, once nobody faults
+ * any more.
+ */
 void npu_pm_fini(struct npu_device *npu)
 {
 	struct device *dev = npu->drm.dev;
 
+	if (cancel_delayed_work_sync(&npu->fault_rest))
+		npu_rest(npu);
 	if (!npu->sleeps)
 		return;
 	pm_runtime_get_noresume(dev);

@@ -10,6 +10,7 @@
 
 int npu_wake(struct npu_device *npu);
 void npu_rest(struct npu_device *npu);
+void npu_rest_after_fault(struct npu_device *npu);
 int npu_use_begin(struct npu_device *npu, int *idx);
 void npu_use_end(struct npu_device *npu, int idx);
 
@@ -26,6 +27,7 @@ static inline void npu_glance_end(struct npu_device *npu)
 }
 
 void npu_pm_init(struct npu_device *npu);
+void npu_pm_start(struct npu_device *npu);
 void npu_pm_fini(struct npu_device *npu);
 
 extern const struct dev_pm_ops npu_pm_ops;
