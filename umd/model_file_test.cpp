@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Damaged compiled models: every truncation, every byte.
+// Damaged compiled models: every truncation, every byte. (tests/hostile damages those that the
+// compiler makes, and runs what is still accepted.)
 #include "model_file.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>
 
 #include <cstring>
-#include <random>
 
 #include "arch/target.h"
 #include "npu/queue.h"
@@ -79,21 +79,6 @@ TEST(ModelFile, ChangedBytesBehindTheChecksumNeverCrash) {
     }
   }
   EXPECT_GT(refused, 0u);
-}
-
-TEST(ModelFile, RandomDamageNeverCrashes) {
-  const std::vector<std::byte> file = small_model();
-  std::mt19937 random(7);
-  for (int round = 0; round < 20000; round++) {
-    std::vector<std::byte> changed = file;
-    for (unsigned n = 1 + random() % 8; n > 0; n--) {
-      const size_t at =
-          sizeof(npu_model_header) + random() % (file.size() - sizeof(npu_model_header));
-      changed[at] = static_cast<std::byte>(random());
-    }
-    fix_checksum(changed);
-    (void)load(changed);
-  }
 }
 
 // What a rule forbids, and a word of the message that must say so.

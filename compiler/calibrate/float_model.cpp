@@ -22,12 +22,12 @@ Problem problem_of(const onnx::Node& node, const RuleBreak& broken) {
           .suggestion = broken.suggestion};
 }
 
-std::vector<Operand> operands_of(const FloatModel& model,
-                                 const std::unordered_map<std::string, FloatTensor>& computed,
-                                 const onnx::Node& node) {
-  std::vector<Operand> out;
+std::vector<FloatOperand> operands_of(const FloatModel& model,
+                                      const std::unordered_map<std::string, FloatTensor>& computed,
+                                      const onnx::Node& node) {
+  std::vector<FloatOperand> out;
   for (const std::string& name : node.input()) {
-    Operand operand;
+    FloatOperand operand;
     if (const auto it = computed.find(name); it != computed.end()) {
       operand.real = &it->second;
     } else if (const auto real = model.constants.find(name); real != model.constants.end()) {

@@ -19,7 +19,7 @@ namespace npu::compiler {
 
 // What a node reads: a float tensor, computed or constant, or a constant of another type;
 // neither: an optional input that is absent.
-struct Operand {
+struct FloatOperand {
   const FloatTensor* real = nullptr;
   const ConstTensor* constant = nullptr;
   bool present() const { return real != nullptr || constant != nullptr; }
@@ -28,7 +28,7 @@ struct Operand {
 // One node about to be computed.
 class FloatNode {
  public:
-  FloatNode(const onnx::Node& node, std::vector<Operand> operands, int64_t opset)
+  FloatNode(const onnx::Node& node, std::vector<FloatOperand> operands, int64_t opset)
       : attributes(node), node_(node), operands_(std::move(operands)), opset_(opset) {}
 
   Attributes attributes;
@@ -58,7 +58,7 @@ class FloatNode {
 
  private:
   const onnx::Node& node_;
-  std::vector<Operand> operands_;
+  std::vector<FloatOperand> operands_;
   int64_t opset_;
 };
 

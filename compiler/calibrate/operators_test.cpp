@@ -42,7 +42,7 @@ struct Call {
     return *this;
   }
   FloatResult run() {
-    std::vector<Operand> operands;
+    std::vector<FloatOperand> operands;
     for (const FloatTensor& tensor : tensors) operands.push_back({&tensor, nullptr});
     for (const ConstTensor& list : lists) operands.push_back({nullptr, &list});
     FloatNode call(node, operands, 13);

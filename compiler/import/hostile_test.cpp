@@ -7,17 +7,18 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "arch/target.h"
 #include "compiler/compile.h"
+#include "compiler/testing/mutations.h"
 #include "compiler/testing/onnx_builder.h"
 
 namespace npu::compiler {
@@ -128,18 +129,13 @@ TEST(Hostile, Truncations) {
   }
 }
 
-int mutation_count(int usual) {
-  const char* wanted = std::getenv("NPU_MUTATIONS");
-  return wanted != nullptr ? std::atoi(wanted) : usual;
-}
-
 TEST(Hostile, FlippedBytes) {
-  const int mutations = mutation_count(4000);
+  const testing::Mutations mutations = testing::mutations(4000);
   const std::string file = model();
-  std::mt19937 random(1);
-  int compiled = 0;
-  for (int i = 0; i < mutations; ++i) {
-    SCOPED_TRACE(i);
+  uint32_t compiled = 0;
+  for (uint32_t i = mutations.first; i != mutations.end; ++i) {
+    SCOPED_TRACE("NPU_MUTATIONS_FROM=" + std::to_string(i));
+    std::mt19937 random(i);
     std::string mutated = file;
     for (unsigned changes = 1 + random() % 3; changes > 0; --changes) {
       const size_t at = random() % mutated.size();
@@ -158,11 +154,14 @@ TEST(Hostile, FlippedBytes) {
           break;
       }
     }
+    const std::clock_t begin = std::clock();
     compiled += try_compile(mutated);
+    ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
+    ASSERT_FALSE(HasFailure());
   }
   // Most weights and names may change without harm: both ways were taken.
-  EXPECT_GT(compiled, 0);
-  EXPECT_LT(compiled, mutations);
+  EXPECT_GT(compiled, 0u);
+  EXPECT_LT(compiled, mutations.count());
 }
 
 // Numbers in attributes, shapes and types, which random bytes seldom hit.
@@ -362,20 +361,21 @@ TEST(Hostile, OtherFields) {
     ASSERT_TRUE(models.emplace_back().ParseFromIstream(&file)) << entry.path();
   }
   EXPECT_GT(models.size(), 50u);
-  const int mutations = mutation_count(2000);
-  int compiled = 0;
-  for (int i = 0; i < mutations; ++i) {
-    SCOPED_TRACE(i);
-    Mutator mutator(static_cast<uint32_t>(i));
+  const testing::Mutations mutations = testing::mutations(2000);
+  uint32_t compiled = 0;
+  for (uint32_t i = mutations.first; i != mutations.end; ++i) {
+    SCOPED_TRACE("NPU_MUTATIONS_FROM=" + std::to_string(i));
+    Mutator mutator(i);
     onnx::Model changed =
         models[static_cast<size_t>(mutator.pick(static_cast<int>(models.size())))];
     for (int changes = 1 + mutator.pick(3); changes > 0; --changes) mutator.change(changed);
     const std::clock_t begin = std::clock();
     compiled += try_compile(changed.SerializeAsString());
     ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
+    ASSERT_FALSE(HasFailure());
   }
-  EXPECT_GT(compiled, mutations / 20);
-  EXPECT_LT(compiled, mutations);
+  EXPECT_GT(compiled, mutations.count() / 20);
+  EXPECT_LT(compiled, mutations.count());
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 """Rules that hold for every file of the tree; prints TAP.
 
 Licence line first, clang-format for C++, no trailing blanks, no absolute paths
-of somebody's machine, links in the documentation that lead somewhere, and a
-second model of the card that stays small.
+of somebody's machine, no type defined twice, links in the documentation that lead
+somewhere, and a second model of the card that stays small.
 """
 
 import os
@@ -78,6 +78,30 @@ def badly_formatted(files):
     return sorted(set(re.findall(r"^([^:\s]+):\d+:\d+: warning", run.stderr, re.M)))
 
 
+def types_of(text):
+    """Qualified names of the types defined at namespace scope, those that only one file sees left out."""
+    scope = []
+    for line in text.split("\n"):
+        opened = re.match(r"namespace ?([\w:]*) ?\{(\}?)", line)
+        if opened and not opened.group(2):
+            scope.append(opened.group(1))
+        elif line.startswith("}  // namespace") and scope:
+            scope.pop()
+        defined = re.match(r"(?:enum class|struct|class|union|enum) (\w+(?:::\w+)*)\b[^;<]*\{", line)
+        if defined and "" not in scope:
+            yield "::".join(scope + [defined.group(1)])
+
+
+def types_defined_twice(files):
+    """Two types of one name are undefined behaviour that no linker reports: what is inline of one serves both."""
+    places = {}
+    for name in files:
+        if CPP.match(name):
+            for type_name in types_of(text_of(name)):
+                places.setdefault(type_name, set()).add(name)
+    return ["%s: %s" % (name, ", ".join(sorted(where))) for name, where in sorted(places.items()) if len(where) > 1]
+
+
 def stepped_card_grown(files):
     prefix, limit = STEPPED_CARD
     lines = sum(text_of(name).count("\n") for name in files if name.startswith(prefix))
@@ -99,6 +123,7 @@ def main():
     tap.result("no paths of a developer's machine", [
         name for name in sources if re.search(r"(^|[\s\"'=(])/(home|work|Users)/\w", text_of(name))
         and name != "tests/style/check_style.py"])
+    tap.result("no two types have the same name", types_defined_twice(files))
     tap.result("links in the documentation lead somewhere", broken_links(files))
     tap.result("the stepped card has at most %d lines" % STEPPED_CARD[1], stepped_card_grown(files))
     if shutil.which("clang-format"):
