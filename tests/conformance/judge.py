@@ -30,8 +30,11 @@ class Judge:
         if not os.path.exists(self.library):
             return "ONNX Runtime is not there (scripts/fetch-onnxruntime.sh)"
         with open("/proc/cpuinfo") as f:
-            if not re.search(r"\b(avx512_vnni|avx_vnni)\b", f.read()):
-                return "ONNX Runtime's u8 x s8 products saturate on a CPU without VNNI and are no reference"
+            features = set(re.findall(r"\w+", f.read()))
+        if not features & {"avx512_vnni", "avx_vnni"}:
+            return "ONNX Runtime's u8 x s8 products saturate on a CPU without VNNI and are no reference"
+        if "fma" not in features:
+            return "ONNX Runtime's additions round twice on a CPU without FMA3 and are no reference"
         return None
 
     def run(self, model, inputs, optimized=None, fuse_int8_qdq=False):
