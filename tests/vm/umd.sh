@@ -3,6 +3,7 @@
 # vm: device=npu
 # vm: file=build/test/umd-backend-test
 # vm: file=build/test/umd-library-test
+# vm: file=build/test/umd-ioctl-test
 # vm: prepare=build/bin/npu-compile models/digits/digits.onnx -o $WORK/digits.npu --target build/generated/target.json
 # vm: file=$WORK/digits.npu
 # vm: timeout=300
@@ -17,6 +18,7 @@ export NPU_TEST_NODE=/dev/accel/accel0 NPU_TEST_DEVICE=0
 # SimFaultTest injects faults through the simulator's own interface.
 gtest /root/umd-backend-test --gtest_filter=-SimFaultTest.*
 gtest /root/umd-library-test
+gtest /root/umd-ioctl-test
 
 bdf=$(basename "$(readlink -f /sys/class/accel/accel0/device)")
 for selector in 0 /dev/accel/accel0 "$bdf" "${bdf#0000:}"; do

@@ -163,28 +163,40 @@ std::shared_ptr<Queue> Device::find_queue(uint64_t id) {
 
 Status Device::wait(const npu_fence* fences, uint32_t count, bool any, uint64_t deadline_ns,
                     uint32_t* first) {
-  std::vector<Backend::Point> points(count);
-  std::vector<std::shared_ptr<Queue>> queues(count);
+  struct Waited {
+    std::shared_ptr<Queue> queue;
+    uint32_t fence;
+  };
+  std::vector<Waited> waited;
+  std::vector<Backend::Point> points;
+  waited.reserve(count);
+  points.reserve(count);
   for (uint32_t i = 0; i < count; i++) {
     if (fences[i].queue == 0 || fences[i].queue > UINT32_MAX) {
       return fail(NPU_ERROR_INVALID, "wait: fence " + std::to_string(i) + " is not a fence");
     }
-    points[i] = {static_cast<uint32_t>(fences[i].queue), fences[i].point};
-    queues[i] = find_queue(fences[i].queue);
-    if (queues[i] != nullptr && fences[i].point > queues[i]->submitted()) {
+    auto queue = find_queue(fences[i].queue);
+    if (queue != nullptr && fences[i].point > queue->submitted()) {
       return fail(NPU_ERROR_INVALID,
                   "wait: fence " + std::to_string(i) + " is for a submit that has not been made");
     }
+    if (queue == nullptr || queue->ended_well(fences[i].point)) {
+      if (!any) continue;
+      if (first != nullptr) *first = i;
+      return {};
+    }
+    waited.push_back({std::move(queue), i});
+    points.push_back({static_cast<uint32_t>(fences[i].queue), fences[i].point});
   }
+  if (first != nullptr) *first = 0;
+  if (points.empty()) return {};
   auto reached = backend_->wait(points, any, deadline_ns);
   if (!reached.ok()) return reached.error();
-  if (first != nullptr) *first = *reached;
-  const uint32_t from = any ? *reached : 0;
-  const uint32_t to = any ? *reached + 1 : count;
-  for (uint32_t i = from; i < to; i++) {
-    if (queues[i] == nullptr) continue;
-    if (auto status = queues[i]->outcome(fences[i].point); !status.ok()) {
-      if (first != nullptr) *first = i;
+  if (any) waited = {waited[*reached]};
+  for (const auto& [queue, fence] : waited) {
+    if (first != nullptr) *first = any ? fence : 0;
+    if (auto status = queue->outcome(fences[fence].point); !status.ok()) {
+      if (first != nullptr) *first = fence;
       return status;
     }
   }

@@ -385,7 +385,6 @@ Result<uint64_t> DrmBackend::completed(uint32_t queue) {
 Result<uint32_t> DrmBackend::wait(std::span<const Point> points, bool any, uint64_t deadline_ns) {
   std::vector<uint32_t> handles;
   std::vector<uint64_t> values;
-  std::vector<uint32_t> origin;
   std::vector<std::shared_ptr<Timeline>> kept;
   for (uint32_t i = 0; i < points.size(); i++) {
     KernelQueue entry = find_queue(points[i].queue);
@@ -398,7 +397,6 @@ Result<uint32_t> DrmBackend::wait(std::span<const Point> points, bool any, uint6
     }
     handles.push_back(entry.timeline->handle);
     values.push_back(points[i].value);
-    origin.push_back(i);
     kept.push_back(std::move(entry.timeline));
   }
   if (handles.empty()) return uint32_t{0};
@@ -408,7 +406,8 @@ Result<uint32_t> DrmBackend::wait(std::span<const Point> points, bool any, uint6
       drmSyncobjTimelineWait(fd_, handles.data(), values.data(), uint32_t(handles.size()), deadline,
                              any ? 0 : DRM_SYNCOBJ_WAIT_FLAGS_WAIT_ALL, &first);
   if (result != 0) return os_error("waiting", result < -1 ? -result : errno);
-  return first < origin.size() ? origin[first] : 0;
+  // With `any` no point was left out above.
+  return any ? first : 0;
 }
 
 Result<int> DrmBackend::export_point(Point point) {

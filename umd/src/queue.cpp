@@ -24,6 +24,10 @@ Result<std::shared_ptr<Queue>> Queue::create(std::shared_ptr<Device> device,
   if (!tables.ok()) return tables.error();
   auto pointer = (*tables)->map();
   if (!pointer.ok()) return pointer.error();
+  auto records = device->allocate(depth * sizeof(npu_profile), DRM_NPU_PLACEMENT_HOST);
+  if (!records.ok()) return records.error();
+  auto first_record = (*records)->map();
+  if (!first_record.ok()) return first_record.error();
   Backend::QueueOptions options;
   options.priority = static_cast<drm_npu_priority>(desc.priority);
   options.cycle_limit = desc.cycle_limit;
@@ -37,6 +41,8 @@ Result<std::shared_ptr<Queue>> Queue::create(std::shared_ptr<Device> device,
   queue->id_ = *id;
   queue->tables_ = std::move(*tables);
   queue->tables_pointer_ = *pointer;
+  queue->records_ = std::move(*records);
+  queue->records_pointer_ = reinterpret_cast<npu_profile*>(*first_record);
   queue->device_->add_queue(*id, queue);
   return queue;
 }
@@ -51,17 +57,41 @@ void Queue::destroy() {
   device_->backend().destroy_queue(id_);
 }
 
-// Looks for failures among what has completed.
-Status Queue::refresh() {
-  auto completed = device_->backend().completed(id_);
-  if (!completed.ok()) return completed.error();
+// Points up to here ended well.
+uint64_t Queue::verified() const {
+  return head_ < tail_ ? slots_[head_ % slots_.size()].point - 1 : submitted_.load();
+}
+
+void Queue::free_slot() {
+  slots_[head_++ % slots_.size()].network.reset();
+}
+
+// Learns how the runs up to `completed`, a point that has signalled, ended. The
+// card's own record of a run's last job says that all went well, since a failure
+// ends what follows in its submit; only what has no such record is asked for.
+Status Queue::settle(uint64_t completed) {
+  for (; verified() < completed; free_slot()) {
+    const npu_completion& last = records_pointer_[head_ % slots_.size()].completion;
+    if (!slots_[head_ % slots_.size()].recorded || last.sequence == 0 ||
+        last.status != NPU_STATUS_OK) {
+      return examine(completed);
+    }
+  }
+  return {};
+}
+
+// The same, from the driver.
+Status Queue::examine(uint64_t completed) {
+  if (destroyed_) {
+    return fail(NPU_ERROR_JOB_ABORTED, "the queue was destroyed before the run ended");
+  }
   drm_npu_queue_state state = {};
   if (auto status = device_->backend().queue_state(id_, state); !status.ok()) return status;
   const bool failed = state.first_failed != 0 || state.fault.status != 0;
   if (failed) poison(state);
   if (state.health == DRM_NPU_QUEUE_MEMORY_LOST) {
     // Also for a run that was in flight: a new queue alone would not help it.
-    if (!failed) failed_point_ = verified_ + 1;
+    if (!failed) failed_point_ = verified() + 1;
     failure_ = fail(NPU_ERROR_DEVICE_RESET,
                     "the card was reset and its memory is lost: close the device, open it again "
                     "and load the models again");
@@ -69,13 +99,12 @@ Status Queue::refresh() {
   } else if (failed) {
     return {};
   } else if (state.health == DRM_NPU_QUEUE_BANNED) {
-    failed_point_ = verified_ + 1;
+    failed_point_ = verified() + 1;
     failure_ = fail(NPU_ERROR_QUEUE_POISONED,
                     "the driver bans this queue after too many hangs: create a new one");
     poisoned_ = true;
   } else {
-    verified_ = std::max(verified_, *completed);
-    free_slots(verified_);
+    while (verified() < completed) free_slot();
   }
   return {};
 }
@@ -83,7 +112,7 @@ Status Queue::refresh() {
 void Queue::poison(const drm_npu_queue_state& state) {
   const uint64_t failed = state.first_failed != 0 ? state.first_failed - 1 : state.fault.job;
   const Network* network = nullptr;
-  failed_point_ = verified_ + 1;
+  failed_point_ = verified() + 1;
   for (uint64_t i = head_; i < tail_; i++) {
     const Slot& slot = slots_[i % slots_.size()];
     if (failed - slot.first_job < slot.jobs) failed_point_ = slot.point;
@@ -94,13 +123,6 @@ void Queue::poison(const drm_npu_queue_state& state) {
   failure_ = fail(result_of_status(state.fault.status), fault_.text);
 }
 
-void Queue::free_slots(uint64_t completed) {
-  while (head_ < tail_ && slots_[head_ % slots_.size()].point <= completed) {
-    slots_[head_ % slots_.size()].network.reset();
-    head_++;
-  }
-}
-
 Status Queue::reserve_slots(size_t count) {
   if (count > slots_.size()) {
     return fail(NPU_ERROR_INVALID, "submit: " + std::to_string(count) +
@@ -108,7 +130,9 @@ Status Queue::reserve_slots(size_t count) {
                                        std::to_string(slots_.size()));
   }
   if (tail_ - head_ + count <= slots_.size()) return {};
-  if (auto status = refresh(); !status.ok()) return status;
+  auto completed = device_->backend().completed(id_);
+  if (!completed.ok()) return completed.error();
+  if (auto status = settle(*completed); !status.ok()) return status;
   if (poisoned_ || tail_ - head_ + count <= slots_.size()) return {};
   return fail(NPU_ERROR_AGAIN, "submit: the queue is full (" + std::to_string(slots_.size()) +
                                    " runs in flight): wait for one of its fences");
@@ -151,7 +175,8 @@ Result<npu_fence> Queue::submit(std::span<Run> runs, std::span<const Backend::Po
     const size_t slot = (tail_ + r) % slots_.size();
     uint64_t table[NPU_MAX_REGIONS] = {};
     run.network->fill_regions(run.tensor_va, scratch_ != nullptr ? scratch_->va() : 0, table);
-    std::memcpy(tables_pointer_ + slot * kTableBytes, table, sizeof table);
+    std::memcpy(tables_pointer_ + slot * kTableBytes, table,
+                run.network->jobs()[0].region_count * sizeof table[0]);
     const bool commands = run.flags & NPU_RUN_PROFILE_COMMANDS;
     for (size_t j = 0; j < run.network->jobs().size(); j++, job++) {
       *job = run.network->jobs()[j];
@@ -162,15 +187,24 @@ Result<npu_fence> Queue::submit(std::span<Run> runs, std::span<const Backend::Po
       job->profile_va = run.profile_va + offset;
       job->flags |= DRM_NPU_JOB_PROFILE | (commands ? DRM_NPU_JOB_PROFILE_COMMANDS : 0);
     }
+    if (run.profile != nullptr) continue;
+    records_pointer_[slot].completion.sequence = 0;
+    job[-1].profile_va = records_->va() + slot * sizeof(npu_profile);
+    job[-1].flags |= DRM_NPU_JOB_PROFILE;
   }
   // Card memory may be write combined: the tables must be there before the doorbell.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (auto status = device_->backend().submit(id_, {jobs, job_count}, waits); !status.ok()) {
+    // The driver refuses every run of a queue that it bans, or that lost its memory.
+    if (status.error().code == NPU_ERROR_DEVICE_RESET && examine(verified()).ok() && poisoned_) {
+      return outcome_locked(UINT64_MAX).error();
+    }
     return status.error();
   }
   for (const Run& run : runs) {
     slots_[tail_ % slots_.size()] = {run.network, point, jobs_,
-                                     static_cast<uint32_t>(run.network->jobs().size())};
+                                     static_cast<uint32_t>(run.network->jobs().size()),
+                                     run.profile == nullptr};
     jobs_ += run.network->jobs().size();
     tail_++;
   }
@@ -180,13 +214,15 @@ Result<npu_fence> Queue::submit(std::span<Run> runs, std::span<const Backend::Po
 
 Status Queue::outcome(uint64_t point) {
   std::lock_guard lock(mutex_);
-  if (!poisoned_ && point > verified_) {
-    if (destroyed_) {
-      return fail(NPU_ERROR_JOB_ABORTED, "the queue was destroyed before the run ended");
-    }
-    if (auto status = refresh(); !status.ok()) return status;
+  if (!poisoned_) {
+    if (auto status = settle(point); !status.ok()) return status;
   }
   return outcome_locked(point);
+}
+
+bool Queue::ended_well(uint64_t point) {
+  std::lock_guard lock(mutex_);
+  return point <= verified();
 }
 
 Status Queue::outcome_locked(uint64_t point) const {
@@ -201,11 +237,11 @@ Status Queue::query(npu_queue_info& info) {
   std::lock_guard lock(mutex_);
   info.submitted = submitted_;
   if (destroyed_) return fail(NPU_ERROR_INVALID, "the queue has been destroyed");
-  if (!poisoned_) {
-    if (auto status = refresh(); !status.ok()) return status;
-  }
   auto completed = device_->backend().completed(id_);
   if (!completed.ok()) return completed.error();
+  if (!poisoned_) {
+    if (auto status = examine(*completed); !status.ok()) return status;
+  }
   info.completed = *completed;
   info.poisoned = poisoned_;
   info.fault = fault_;

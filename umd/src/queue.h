@@ -44,15 +44,18 @@ class Queue : public std::enable_shared_from_this<Queue> {
   Result<npu_fence> submit(std::span<Run> runs, std::span<const Backend::Point> waits);
   // How the submit of a point that has signalled ended.
   Status outcome(uint64_t point);
+  // True if that is known to be well: there is nothing to wait for.
+  bool ended_well(uint64_t point);
   Status query(npu_queue_info& info);
 
  private:
-  // A run on its way, and its region table.
+  // A run on its way; it has a region table and a record of its last job.
   struct Slot {
     std::shared_ptr<Network> network;
     uint64_t point = 0;
     uint64_t first_job = 0;
     uint32_t jobs = 0;
+    bool recorded = false;  // false: the record is in the caller's profile
   };
 
   Queue(std::shared_ptr<Device> device, uint32_t depth)
@@ -61,8 +64,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
   // All with mutex_ held.
   Status reserve_slots(size_t count);
   Status reserve_scratch(std::span<Run> runs);
-  void free_slots(uint64_t completed);
-  Status refresh();
+  void free_slot();
+  uint64_t verified() const;
+  Status settle(uint64_t completed);
+  Status examine(uint64_t completed);
   void poison(const drm_npu_queue_state& state);
   Status outcome_locked(uint64_t point) const;
 
@@ -77,9 +82,10 @@ class Queue : public std::enable_shared_from_this<Queue> {
   uint64_t jobs_ = 0;               // submitted
   std::unique_ptr<Memory> tables_;  // one region table per slot, card memory
   std::byte* tables_pointer_ = nullptr;
+  std::unique_ptr<Memory> records_;  // and one record, host memory
+  npu_profile* records_pointer_ = nullptr;
   std::unique_ptr<Memory> scratch_;
 
-  uint64_t verified_ = 0;  // points up to here ended well
   bool poisoned_ = false;
   uint64_t failed_point_ = 0;
   Error failure_;
