@@ -18,19 +18,43 @@ bool GangOrder::ready(const Command& command) const {
   return true;
 }
 
+bool GangOrder::can_take(size_t core, bool yield) const {
+  const Stream& stream = streams_[core];
+  return next_[core] < stream.size() && (stream[next_[core]].opcode() == NPU_OP_YIELD) == yield &&
+         ready(stream[next_[core]]);
+}
+
+void GangOrder::take(size_t from, unsigned& core, uint32_t& index) {
+  core = static_cast<unsigned>(from);
+  index = next_[core]++;
+  ++counts_[core][streams_[core][index].engine()];
+}
+
 bool GangOrder::next(unsigned& core, uint32_t& index) {
+  if (crossing_ != kNone && next_yield(core, index)) return true;
   // Stays with a core while it can: runs of one list are kinder to caches.
   for (size_t tried = 0; tried < streams_.size(); ++tried) {
-    const Stream& stream = streams_[core_];
-    if (next_[core_] < stream.size() && ready(stream[next_[core_]])) {
-      core = core_;
-      index = next_[core_]++;
-      ++counts_[core][stream[index].engine()];
+    if (can_take(core_, false)) {
+      take(core_, core, index);
       return true;
     }
     core_ = core_ + 1 < streams_.size() ? core_ + 1 : 0;
   }
-  return false;
+  return next_yield(core, index);
+}
+
+// Of those that are crossed already, else of the earliest number.
+bool GangOrder::next_yield(unsigned& core, uint32_t& index) {
+  size_t first = streams_.size();
+  for (size_t c = 0; c < streams_.size(); ++c)
+    if (can_take(c, true) && (first == streams_.size() || yields_[c] < yields_[first])) first = c;
+  if (first == streams_.size() || (crossing_ != kNone && yields_[first] != crossing_)) {
+    crossing_ = kNone;
+    return false;
+  }
+  crossing_ = yields_[first]++;
+  take(first, core, index);
+  return true;
 }
 
 bool GangOrder::at_end() const {

@@ -225,10 +225,10 @@ class Maker {
                         .suggestion = "Choose a target with more SRAM or longer streams"});
       return std::nullopt;
     }
-    if (options_.max_yield_gap != 0 && options_.cores == 1) {
+    if (options_.max_yield_gap != 0) {
       for (Job& job : parts.jobs) {
         const YieldReport added =
-            add_yields(job.streams[0], options_.max_yield_gap, target_, memory_of_region);
+            add_yields(job, options_.max_yield_gap, target_, memory_of_region);
         report.yields += added.yields;
         report.longest_yield_gap = std::max(report.longest_yield_gap, added.longest_gap);
         report.yield_live_bytes = std::max(report.yield_live_bytes, added.most_live_bytes);

@@ -51,11 +51,12 @@ struct npu_queue_context {
  * (NPU_QUEUE_PREEMPTED) and goes on, on any cores of its mask, when nothing
  * more urgent waits. Jobs of equal priority take turns at a YIELD once one has
  * run for its queue's quantum. A job is put aside only where what its YIELDs
- * list fits its queue's save area; a gang where all of its cores are at a YIELD
- * or at their end. While something more urgent waits, a job that has run for
- * more than the quantum since it could last be put aside, or since it began, ends
- * with BUDGET: that is how long the more urgent waits at most, and a YIELD's
- * saving. In function-only mode there are no cycles and the quantum has no effect.
+ * list fits its queue's save area; a gang where all of its cores are at YIELDs of
+ * the same number, counted from the beginning of each list. While something more
+ * urgent waits, a job that has run for more than the quantum since it could last
+ * be put aside, or since it began, ends with BUDGET: that is how long the more
+ * urgent waits at most, and a YIELD's saving. In function-only mode there are no
+ * cycles and the quantum has no effect.
  */
 #define NPU_QUANTUM_DEFAULT	10000000ull
 

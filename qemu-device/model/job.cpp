@@ -121,15 +121,29 @@ bool Job::finished() const {
   return true;
 }
 
+// Which of its list's YIELDs, counted from 0, the core is at.
+size_t Job::yield_number(unsigned core) const {
+  const std::vector<uint32_t>& yields = plan_->yields[core];
+  const auto at = std::ranges::lower_bound(yields, streams[core].current);
+  return static_cast<size_t>(at - yields.begin());
+}
+
 bool Job::all_at_yield() const {
   for (unsigned core = 0; core < streams.size(); ++core)
-    if (yield_of(core) == nullptr && !finished(core)) return false;
+    if (yield_of(core) == nullptr || yield_number(core) != yield_number(0)) return false;
   return true;
 }
 
-// Whether a YIELD is where the job should leave its cores.
-bool Job::gives_way(const Environment& env) const {
-  if (env.save_bytes < save_bytes()) return false;
+bool Job::can_leave(size_t number, const Environment& env) const {
+  return plan_->all_yield(number) && plan_->save_bytes(number) <= env.save_bytes;
+}
+
+// Whether the YIELDs of this number are where the job should leave its cores: none
+// must have gone on from there.
+bool Job::gives_way(size_t number, const Environment& env) const {
+  if (!can_leave(number, env)) return false;
+  for (unsigned core = 0; core < streams.size(); ++core)
+    if (streams[core].next[NPU_ENGINE_DISPATCH] > plan_->yields[core][number]) return false;
   return env.rivals.higher ||
          (env.rivals.equal && plan_->timed && cycles - resumed_at >= env.quantum);
 }
@@ -182,8 +196,9 @@ uint64_t Job::last_yield() const {
 // the quantum.
 bool Job::overdue(unsigned core, uint32_t command, const Environment& env, Fault& fault) {
   if (!env.rivals.higher || !plan_->timed) return false;
-  const uint64_t since = last_yield();
-  if (plan_->retired_at(core, command) - since <= env.quantum) return false;
+  // Of a gang that has been put aside, some cores are behind the others.
+  const uint64_t since = last_yield(), at = plan_->retired_at(core, command);
+  if (at <= since || at - since <= env.quantum) return false;
   fault = command_fault(core, command, NPU_STATUS_BUDGET);
   cycles = std::max(cycles, since + env.quantum);
   return true;
@@ -317,7 +332,8 @@ Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
     if (core == streams.size()) {
       if (finished()) return Step::kDone;
       if (all_at_yield()) return Step::kYield;
-      // Others of the gang need what comes behind the YIELDs: all try at their next.
+      // Others of the gang need what comes behind the YIELDs, at which the job thus can
+      // never leave: all try at their next.
       stuck = 0;
       if (pass_yields()) continue;
       // Nothing can start and nothing is under way. The checks exclude it; should
@@ -345,13 +361,14 @@ Job::Step Job::step(Environment& env, uint64_t& budget, Fault& fault) {
     if (yield_of(core) != nullptr) {
       // Who has asked for something meanwhile has a say here.
       if (env.shared.attention.load(std::memory_order_relaxed)) return Step::kMore;
-      if (!s.passing && gives_way(env)) {
+      const size_t number = yield_number(core);
+      if (!s.passing && gives_way(number, env)) {
         stuck |= 1u << core;
         continue;
       }
+      if (!s.passing && plan_->timed && can_leave(number, env))
+        s.yielded_at = plan_->yields_at(number);
       s.passing = false;
-      if (plan_->timed && save_bytes() <= env.save_bytes)
-        s.yielded_at = plan_->retired_at(core, s.current);
     } else if (overdue(core, s.current, env, fault)) {
       return Step::kDone;
     }

@@ -36,8 +36,8 @@ struct StreamState {
   uint32_t current = kNone;                     // command in execution, not complete
   uint64_t cursor = 0;                          // its units done
   uint64_t reached = 0;                         // cycle of the last retirement
-  uint64_t yielded_at = 0;                      // cycle of its last YIELD that could put it aside
-  bool passing = false;                         // goes on from its YIELD, whoever waits
+  uint64_t yielded_at = 0;  // cycle at which the job could be put aside at its last YIELD
+  bool passing = false;     // goes on from its YIELD, whoever waits
   std::variant<std::monostate, DmaOp, MacBatch, VecOp> op;  // its working state, can be rebuilt
 };
 
@@ -125,7 +125,9 @@ class Job {
   bool finished(unsigned core) const;
   bool finished() const;
   unsigned next_core(uint32_t skip) const;
-  bool gives_way(const Environment& env) const;
+  size_t yield_number(unsigned core) const;
+  bool can_leave(size_t number, const Environment& env) const;
+  bool gives_way(size_t number, const Environment& env) const;
   bool overdue(unsigned core, uint32_t command, const Environment& env, Fault& fault);
   uint64_t last_yield() const;
   bool pass_yields();

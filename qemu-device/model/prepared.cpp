@@ -52,6 +52,26 @@ uint64_t Prepared::retired_at(unsigned core, uint32_t command) const {
   return at < trace.size() ? trace[at].start_cycle + trace[at].execute_cycles : 0;
 }
 
+bool Prepared::all_yield(size_t number) const {
+  return std::ranges::all_of(yields, [number](const auto& of) { return number < of.size(); });
+}
+
+uint64_t Prepared::save_bytes(size_t number) const {
+  uint64_t bytes = sizeof(npu_save_header);
+  for (size_t core = 0; core < streams.size(); ++core) {
+    const npu_command_yield& yield = streams[core][yields[core][number]].yield();
+    for (uint32_t i = 0; i < yield.range_count; ++i) bytes += yield.live[i].bytes;
+  }
+  return bytes;
+}
+
+uint64_t Prepared::yields_at(size_t number) const {
+  uint64_t first = ~uint64_t{0};
+  for (unsigned core = 0; core < streams.size(); ++core)
+    first = std::min(first, retired_at(core, yields[core][number]));
+  return first;
+}
+
 Preparation::Preparation(JobBytes bytes, const npu_target& target, bool timed)
     : result_(std::make_shared<Prepared>()), target_(target), timed_(timed) {
   result_->bytes = std::move(bytes);
@@ -89,6 +109,9 @@ void Preparation::take_result() {
   for (const arch::Stream& stream : p.streams) {
     p.trace_begin.push_back(begin);
     begin += stream.size();
+    std::vector<uint32_t>& yields = p.yields.emplace_back();
+    for (uint32_t i = 0; i < stream.size(); ++i)
+      if (stream[i].opcode() == NPU_OP_YIELD) yields.push_back(i);
   }
   p.window_cycles = std::max(kShortest, (p.timing.cycles + kWindows - 1) / kWindows);
   p.traffic.resize((p.timing.cycles + p.window_cycles - 1) / p.window_cycles);

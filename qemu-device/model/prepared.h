@@ -33,8 +33,9 @@ struct Prepared {
   std::vector<arch::Stream> streams;
   bool timed = false;
   arch::JobTiming timing;
-  std::vector<npu_profile_command> trace;  // stream order, core by core
-  std::vector<size_t> trace_begin;         // of each core
+  std::vector<npu_profile_command> trace;     // stream order, core by core
+  std::vector<size_t> trace_begin;            // of each core
+  std::vector<std::vector<uint32_t>> yields;  // commands of each core
   // What the job moves alone, in windows of time one after another.
   struct Traffic {
     uint64_t bytes[2] = {};  // by npu_memory
@@ -44,6 +45,11 @@ struct Prepared {
 
   // Retirement time of a command, in cycles from job start.
   uint64_t retired_at(unsigned core, uint32_t command) const;
+  // Whether all cores have a YIELD of this number; then: bytes in the save area if the job is
+  // put aside there, and when the first core comes to it.
+  bool all_yield(size_t number) const;
+  uint64_t save_bytes(size_t number) const;
+  uint64_t yields_at(size_t number) const;
 };
 
 // A check under way, in slices of host time.

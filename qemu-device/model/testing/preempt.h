@@ -22,7 +22,7 @@ inline constexpr uint64_t kOutput = 2u << 20;  // of the long job
 inline constexpr uint64_t kUrgentOutput = 3u << 20;
 inline constexpr uint64_t kUrgentStream = 512 * 1024;
 
-inline npu_command_yield yield_keeping(std::vector<std::pair<uint32_t, uint32_t>> ranges) {
+inline npu_command_yield yield_keeping(const std::vector<std::pair<uint32_t, uint32_t>>& ranges) {
   npu_command_yield yield = {};
   for (const auto& [address, bytes] : ranges) {
     yield.live[yield.range_count].address = address;
