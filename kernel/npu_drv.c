@@ -284,9 +284,9 @@ static int npu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 
 err_kqueue:
-	npu_hw_stop(npu);
-	npu_kqueue_fini(npu);
 	npu_watchdog_fini(npu);
+	npu_hw_stop(npu);
+	npu_hwq_fini_all(npu);
 err_stop:
 	npu_hw_stop(npu);
 	npu_irq_fini(npu);
@@ -304,23 +304,13 @@ err_stop:
 static void npu_remove(struct pci_dev *pdev)
 {
 	struct npu_device *npu = pci_get_drvdata(pdev);
-	unsigned int id;
 
 	drm_dev_unplug(&npu->drm);
 	npu_pm_fini(npu);
 	npu_watchdog_fini(npu);
 	npu_irq_fini(npu);
 	npu_hw_stop(npu);
-
-	for (id = 1; id < npu->hwqs; id++) {
-		struct npu_hwq *hwq = npu->slots[id];
-
-		if (hwq) {
-			npu_hwq_give_up(hwq, NPU_STATUS_VICTIM, -ENODEV);
-			npu_hwq_fini(hwq);
-		}
-	}
-	npu_kqueue_fini(npu);
+	npu_hwq_fini_all(npu);
 	npu_dump_fini(npu);
 	npu_wedged_fini(npu);
 	npu_vm_free_tables(npu);
@@ -332,7 +322,11 @@ static void npu_remove(struct pci_dev *pdev)
 /* The machine goes down or starts another kernel: no DMA from now on. */
 static void npu_shutdown(struct pci_dev *pdev)
 {
-	npu_hw_stop(pci_get_drvdata(pdev));
+	struct npu_device *npu = pci_get_drvdata(pdev);
+
+	/* It would start the card again. */
+	npu_watchdog_fini(npu);
+	npu_hw_stop(npu);
 }
 
 static const struct pci_device_id npu_pci_ids[] = {

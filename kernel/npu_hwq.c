@@ -41,7 +41,6 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 
 	hwq->npu = npu;
 	hwq->id = id;
-	hwq->vector = npu_hwq_vector(npu, id);
 	hwq->blamed = NPU_HWQ_NONE;
 	hwq->kept = NPU_HWQ_NONE;
 	spin_lock_init(&hwq->lock);
@@ -66,7 +65,7 @@ int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 		.ring_log2 = NPU_HWQ_RING_LOG2,
 		.asid = params->asid,
 		.priority = params->priority,
-		.vector = hwq->vector,
+		.vector = npu_hwq_vector(npu, id),
 		.core_mask = params->core_mask,
 		.cycle_limit = params->cycle_limit,
 		.quantum = params->quantum,
@@ -91,26 +90,51 @@ void npu_hwq_start(struct npu_hwq *hwq)
 	npu_write(hwq->npu, NPU_QUEUE_PAGE(hwq->id) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_START);
 }
 
+static void npu_hwq_free(struct npu_hwq *hwq)
+{
+	struct npu_device *npu = hwq->npu;
+
+	lockdep_assert_held(&npu->watchdog.lock);
+	WARN_ON(!list_empty(&hwq->pending));
+	WRITE_ONCE(npu->slots[hwq->id], NULL);
+	/* A handler may have read the slot just before. */
+	synchronize_irq(npu->vector[npu_hwq_vector(npu, hwq->id)].irq);
+	dma_free_coherent(npu->drm.dev, NPU_HWQ_BYTES, hwq->ring, hwq->dma);
+	hwq->ring = NULL;
+	if (hwq->save)
+		dma_free_coherent(npu->drm.dev, hwq->save_bytes, hwq->save, hwq->save_dma);
+}
+
 /*
- * Frees a queue that the card has stopped and on which nothing is pending.
- * A second call does nothing: remove() comes first when the device goes.
+ * Frees a queue that the card has stopped and on which nothing is pending, unless
+ * remove() has done so: then its memory is all that is left.
  */
 void npu_hwq_fini(struct npu_hwq *hwq)
 {
 	struct npu_device *npu = hwq->npu;
 	bool cookie = npu_watchdog_lock(npu);
 
-	if (hwq->ring) {
-		WARN_ON(!list_empty(&hwq->pending));
-		WRITE_ONCE(npu->slots[hwq->id], NULL);
-		/* A handler may have read the slot just before. */
-		synchronize_irq(npu->vector[hwq->vector].irq);
-		dma_free_coherent(npu->drm.dev, NPU_HWQ_BYTES, hwq->ring, hwq->dma);
-		hwq->ring = NULL;
-		if (hwq->save)
-			dma_free_coherent(npu->drm.dev, hwq->save_bytes, hwq->save, hwq->save_dma);
-		hwq->save = NULL;
+	if (hwq->ring)
+		npu_hwq_free(hwq);
+	npu_watchdog_unlock(npu, cookie);
+}
+
+/*
+ * remove(): the card is stopped, and nobody pushes any more. The owner of a queue
+ * may be releasing it: a queue in its slot, under the lock, is still there.
+ */
+void npu_hwq_fini_all(struct npu_device *npu)
+{
+	bool cookie = npu_watchdog_lock(npu);
+	unsigned int id;
+
+	for (id = 0; id < npu->hwqs; id++) {
+		if (!npu->slots[id])
+			continue;
+		npu_hwq_give_up(npu->slots[id], NPU_STATUS_VICTIM, -ENODEV);
+		npu_hwq_free(npu->slots[id]);
 	}
+	npu_kqueue_unpark(&npu->kqueue);
 	npu_watchdog_unlock(npu, cookie);
 }
 

@@ -47,7 +47,6 @@ struct npu_hwq_entry {
 struct npu_hwq {
 	struct npu_device *npu;
 	unsigned int id;
-	unsigned int vector;
 
 	/* Protects all below; taken in interrupts. */
 	spinlock_t lock;
@@ -101,6 +100,7 @@ struct npu_hwq_params {
 int npu_hwq_init(struct npu_device *npu, struct npu_hwq *hwq, unsigned int id,
 		 const struct npu_hwq_params *params);
 void npu_hwq_fini(struct npu_hwq *hwq);
+void npu_hwq_fini_all(struct npu_device *npu);
 void npu_hwq_start(struct npu_hwq *hwq);
 int npu_hwq_push(struct npu_hwq *hwq, struct npu_hwq_entry *entry,
 		 const struct npu_packet *packets, u32 count);

@@ -22,9 +22,13 @@ static irqreturn_t npu_irq_handler(int irq, void *data)
 	unsigned int id;
 
 	for (id = 0; id < npu->hwqs; id++) {
-		struct npu_hwq *hwq = READ_ONCE(npu->slots[id]);
+		struct npu_hwq *hwq;
 
-		if (hwq && hwq->vector == vector->index)
+		/* Not in hwq: npu_hwq_fini() waits for the queue's own vector only. */
+		if (npu_hwq_vector(npu, id) != vector->index)
+			continue;
+		hwq = READ_ONCE(npu->slots[id]);
+		if (hwq)
 			npu_hwq_process(hwq);
 	}
 	if (vector->index == NPU_VECTOR_EVENTS)

@@ -316,11 +316,3 @@ int npu_kqueue_init(struct npu_device *npu)
 	kqueue->fence_context = dma_fence_context_alloc(1);
 	return npu_hwq_init(npu, &kqueue->hwq, 0, &params);
 }
-
-/* The card is stopped. */
-void npu_kqueue_fini(struct npu_device *npu)
-{
-	npu_hwq_give_up(&npu->kqueue.hwq, NPU_STATUS_ABORTED, -ENODEV);
-	npu_kqueue_unpark(&npu->kqueue);
-	npu_hwq_fini(&npu->kqueue.hwq);
-}

@@ -36,7 +36,6 @@ struct npu_tlb_flush {
 };
 
 int npu_kqueue_init(struct npu_device *npu);
-void npu_kqueue_fini(struct npu_device *npu);
 
 /* Packets, built in place. */
 void npu_packet_fill(struct npu_packet *packet, u64 card_address, u64 bytes);
