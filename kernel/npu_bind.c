@@ -370,15 +370,17 @@ static int npu_bind_lock(struct npu_vm *vm, struct drm_exec *exec,
 
 /*
  * Consumes the job. If an operation fails, those before it are carried out all
- * the same, and its error is returned.
+ * the same, and its error is returned. *@finished, on success: signals when the
+ * changes have taken effect.
  */
 static int npu_bind_submit(struct npu_bind_job *job, struct drm_file *file,
 			   const struct drm_npu_vm_bind *args,
-			   const struct drm_npu_bind_op *ops, struct npu_bo **bos)
+			   const struct drm_npu_bind_op *ops, struct npu_bo **bos,
+			   struct dma_fence **finished)
 {
 	struct npu_vm *vm = job->vm;
 	struct npu_signals signals;
-	struct dma_fence *finished;
+	struct dma_fence *fence;
 	struct drm_exec exec;
 	int failure = 0;
 	u32 i;
@@ -413,23 +415,17 @@ static int npu_bind_submit(struct npu_bind_job *job, struct drm_file *file,
 
 	/* No return from here. */
 	drm_sched_job_arm(&job->base);
-	finished = dma_fence_get(&job->base.s_fence->finished);
-	drm_gpuvm_resv_add_fence(&vm->gpuvm, &exec, finished, DMA_RESV_USAGE_BOOKKEEP,
+	fence = &job->base.s_fence->finished;
+	drm_gpuvm_resv_add_fence(&vm->gpuvm, &exec, fence, DMA_RESV_USAGE_BOOKKEEP,
 				 DMA_RESV_USAGE_BOOKKEEP);
-	if (!failure)
-		npu_signals_attach(&signals, finished);
+	if (!failure) {
+		npu_signals_attach(&signals, fence);
+		*finished = dma_fence_get(fence);
+	}
 	drm_sched_entity_push_job(&job->base);
 	drm_exec_fini(&exec);
 	npu_signals_fini(&signals);
-
-	/* Interrupted, the call may be made again: the result is the same. */
-	if (!failure && !(args->flags & DRM_NPU_VM_BIND_ASYNC)) {
-		ret = dma_fence_wait(finished, true);
-		if (!ret)
-			ret = finished->error;
-	}
-	dma_fence_put(finished);
-	return failure ?: ret;
+	return failure;
 
 err_exec:
 	drm_exec_fini(&exec);
@@ -444,6 +440,7 @@ int npu_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct npu_file *nfile = file->driver_priv;
 	struct drm_npu_vm_bind *args = data;
+	struct dma_fence *finished = NULL;
 	struct drm_npu_bind_op *ops;
 	struct npu_bind_job *job;
 	struct npu_bo **bos;
@@ -489,11 +486,18 @@ int npu_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	job->stale_start = U64_MAX;
 	job->flush = npu_tlb_flush_alloc(vm->npu);
 	if (job->flush)
-		ret = npu_bind_submit(job, file, args, ops, bos);
+		ret = npu_bind_submit(job, file, args, ops, bos, &finished);
 	else
 		npu_bind_job_destroy(job);
 out_exit:
 	npu_use_end(vm->npu, idx);
+	/*
+	 * Outside, for earlier binds may wait for other drivers. Interrupted, the call
+	 * may be made again: the result is the same.
+	 */
+	if (finished && !(args->flags & DRM_NPU_VM_BIND_ASYNC))
+		ret = dma_fence_wait(finished, true) ?: finished->error;
+	dma_fence_put(finished);
 out_bos:
 	for (i = 0; i < count; i++)
 		if (bos[i])

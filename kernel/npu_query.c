@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* DEV_QUERY: every block is filled whole, then as much copied as asked for. */
 #include <linux/ktime.h>
+#include <linux/sizes.h>
 
 #include <drm/ttm/ttm_placement.h>
 
@@ -191,7 +192,7 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 		return 0;
 	}
 	/* Zeroing the rest of a huge size would hold the CPU. */
-	if (args->size > PAGE_SIZE)
+	if (args->size > SZ_4K)
 		return -EINVAL;
 
 	if (!drm_dev_enter(drm, &idx))

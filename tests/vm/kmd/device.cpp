@@ -220,6 +220,15 @@ int Device::export_fence(uint32_t handle) const {
   return ret ? ret : args.fd;
 }
 
+uint32_t Device::import_fence(int sync_file) const {
+  drm_syncobj_handle args = {};
+  args.handle = create_syncobj();
+  args.flags = DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
+  args.fd = sync_file;
+  EXPECT_EQ(ioctl(DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, &args), 0);
+  return args.handle;
+}
+
 int Device::fence_status(uint32_t handle) const {
   const int fd = export_fence(handle);
   if (fd < 0) return fd;

@@ -76,6 +76,8 @@ class Device {
   int wait_point(uint32_t handle, uint64_t point, double seconds = 30) const;
   // The syncobj's fence as a sync file, which lives on when the device is gone; or -errno.
   int export_fence(uint32_t handle) const;
+  // A sync file's fence in a new syncobj: its handle.
+  uint32_t import_fence(int sync_file) const;
   // 1: signalled, 0: not yet, negative: the fence's error.
   int fence_status(uint32_t handle) const;
 

@@ -5,6 +5,7 @@
 #include <drm_mode.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/dma-buf.h>
 #include <linux/udmabuf.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -43,6 +44,12 @@ uint8_t* map_shared(int fd, uint64_t size, uint64_t offset) {
 OtherBuffer::~OtherBuffer() {
   if (data_) munmap(data_, size_);
   if (dma_buf_ >= 0) close(dma_buf_);
+}
+
+int OtherBuffer::export_sync_file() const {
+  dma_buf_export_sync_file args = {.flags = DMA_BUF_SYNC_READ, .fd = -1};
+  EXPECT_EQ(::ioctl(dma_buf_, DMA_BUF_IOCTL_EXPORT_SYNC_FILE, &args), 0) << strerror(errno);
+  return args.fd;
 }
 
 Udmabuf::Udmabuf(uint64_t size) {

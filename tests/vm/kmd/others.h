@@ -20,6 +20,8 @@ class OtherBuffer {
   int dma_buf() const { return dma_buf_; }
   std::span<uint8_t> bytes() const { return {data_, size_}; }
   uint64_t* words() const { return reinterpret_cast<uint64_t*>(data_); }
+  // What a reader of the dma-buf has to wait for.
+  int export_sync_file() const;
 
  protected:
   OtherBuffer() = default;

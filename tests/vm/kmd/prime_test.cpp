@@ -215,12 +215,6 @@ TEST(Sharing, WhatIsNoDmaBufIsRefused) {
 
 // ---- Implicit synchronisation: by sync files, never by itself ----
 
-int export_sync_file(int dma_buf, uint32_t flags) {
-  dma_buf_export_sync_file args = {.flags = flags, .fd = -1};
-  EXPECT_EQ(ioctl(dma_buf, DMA_BUF_IOCTL_EXPORT_SYNC_FILE, &args), 0) << strerror(errno);
-  return args.fd;
-}
-
 bool readable(int dma_buf) {
   pollfd item = {.fd = dma_buf, .events = POLLIN, .revents = 0};
   return poll(&item, 1, 0) == 1;
@@ -244,7 +238,7 @@ TEST(Sharing, AJobsFenceIsOnTheBufferIfUserSpacePutsItThere) {
   ASSERT_GE(fence, 0);
   dma_buf_import_sync_file import = {.flags = DMA_BUF_SYNC_WRITE, .fd = fence};
   ASSERT_EQ(ioctl(other.dma_buf(), DMA_BUF_IOCTL_IMPORT_SYNC_FILE, &import), 0);
-  const int read_after = export_sync_file(other.dma_buf(), DMA_BUF_SYNC_READ);
+  const int read_after = other.export_sync_file();
   EXPECT_EQ(sync_file_status(read_after, 0), 0) << "the job should have taken longer";
   EXPECT_FALSE(readable(other.dma_buf()));
 
@@ -259,14 +253,8 @@ TEST(Sharing, AJobWaitsForAnotherDriversFence) {
   Device device;
   Vgem other(kSize);
   const uint32_t write = other.attach_fence();
-  const int fence = export_sync_file(other.dma_buf(), DMA_BUF_SYNC_READ);
-  const uint32_t gate = device.create_syncobj();
-  drm_syncobj_handle import = {};
-  import.handle = gate;
-  import.flags = DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE;
-  import.fd = fence;
-  ASSERT_EQ(device.ioctl(DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, &import), 0);
-
+  const int fence = other.export_sync_file();
+  const uint32_t gate = device.import_fence(fence);
   LookupJob lookup(device, 4096, 5);
   const drm_npu_sync wait = {.handle = gate, .flags = 0, .point = 0};
   const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};

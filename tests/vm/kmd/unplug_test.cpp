@@ -7,11 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <thread>
 
 #include "device.h"
+#include "others.h"
 #include "streams.h"
 
 namespace kmd {
@@ -66,6 +68,43 @@ TEST(Unplug, UnbindWithJobsInFlight) {
   EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
   LookupJob lookup(device, 4096, 1, DRM_NPU_PLACEMENT_CARD);
   EXPECT_EQ(lookup.run_checked(3), 0);
+}
+
+// A bind on its way waits for another driver; root need not.
+TEST(Unplug, UnbindDoesNotWaitForAnotherDriversFence) {
+  const std::string address = card_address();
+  {
+    Device device;
+    LookupJob lookup(device, 4096, 1);
+    Vgem other(kPage);
+    const uint32_t write = other.attach_fence();
+    const int fence = other.export_sync_file();
+    const drm_npu_sync gate = {.handle = device.import_fence(fence), .flags = 0, .point = 0};
+    close(fence);
+    drm_npu_bind_op op = {};
+    op.op = DRM_NPU_BIND_MAP;
+    op.handle = lookup.output().handle();
+    op.va = 0x7000'0000;
+    op.size = kPage;
+    ASSERT_EQ(device.bind(lookup.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&gate, 1}, {}), 0);
+
+    std::atomic<bool> returned = false;
+    int ret = 0;
+    std::thread binder([&] {
+      ret = device.map(lookup.vm(), op.handle, op.va + kPage, kPage);
+      returned = true;
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    EXPECT_TRUE(write_file("/sys/bus/pci/drivers/npu/unbind", address));
+    EXPECT_FALSE(returned) << "unbind waited until vgem gave up its fence";
+    other.signal_fence(write);
+    binder.join();
+    EXPECT_EQ(ret, -ENODEV);
+  }
+  ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/bind", address));
+  ASSERT_TRUE(wait_for_node());
+  Device device;
+  EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
 }
 
 // SYNC_IOC_FILE_INFO asks a fence for its names: they outlive the queue, the file,
