@@ -293,6 +293,7 @@ bool Card::load(const uint8_t* data, size_t bytes) {
   for (uint32_t index = 0; index < queues_.size(); ++index) {
     publish(index);
     set_state(index, queues_[index].state);
+    if (shared_.requests.queue[index].start) shared_.queues[index].start_asked();
   }
   for (unsigned core = 0; core < arbiter_.cores().size(); ++core) {
     Arbiter::Core& c = arbiter_.core(core);

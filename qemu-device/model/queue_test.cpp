@@ -212,6 +212,34 @@ TEST(Queue, StopForgetsAndStartReadsAgain) {
   EXPECT_EQ(h.consumer(1), 2u) << "START reads the producer index";
 }
 
+// DISABLED means that the card touches nothing of the queue, nor is about to.
+TEST(Queue, IsNotDisabledOnceStartIsWritten) {
+  Harness h;
+  h.start(1, h.make_context(1, 1));
+  EXPECT_EQ(h.queue_reg(1, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_IDLE});
+  uint32_t in_midst = NPU_QUEUE_DISABLED;
+  h.filter = [&](uint64_t, size_t, bool) {
+    // The driver's next step, while the card reads the context.
+    h.write(NPU_QUEUE_PAGE(1) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_STOP);
+    in_midst = h.queue_reg(1, NPU_QUEUE_STATE);
+    return NPU_BUS_OK;
+  };
+  h.run();
+  EXPECT_NE(in_midst, uint32_t{NPU_QUEUE_DISABLED});
+  EXPECT_EQ(h.queue_reg(1, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_DISABLED});
+}
+
+TEST(Queue, StopTakesBackAStart) {
+  Harness h;
+  h.start(1, h.make_context(1, 1));
+  h.write(NPU_QUEUE_PAGE(1) + NPU_QUEUE_CONTROL, NPU_QUEUE_CMD_STOP);
+  EXPECT_NE(h.queue_reg(1, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_DISABLED});
+  h.bus_accesses = 0;
+  h.run();
+  EXPECT_EQ(h.queue_reg(1, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_DISABLED});
+  EXPECT_EQ(h.bus_accesses, 0u);
+}
+
 TEST(Queue, NothingRunsWhileDisabled) {
   Harness h;
   h.start(1, 1);

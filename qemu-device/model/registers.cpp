@@ -390,6 +390,7 @@ void Registers::write_queue_page(uint32_t queue, uint32_t offset, uint32_t value
       r.doorbell_value = value;
     } else if (value == NPU_QUEUE_CMD_START) {
       r.start = true;
+      shared_.queues[queue].start_asked();
     } else if (value == NPU_QUEUE_CMD_STOP) {
       r.start = r.abort = r.doorbell = false;
       r.stop = true;

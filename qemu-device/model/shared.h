@@ -19,6 +19,13 @@
 namespace npu::model {
 
 struct QueueRegisters {
+  // From a START on it is not DISABLED: whoever reads that frees what the card is
+  // about to read.
+  void start_asked() {
+    uint32_t disabled = NPU_QUEUE_DISABLED;
+    state.compare_exchange_strong(disabled, NPU_QUEUE_IDLE);
+  }
+
   std::atomic<uint32_t> state{NPU_QUEUE_DISABLED};
   std::atomic<uint32_t> heartbeat{0};
   std::atomic<uint32_t> interrupts{0};

@@ -290,9 +290,11 @@ TEST(State, RequestsSurvive) {
   npu_packet nop = {};
   h.put(kQueue, nop);
   h.ring(kQueue);  // not run
+  h.start(kQueue + 1, 1);
   const auto state = save(h.model());
   npu_model_reset(h.model(), NPU_MODEL_RESET_FLR);
   ASSERT_TRUE(npu_model_load(h.model(), state.data(), state.size()));
+  EXPECT_EQ(h.queue_reg(kQueue + 1, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_IDLE});
   h.run();
   EXPECT_TRUE(h.completed(kQueue, 0));
 }

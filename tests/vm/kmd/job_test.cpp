@@ -119,6 +119,19 @@ TEST(Job, DestroyingAQueueCancelsWhatIsLeft) {
 }
 
 // A sync file asks its fence for names at any time later.
+// Behind an IOMMU: the card looks at no ring that is freed before it has got to the
+// START of its queue.
+TEST(Job, QueuesComeAndGo) {
+  Device device;
+  LookupJob lookup(device, 4096, 1);
+  for (int i = 0; i < 500; ++i) {
+    uint32_t queue = 0;
+    ASSERT_EQ(device.create_queue(lookup.vm(), queue), 0);
+    ASSERT_EQ(device.destroy_queue(queue), 0);
+  }
+  EXPECT_EQ(lookup.run_checked(4), 0);
+}
+
 TEST(Job, SyncFilesOutliveTheirQueue) {
   Device device;
   std::vector<int> files;
