@@ -3,7 +3,8 @@
 #
 # QEMU's source and firmware: Debian trixie's 10.0.x with Debian's patches,
 # unpacked in build/qemu/src and build/qemu/fw, and the meson it needs in
-# build/tools/meson.
+# build/tools/meson. What the VMs need mended in QEMU itself is in
+# qemu-device/qemu/patches; an own source tree is left as it is.
 #
 #   NPU_QEMU_VERSION   another version of trixie's source package
 #   QEMU_SOURCE        an own source tree (copied, then overlaid)
@@ -44,6 +45,16 @@ fetch_source() {
 	stamp "$out/src.stamp" "$got"
 }
 
+apply_patches() {
+	local file
+	[ -z "${QEMU_SOURCE:-}" ] || return 0
+	for file in "$root"/qemu-device/qemu/patches/*.patch; do
+		patch -d "$out/src" -p1 -R -s -f --dry-run < "$file" > /dev/null 2>&1 ||
+			patch -d "$out/src" -p1 -s -f -r - < "$file" ||
+			die "${file##*/} does not apply to $(cat "$out/src.stamp"): remove build/qemu/src.stamp, or choose a QEMU with NPU_QEMU_VERSION or QEMU_SOURCE"
+	done
+}
+
 # unpack SUITE PACKAGE STAMP: the newest version of the package into the
 # current folder.
 unpack() {
@@ -56,6 +67,7 @@ unpack() {
 }
 
 fetch_source
+apply_patches
 mkdir -p "$out/fw" "$root/build/tools/meson"
 (cd "$out/fw" && unpack trixie seabios "$out/seabios.stamp" &&
 	unpack trixie qemu-system-data "$out/data.stamp")

@@ -43,6 +43,7 @@ libglib2.0-dev          QEMU
 libpixman-1-dev         QEMU
 zlib1g-dev              QEMU
 libattr1-dev            QEMU, 9p shared folder
+patch                   fixes of QEMU, of the debug kernel
 zstd                    the kernel image is compressed
 libelf1                 objtool of the kernel headers
 '
@@ -64,7 +65,6 @@ libelf-dev              objtool of the debug kernel
 bc                      build of the debug kernel
 flex                    build of the debug kernel
 bison                   build of the debug kernel
-patch                   fixes of the debug kernel
 sparse                  make module C=1
 '
 

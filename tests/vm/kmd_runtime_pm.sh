@@ -6,7 +6,6 @@
 # vm: device=npu,card-memory-mib=64
 # vm: device=npu,preset=edge,card-memory-mib=64
 # vm: file=build/test/kmd_test
-# vm: smp=1
 . ./tap.sh
 card=/sys/bus/pci/devices/0000:01:00.0
 asleep() {

@@ -8,7 +8,6 @@
 # vm: device=npu,preset=edge,card-memory-mib=64,aperture-mib=16
 # vm: sleep
 # vm: file=build/test/kmd_test
-# vm: smp=1
 # vm: timeout=240
 . ./tap.sh
 [ -n "$NPU_VM_SLEEP" ] || skip "power goes off" "there is no bzImage of this kernel, which pm_test takes to its end all the same"

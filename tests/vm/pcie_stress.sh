@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Resets and power states race with the card's work: QEMU survives, and the card
-# works afterwards. One processor: QEMU 10.0's emulation of several aborts
-# (iotlb_to_section) when one moves a BAR while another accesses any register.
+# works afterwards.
 #
-# vm: smp=1
 # vm: device=npu,card-memory-mib=16
 # vm: no-module
 # vm: append=mem=384M iomem=relaxed
