@@ -126,6 +126,17 @@ TEST(Gang, TwoCoresAreFaster) {
   }
 }
 
+// Rows of softmaxes and normalizations, and products by element, are worth more than one core, too.
+TEST(Gang, TwoCoresAreFasterOnTheVectorUnit) {
+  RandomGraph g(5);
+  ValueId x = g.input({1, 256, 128}, ByteType::kUint8);
+  for (int i = 0; i < 4; ++i) x = g.mul(g.layer_norm(x), g.softmax(x));
+  g.output(x);
+  const CompileReport one = check(g.graph, options_for(1, 524288));
+  const CompileReport two = check(g.graph, options_for(2, 524288));
+  EXPECT_GT(static_cast<double>(one.cycles), 1.7 * static_cast<double>(two.cycles));
+}
+
 TEST(Gang, WeightsThatAllCoresNeedAreReadOnce) {
   RandomGraph g(4);
   ValueId x = g.input({2, 64, 16, 16}, ByteType::kUint8);

@@ -6,11 +6,13 @@
 #include <optional>
 #include <utility>
 
+#include "compiler/emit/exchange.h"
+
 namespace npu::compiler {
 namespace {
 
 // What a plan finishes at once: all of the channels, or all of the rows, of a tile.
-Box finished_at_once(const StepPlan& plan, const Layer& layer, const Box& part) {
+Box finished_at_once(const StepPlan& plan, const Layer& layer, const Box& part, unsigned cores) {
   Box unit = {0, part.row_end - part.row_begin, 0, part.channel_end - part.channel_begin};
   if (const auto* mac = std::get_if<MacPlan>(&plan)) {
     if (mac->channels_outer)
@@ -18,7 +20,13 @@ Box finished_at_once(const StepPlan& plan, const Layer& layer, const Box& part) 
     else
       unit.row_end = std::max<int64_t>(1, mac->tile_h / std::get<MacLayer>(layer).pool(0));
   } else {
-    unit.channel_end = std::get<VecPlan>(plan).tile_c;
+    const auto& tile = std::get<VecPlan>(plan);
+    unit.channel_end = tile.tile_c;
+    if (const auto* elements = std::get_if<ElementLayer>(&layer)) {
+      const int64_t of[3] = {tile.tile_h, tile.tile_w, tile.tile_c};
+      const auto inner = static_cast<size_t>(divided_dim(layer, cores)) + 3 - elements->dims.size();
+      unit.repeat_end = inner < 3 ? of[inner] : 1;
+    }
   }
   return unit;
 }
@@ -88,8 +96,8 @@ class ScheduleEmission {
     for (unsigned core = 0; core < network_.cores; ++core) {
       const Box part = part_of(work.layer, segment.split, network_.target, core, network_.cores);
       work.parts.push_back(part);
-      work.lowerings.push_back(
-          lowering(narrowed(work.layer, segment.split, part), segment.plans[0], step));
+      work.lowerings.push_back(lowering(narrowed(work.layer, segment.split, part, network_.cores),
+                                        segment.plans[0], step));
       work.pieces.push_back(
           part.empty() ? 0 : work.lowerings[core]->pieces(part.row_begin, part.row_end));
     }
@@ -118,7 +126,7 @@ class ScheduleEmission {
       prefetch(work, segment.first, std::max<uint64_t>(1, tail_cycles_));
       for (unsigned core = 0; core < network_.cores && segment.split != Split::kImages; ++core) {
         emitter_.set_core(core);
-        exchange_.bring(work.layer, work.parts[core], core, emitter_);
+        exchange_.bring(work.layer, segment.split, work.parts[core], core, emitter_);
       }
       if (g + 1 < schedule_.segments.size()) next_ = prepare(schedule_.segments[g + 1]);
     }
@@ -136,8 +144,8 @@ class ScheduleEmission {
     // Behind its last load, a layer that waits for memory has next to nothing left to do.
     tail_cycles_ = estimate.memory < estimate.engine ? estimate.engine / most : 0;
     if (segment.split != Split::kImages)
-      exchange_.made(work.layer, work.parts,
-                     finished_at_once(segment.plans[0], work.layer, work.parts[0]));
+      exchange_.made(work.layer, segment.split, work.parts,
+                     finished_at_once(segment.plans[0], work.layer, work.parts[0], network_.cores));
   }
 
   void striped(size_t g, const Segment& segment) {

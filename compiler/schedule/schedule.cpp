@@ -193,7 +193,7 @@ class Scheduler {
   // What the cores wait until they have each other's part of an output: of rows a halo, of
   // channels the piece that is ready last.
   uint64_t exchange_cycles(const Layer& layer, Split split) const {
-    if (split == Split::kNone || split == Split::kImages) return 0;
+    if (split == Split::kNone || split == Split::kImages || split == Split::kRepeats) return 0;
     const Box part = part_of(layer, split, target_, 0, options_.cores);
     uint64_t bytes = static_cast<uint64_t>(part.channel_end - part.channel_begin);
     if (const auto* mac = std::get_if<MacLayer>(&layer))
