@@ -254,18 +254,24 @@ static int npu_bind_apply(struct npu_bind_job *job, const struct drm_npu_bind_op
 		pre.map = kzalloc(sizeof(*pre.map), GFP_KERNEL_ACCOUNT);
 		if (!pre.map)
 			goto out;
-		ret = npu_bo_validate(bo);
-		if (ret)
-			goto out;
-		ret = npu_mmu_prepare(&vm->mmu, op->va, op->size, bo, op->bo_offset);
-		if (ret)
-			goto out;
 		pre.vm_bo = npu_gpuvm_bo_obtain(&vm->gpuvm, &bo->tbo.base);
 		if (IS_ERR(pre.vm_bo)) {
 			ret = PTR_ERR(pre.vm_bo);
 			pre.vm_bo = NULL;
 			goto out;
 		}
+		ret = npu_bo_validate(bo);
+		/*
+		 * Evicted, its earlier mappings come back now. The next submission
+		 * would bring back this one with them, before the bind's time.
+		 */
+		if (!ret && pre.vm_bo->evicted)
+			ret = npu_vm_bo_validate(pre.vm_bo, NULL);
+		if (ret)
+			goto out;
+		ret = npu_mmu_prepare(&vm->mmu, op->va, op->size, bo, op->bo_offset);
+		if (ret)
+			goto out;
 		drm_gpuvm_bo_extobj_add(pre.vm_bo);
 		ret = npu_gpuvm_sm_map(&vm->gpuvm, &pre, op->va, op->size,
 				       &bo->tbo.base, op->bo_offset);

@@ -120,4 +120,10 @@ void Vgem::signal_fence(uint32_t fence) {
   EXPECT_EQ(ioctl(fd_, kVgemFenceSignal, &args), 0) << strerror(errno);
 }
 
+Gate::Gate(const Device& device) : other(kPage), write(other.attach_fence()) {
+  const int fence = other.export_sync_file();
+  sync = {.handle = device.import_fence(fence), .flags = 0, .point = 0};
+  close(fence);
+}
+
 }  // namespace kmd

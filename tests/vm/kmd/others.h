@@ -9,6 +9,8 @@
 #include <memory>
 #include <span>
 
+#include "device.h"
+
 namespace kmd {
 
 class OtherBuffer {
@@ -52,6 +54,16 @@ class Vgem : public OtherBuffer {
 
   int fd_ = -1;
   uint32_t handle_ = 0;
+};
+
+// A fence of vgem to wait for, until it is opened.
+struct Gate {
+  explicit Gate(const Device& device);
+  void open() { other.signal_fence(write); }
+
+  Vgem other;
+  const uint32_t write;
+  drm_npu_sync sync;
 };
 
 }  // namespace kmd

@@ -251,21 +251,51 @@ TEST(Sharing, AJobsFenceIsOnTheBufferIfUserSpacePutsItThere) {
 
 TEST(Sharing, AJobWaitsForAnotherDriversFence) {
   Device device;
-  Vgem other(kSize);
-  const uint32_t write = other.attach_fence();
-  const int fence = other.export_sync_file();
-  const uint32_t gate = device.import_fence(fence);
+  Gate gate(device);
   LookupJob lookup(device, 4096, 5);
-  const drm_npu_sync wait = {.handle = gate, .flags = 0, .point = 0};
   const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
   const drm_npu_job job = lookup.job();
-  ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {&wait, 1}, {&done, 1}), 0);
+  ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {&gate.sync, 1}, {&done, 1}), 0);
   EXPECT_EQ(device.wait_syncobj(done.handle, 0.1), -ETIME);
   EXPECT_EQ(lookup.output().bytes()[0], 0xee) << "it ran before its fence";
-  other.signal_fence(write);
+  gate.open();
   ASSERT_EQ(device.wait_syncobj(done.handle), 0);
   EXPECT_TRUE(lookup.correct());
-  close(fence);
+}
+
+// What brings an evicted buffer back keeps its hands off a bind that is still to come.
+TEST(Sharing, ABindOfAnEvictedBufferHappensInItsTurn) {
+  Device device;
+  LookupJob lookup(device, 4096, 5);
+  const drm_npu_job job = lookup.job();
+  const drm_npu_sync done = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  const drm_npu_sync bound = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  const drm_npu_sync later = {.handle = device.create_syncobj(), .flags = 0, .point = 0};
+  Gate first(device), second(device);
+  ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {&first.sync, 1}, {&done, 1}), 0);
+
+  // The space has it since the job was submitted, so nothing keeps it in the card.
+  Buffer card(device, kPage, DRM_NPU_PLACEMENT_CARD);
+  ASSERT_EQ(device.map(lookup.vm(), card.handle(), kVa, kPage), 0);
+  Buffer all(device, device.telemetry().card_memory_total, DRM_NPU_PLACEMENT_CARD);
+  ASSERT_EQ(device.telemetry().card_memory_used, all.size()) << "it was not evicted";
+
+  drm_npu_bind_op op = {};
+  op.op = DRM_NPU_BIND_MAP;
+  op.handle = card.handle();
+  op.va = lookup.regions()[kInput];
+  op.size = kPage;
+  ASSERT_EQ(device.bind(lookup.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&done, 1}, {&bound, 1}), 0);
+  const drm_npu_sync waits[] = {bound, second.sync};
+  ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, waits, {&later, 1}), 0);
+
+  first.open();
+  ASSERT_EQ(device.wait_syncobj(done.handle), 0);
+  EXPECT_TRUE(lookup.correct()) << "the job before the bind had its memory";
+  second.open();
+  ASSERT_EQ(device.wait_syncobj(later.handle), 0);
+  EXPECT_EQ(device.fence_status(later.handle), 1);
+  EXPECT_FALSE(lookup.correct()) << "the job after it has not";
 }
 
 // ---- Two cards ----

@@ -76,17 +76,13 @@ TEST(Unplug, UnbindDoesNotWaitForAnotherDriversFence) {
   {
     Device device;
     LookupJob lookup(device, 4096, 1);
-    Vgem other(kPage);
-    const uint32_t write = other.attach_fence();
-    const int fence = other.export_sync_file();
-    const drm_npu_sync gate = {.handle = device.import_fence(fence), .flags = 0, .point = 0};
-    close(fence);
+    Gate gate(device);
     drm_npu_bind_op op = {};
     op.op = DRM_NPU_BIND_MAP;
     op.handle = lookup.output().handle();
     op.va = 0x7000'0000;
     op.size = kPage;
-    ASSERT_EQ(device.bind(lookup.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&gate, 1}, {}), 0);
+    ASSERT_EQ(device.bind(lookup.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&gate.sync, 1}, {}), 0);
 
     std::atomic<bool> returned = false;
     int ret = 0;
@@ -97,7 +93,7 @@ TEST(Unplug, UnbindDoesNotWaitForAnotherDriversFence) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     EXPECT_TRUE(write_file("/sys/bus/pci/drivers/npu/unbind", address));
     EXPECT_FALSE(returned) << "unbind waited until vgem gave up its fence";
-    other.signal_fence(write);
+    gate.open();
     binder.join();
     EXPECT_EQ(ret, -ENODEV);
   }
