@@ -198,7 +198,7 @@ int npu_dev_query_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
 	if (registers)
-		ret = npu_wake(npu);
+		ret = READ_ONCE(npu->lost) ? -ENODEV : npu_wake(npu);
 	if (ret)
 		goto out;
 	switch (args->type) {

@@ -240,6 +240,12 @@ TEST_F(Explain, CardThatIsGoneWantsToBeBoundAnew) {
   expect_lines(events.next_wedged(20), {"SUBSYSTEM=accel\n", "WEDGED=rebind\n"});
   ASSERT_EQ(device_.wait_syncobj(done.handle), 0);
   EXPECT_EQ(device_.fence_status(done.handle), -ENODEV);
+  // Not what reads of an empty slot return.
+  drm_npu_telemetry telemetry = {};
+  drm_npu_dev_query query = {.type = DRM_NPU_QUERY_TELEMETRY,
+                             .size = sizeof telemetry,
+                             .pointer = reinterpret_cast<uintptr_t>(&telemetry)};
+  EXPECT_EQ(device_.ioctl(DRM_IOCTL_NPU_DEV_QUERY, &query), -ENODEV);
 }
 
 }  // namespace
