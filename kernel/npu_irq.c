@@ -137,5 +137,5 @@ int npu_irq_init(struct npu_device *npu)
 
 void npu_irq_fini(struct npu_device *npu)
 {
-	cancel_work_sync(&npu->event_work);
+	disable_work_sync(&npu->event_work);
 }

@@ -84,6 +84,12 @@ struct drm_gem_object *npu_prime_import(struct drm_device *drm,
 	return IS_ERR(bo) ? ERR_CAST(bo) : &bo->tbo.base;
 }
 
+static void npu_prime_detach(struct dma_buf_attachment *attach, struct sg_table *sgt)
+{
+	dma_buf_unmap_attachment_unlocked(attach, sgt, DMA_BIDIRECTIONAL);
+	dma_buf_detach(attach->dmabuf, attach);
+}
+
 /* The buffer is no longer used. */
 void npu_prime_destroy(struct npu_bo *bo)
 {
@@ -94,17 +100,15 @@ void npu_prime_destroy(struct npu_bo *bo)
 	spin_unlock(&npu->imports_lock);
 	if (!bo->import)
 		return;
-	if (bo->attach) {
-		dma_buf_unmap_attachment_unlocked(bo->attach, bo->tbo.sg, DMA_BIDIRECTIONAL);
-		dma_buf_detach(bo->import, bo->attach);
-	}
+	if (bo->attach)
+		npu_prime_detach(bo->attach, bo->tbo.sg);
 	dma_buf_put(bo->import);
 }
 
 /*
  * remove(): nobody is inside drm_dev_enter(). The device's DMA mappings go with
  * it, and attachments, in which exporters may keep a mapping for the next time;
- * buffers go with their last user.
+ * buffers go with their last user, some of them meanwhile.
  */
 void npu_prime_unmap_all(struct npu_device *npu)
 {
@@ -112,20 +116,17 @@ void npu_prime_unmap_all(struct npu_device *npu)
 
 	spin_lock(&npu->imports_lock);
 	while ((bo = list_first_entry_or_null(&npu->imports, struct npu_bo, import_node))) {
-		struct drm_gem_object *obj = &bo->tbo.base;
-		bool alive = kref_get_unless_zero(&obj->refcount);
+		struct dma_buf_attachment *attach = bo->attach;
+		struct dma_buf *import = bo->import;
+		struct sg_table *sgt = bo->tbo.sg;
 
+		/* In the list it has its reference to the other's. */
+		get_dma_buf(import);
 		list_del_init(&bo->import_node);
-		if (!alive)
-			continue;	/* on its way to npu_prime_destroy() */
-		spin_unlock(&npu->imports_lock);
-		dma_resv_lock(obj->resv, NULL);
-		dma_buf_unmap_attachment(bo->attach, bo->tbo.sg, DMA_BIDIRECTIONAL);
-		bo->tbo.sg = NULL;
-		dma_resv_unlock(obj->resv);
-		dma_buf_detach(bo->import, bo->attach);
 		bo->attach = NULL;
-		drm_gem_object_put(obj);
+		spin_unlock(&npu->imports_lock);
+		npu_prime_detach(attach, sgt);
+		dma_buf_put(import);
 		spin_lock(&npu->imports_lock);
 	}
 	spin_unlock(&npu->imports_lock);

@@ -103,6 +103,37 @@ TEST(Unplug, UnbindDoesNotWaitForAnotherDriversFence) {
   EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
 }
 
+// The buffer waits for a job that waits for another driver; the card does not.
+TEST(Unplug, UnbindDetachesAlsoFromImportsThatNobodyHas) {
+  const std::string address = card_address();
+  const auto attached = [&] {
+    const std::string buffers = read_file("/sys/kernel/debug/dma_buf/bufinfo");
+    EXPECT_FALSE(buffers.empty());
+    return buffers.find(address) != std::string::npos;
+  };
+  {
+    Device device;
+    LookupJob lookup(device, 4096, 1);
+    Gate gate(device);
+    Vgem other(kPage);
+    uint32_t import = 0;
+    ASSERT_EQ(device.import_buffer(other.dma_buf(), import), 0);
+    ASSERT_EQ(device.map(lookup.vm(), import, 0x7000'0000, kPage), 0);
+    const drm_npu_job job = lookup.job();
+    ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {&gate.sync, 1}, {}), 0);
+    ASSERT_EQ(device.unmap(lookup.vm(), 0x7000'0000, kPage), 0);
+    device.close_buffer(import);
+    EXPECT_TRUE(attached());
+    EXPECT_TRUE(write_file("/sys/bus/pci/drivers/npu/unbind", address));
+    EXPECT_FALSE(attached());
+    gate.open();
+  }
+  ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/bind", address));
+  ASSERT_TRUE(wait_for_node());
+  Device device;
+  EXPECT_TRUE(wait_for_counts(device, 0, 0, 0));
+}
+
 // SYNC_IOC_FILE_INFO asks a fence for its names: they outlive the queue, the file,
 // the driver's hold on the card, and keep the module for as long as they live.
 TEST(Unplug, FencesOutliveQueueFileAndDevice) {
