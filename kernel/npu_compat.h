@@ -75,17 +75,18 @@ static inline int npu_sched_job_init(struct drm_sched_job *job,
 #define ttm_bo_fini	ttm_bo_put
 #endif
 
-/* Plain pages, anywhere, mapped for DMA one by one. */
+/* Plain pages, anywhere or below 4 GiB, mapped for DMA one by one. */
 static inline int npu_ttm_device_init(struct ttm_device *ttm,
 				      const struct ttm_device_funcs *funcs,
-				      struct drm_device *drm)
+				      struct drm_device *drm, bool dma32)
 {
 #ifdef NPU_HAVE_TTM_DEVICE_FLAGS
 	return ttm_device_init(ttm, funcs, drm->dev, drm->anon_inode->i_mapping,
-			       drm->vma_offset_manager, 0);
+			       drm->vma_offset_manager,
+			       dma32 ? TTM_ALLOCATION_POOL_USE_DMA32 : 0);
 #else
 	return ttm_device_init(ttm, funcs, drm->dev, drm->anon_inode->i_mapping,
-			       drm->vma_offset_manager, false, false);
+			       drm->vma_offset_manager, false, dma32);
 #endif
 }
 

@@ -99,7 +99,7 @@ static void npu_dump_registers(struct npu_device *npu)
 {
 	u32 core, engine, id;
 
-	npu_dump_range(npu, NPU_REG_MAGIC, NPU_REG_SERIAL + 8);
+	npu_dump_range(npu, NPU_REG_MAGIC, NPU_REG_DMA_BITS + 4);
 	npu_dump_range(npu, NPU_REG_CONTROL, NPU_REG_TIMEBASE + 8);
 	npu_dump_range(npu, NPU_REG_POWER_MW, NPU_REG_CYCLES + 8);
 	npu_dump_range(npu, NPU_REG_COUNT_MMIO_READ, NPU_REG_COUNT_FAULT + 4);

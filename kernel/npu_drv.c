@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /* The module: PCI probe and remove, open files, the list of ioctls. */
-#include <linux/dma-mapping.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/seq_file.h>
@@ -205,11 +204,7 @@ static int npu_map(struct npu_device *npu, struct pci_dev *pdev)
 		return ret;
 	npu->aperture_base = pci_resource_start(pdev, NPU_BAR_APERTURE);
 	npu->aperture_bytes = pci_resource_len(pdev, NPU_BAR_APERTURE);
-
-	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
-	if (ret)
-		ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(32));
-	return ret;
+	return 0;
 }
 
 static int npu_init_software(struct npu_device *npu)

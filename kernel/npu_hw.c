@@ -21,10 +21,10 @@ bool npu_hw_enabled(struct npu_device *npu)
 }
 
 /**
- * npu_hw_discover - read who the card is
+ * npu_hw_discover - read who the card is, and which memory it reaches
  * @npu: device with mapped registers
  *
- * Returns 0, or -ENODEV after one line that says why the card is refused.
+ * Returns 0, or an error after one line that says why the card is refused.
  */
 int npu_hw_discover(struct npu_device *npu)
 {
@@ -32,6 +32,8 @@ int npu_hw_discover(struct npu_device *npu)
 	u32 *words = (u32 *)&npu->target;
 	u32 magic = npu_read(npu, NPU_REG_MAGIC);
 	unsigned int i;
+	u32 dma_bits;
+	int ret;
 
 	if (magic != NPU_MAGIC) {
 		dev_err(dev, "not an NPU: register 0 reads %#010x, not %#010x\n",
@@ -62,7 +64,13 @@ int npu_hw_discover(struct npu_device *npu)
 			npu->target.cores, npu->target.card_memory_mib, npu->target.va_bits);
 		return -ENODEV;
 	}
-	return 0;
+
+	dma_bits = npu_read(npu, NPU_REG_DMA_BITS) ?: 64;
+	ret = dma_bits < 32 || dma_bits > 64 ? -ENODEV :
+	      dma_set_mask_and_coherent(dev, DMA_BIT_MASK(dma_bits));
+	if (ret)
+		dev_err(dev, "card cannot be given memory: it has %u address bits\n", dma_bits);
+	return ret;
 }
 
 /**

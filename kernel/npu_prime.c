@@ -7,6 +7,7 @@
  * them as long as the buffer and the card exist.
  */
 #include <linux/dma-buf.h>
+#include <linux/dma-mapping.h>
 #include <linux/module.h>
 
 #include <drm/drm_gem_ttm_helper.h>
@@ -57,6 +58,24 @@ struct sg_table *npu_prime_get_sg_table(struct drm_gem_object *obj)
 
 /* ---- Import ---- */
 
+/*
+ * The exporter's mapping of memory out of the card's reach is a copy, as it was at
+ * that moment. Asked only where there is such memory: behind an IOMMU there is none,
+ * and dma_need_sync() is not exact.
+ */
+static bool npu_prime_is_copy(struct device *dev, struct sg_table *sgt)
+{
+	struct scatterlist *sg;
+	int i;
+
+	if (!dma_addressing_limited(dev))
+		return false;
+	for_each_sgtable_dma_sg(sgt, sg, i)
+		if (dma_need_sync(dev, sg_dma_address(sg)))
+			return true;
+	return false;
+}
+
 /* drm_driver.gem_prime_import_sg_table */
 struct drm_gem_object *npu_prime_import(struct drm_device *drm,
 					struct dma_buf_attachment *attach, struct sg_table *sgt)
@@ -68,6 +87,10 @@ struct drm_gem_object *npu_prime_import(struct drm_device *drm,
 
 	if (!PAGE_ALIGNED(attach->dmabuf->size))
 		return ERR_PTR(-EINVAL);
+	if (npu_prime_is_copy(drm->dev, sgt)) {
+		drm_dbg_driver(drm, "import refused: its memory is out of the card's reach\n");
+		return ERR_PTR(-EOPNOTSUPP);
+	}
 	if (!drm_dev_enter(drm, &idx))
 		return ERR_PTR(-ENODEV);
 	dma_resv_lock(resv, NULL);

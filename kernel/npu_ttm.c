@@ -7,7 +7,9 @@
  * translations, copy, and return when the copy is done.
  */
 #include <linux/dma-mapping.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/swiotlb.h>
 
 #include <drm/drm_drv.h>
 #include <drm/drm_managed.h>
@@ -23,6 +25,9 @@
 
 /* Packets of one batch of a clear or a copy. */
 #define NPU_MOVE_BATCH		16
+
+/* As many as TTM allows itself below 4 GiB. */
+#define NPU_DMA32_PAGES		(SZ_2G >> PAGE_SHIFT)
 
 static struct npu_device *ttm_to_npu(struct ttm_device *bdev)
 {
@@ -304,12 +309,24 @@ int npu_ttm_init(struct npu_device *npu)
 	struct drm_device *drm = &npu->drm;
 	/* Buffers may pin at most three quarters of the machine's memory. */
 	unsigned long host_pages = totalram_pages() / 4 * 3;
+	/*
+	 * Not all of it is in reach of the card, or of a bridge above it. Mapped for
+	 * DMA all the same it would be a copy, which nobody keeps in step.
+	 */
+	bool dma32 = dma_addressing_limited(drm->dev);
 	int ret;
+
+	if (is_swiotlb_force_bounce(drm->dev)) {
+		drm_err(drm, "all DMA is to bounce buffers here: shared memory is not possible\n");
+		return -EOPNOTSUPP;
+	}
+	if (dma32)
+		host_pages = min(host_pages, NPU_DMA32_PAGES);
 
 	/* TTM moves what is idle out of both: without it there would be no limit. */
 	npu->buffer_limit = ((u64)host_pages << PAGE_SHIFT) +
 			    ((u64)npu->target.card_memory_mib << 20);
-	ret = npu_ttm_device_init(&npu->ttm, &npu_ttm_funcs, drm);
+	ret = npu_ttm_device_init(&npu->ttm, &npu_ttm_funcs, drm, dma32);
 	if (ret)
 		return ret;
 	ret = ttm_range_man_init(&npu->ttm, TTM_PL_TT, true, host_pages);

@@ -32,6 +32,8 @@
 #define NPU_REG_VERSION		0x0004	/* major << 16 | minor; a driver refuses another major */
 #define NPU_REG_FEATURES	0x0008	/* 64 bits, NPU_FEATURE_* */
 #define NPU_REG_SERIAL		0x0010	/* 64 bits */
+#define NPU_REG_DMA_BITS	0x0018	/* address bits that the card has on the bus, 32 to 64; beyond
+					 * them it accesses nothing. 0, of an older card: 64 */
 #define NPU_REG_CAPS		0x0100	/* struct npu_target, NPU_TARGET_WORDS words */
 
 #define NPU_MAGIC		0x3155504e	/* "NPU1" read as bytes */

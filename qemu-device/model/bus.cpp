@@ -59,7 +59,7 @@ npu_status_code Bus::read(npu_memory memory, uint64_t address, void* data, size_
     const size_t chunk = std::min(bytes, kMaxHostBytes);
     if (client_ != kDevice && injector_.strikes(NPU_INJECT_DMA_ERROR, client_))
       return fail(NPU_STATUS_DMA_ERROR, address);
-    if (host_.read(host_.opaque, address, out, chunk) != NPU_BUS_OK)
+    if (!reaches(address, chunk) || host_.read(host_.opaque, address, out, chunk) != NPU_BUS_OK)
       return fail(NPU_STATUS_DMA_ERROR, address);
     address += chunk;
     out += chunk;
@@ -81,7 +81,7 @@ npu_status_code Bus::write(npu_memory memory, uint64_t address, const void* data
     const size_t chunk = std::min(bytes, kMaxHostBytes);
     if (client_ != kDevice && injector_.strikes(NPU_INJECT_DMA_ERROR, client_))
       return fail(NPU_STATUS_DMA_ERROR, address);
-    if (host_.write(host_.opaque, address, in, chunk) != NPU_BUS_OK)
+    if (!reaches(address, chunk) || host_.write(host_.opaque, address, in, chunk) != NPU_BUS_OK)
       return fail(NPU_STATUS_DMA_ERROR, address);
     address += chunk;
     in += chunk;
@@ -131,7 +131,7 @@ npu_status_code Bus::write_rows(npu_memory memory, uint64_t address, const Rows&
     copy_rows(staging_.data(), rows.bytes, data, data_stride, rows.count, rows.bytes);
     return write(memory, address, staging_.data(), span);
   } else if (host_.write_rows != nullptr && !shared_.gone.load(std::memory_order_relaxed) &&
-             injector_.armed() == 0) {
+             injector_.armed() == 0 && reaches(address, span)) {
     return host_.write_rows(host_.opaque, address, rows.stride, data, data_stride, rows.count,
                             rows.bytes) == NPU_BUS_OK
                ? NPU_STATUS_OK

@@ -34,12 +34,13 @@ class Bus {
   static constexpr uint32_t kDevice = 0xfffffffeu;  // no queue: injected bus faults do not strike
 
   Bus(const npu_model_host& host, Shared& shared, Injector& injector, uint8_t* card_memory,
-      uint64_t card_bytes)
+      uint64_t card_bytes, unsigned dma_bits)
       : host_(host),
         shared_(shared),
         injector_(injector),
         card_memory_(card_memory),
-        card_bytes_(card_bytes) {}
+        card_bytes_(card_bytes),
+        last_address_(~uint64_t{0} >> (64 - dma_bits)) {}
 
   // OK, DMA_ERROR or ECC. After a failure, fault_address() is where it
   // happened; bytes before it have been transferred.
@@ -69,11 +70,17 @@ class Bus {
     return status;
   }
 
+  // Has the card address lines for it?
+  bool reaches(uint64_t address, size_t bytes) const {
+    return address <= last_address_ && bytes - 1 <= last_address_ - address;
+  }
+
   const npu_model_host& host_;
   Shared& shared_;
   Injector& injector_;
   uint8_t* const card_memory_;
   const uint64_t card_bytes_;
+  const uint64_t last_address_;  // of the bus
   uint32_t client_ = kDevice;
   uint64_t fault_address_ = 0;
   std::vector<uint8_t> staging_;

@@ -29,6 +29,10 @@ uint64_t features(uint32_t mode) {
   return bits;
 }
 
+unsigned dma_bits(const npu_model_config& config) {
+  return config.dma_bits != 0 ? config.dma_bits : 64;
+}
+
 // Zeroes memory without touching pages that are zero already: most of a large
 // card memory has never been written, and writing would allocate it.
 void wipe(uint8_t* memory, uint64_t bytes) {
@@ -48,11 +52,13 @@ Card::Card(const npu_model_config& config, const npu_model_host& host, uint8_t* 
       telemetry_(config.target),
       card_memory_(card_memory),
       own_memory_(std::move(own_memory)),
-      bus_(host_, shared_, injector_, card_memory_, uint64_t{config.target.card_memory_mib} << 20),
+      bus_(host_, shared_, injector_, card_memory_, uint64_t{config.target.card_memory_mib} << 20,
+           dma_bits(config)),
       mmu_(bus_, shared_),
       interrupts_(host_, shared_, injector_),
       events_(bus_, shared_, interrupts_),
-      registers_(host_, shared_, injector_, telemetry_, config.serial, features(config.mode)),
+      registers_(host_, shared_, injector_, telemetry_, config.serial, features(config.mode),
+                 dma_bits(config)),
       progress_(host_, shared_),
       queues_(config.target.queues),
       stop_when_reset_(config.target.queues),

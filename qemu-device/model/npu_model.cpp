@@ -32,7 +32,8 @@ const char* check(const npu_model_config* config, const npu_model_host* host) {
     return "config.struct_size is smaller than this library expects";
   if (config->abi != NPU_MODEL_ABI) return "config.abi is not the version of this library";
   if (config->mode > NPU_MODEL_TIMING_ONLY) return "config.mode is unknown";
-  if (config->reserved != 0) return "config.reserved is not zero";
+  if (config->dma_bits != 0 && (config->dma_bits < 32 || config->dma_bits > 64))
+    return "config.dma_bits is not 32 to 64";
   if (host == nullptr || host->struct_size < kFirstHostBytes)
     return "host.struct_size is smaller than this library expects";
   if (host->read == nullptr || host->write == nullptr || host->raise_irq == nullptr ||

@@ -43,7 +43,7 @@ struct npu_model_config {
 	void *card_memory;		/* target.card_memory_mib MiB, kept by the caller; NULL: the
 					 * model allocates it */
 	uint32_t mode;			/* enum npu_model_mode */
-	uint32_t reserved;
+	uint32_t dma_bits;		/* NPU_REG_DMA_BITS, 32 to 64; 0: 64 */
 	uint64_t serial;
 };
 

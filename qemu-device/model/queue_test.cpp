@@ -521,6 +521,36 @@ TEST(Thermal, TripThrottlesAndCoolsDown) {
   EXPECT_LT(h.read(NPU_REG_TEMPERATURE_MC), h.target().throttle_mc);
 }
 
+// Accesses to the bus that a copy from or to `address` makes, which fails: the harness
+// has no memory there.
+uint64_t accesses_of_copy(uint32_t dma_bits, uint64_t address, bool read) {
+  HarnessOptions options;
+  options.dma_bits = dma_bits;
+  Harness h(options);
+  EXPECT_EQ(h.read(NPU_REG_DMA_BITS), dma_bits);
+  h.start(0, 0);
+  h.run();
+  const uint64_t card = h.allocate_card(64), before = h.bus_accesses;
+  h.put(0, read ? copy(NPU_MEMORY_HOST, address, NPU_MEMORY_CARD, card, 64)
+                : copy(NPU_MEMORY_CARD, card, NPU_MEMORY_HOST, address, 64));
+  h.ring(0);
+  h.run();
+  EXPECT_EQ(h.completion(0, 0).status, uint32_t{NPU_STATUS_DMA_ERROR});
+  return h.bus_accesses - before;
+}
+
+TEST(DmaBits, WhatIsBeyondThemNeverReachesTheBus) {
+  for (const uint32_t bits : {32u, 40u})
+    for (const uint64_t address : {(uint64_t{1} << 32) - 64, (uint64_t{1} << 32) - 32,
+                                   uint64_t{1} << 32, uint64_t{1} << 40, ~uint64_t{0} << 12})
+      for (const bool read : {false, true}) {
+        const uint64_t beyond = address + 64 > uint64_t{1} << bits;
+        EXPECT_EQ(accesses_of_copy(bits, address, read) + beyond,
+                  accesses_of_copy(64, address, read))
+            << bits << " bits, " << std::hex << address;
+      }
+}
+
 // A caller that was compiled when there were fewer optional operations.
 TEST(Create, TakesAnOlderHost) {
   npu_model_host host = {};
@@ -558,6 +588,12 @@ TEST(Create, RefusesBadConfigurations) {
   config.abi = NPU_MODEL_ABI + 1;
   EXPECT_EQ(npu_model_create(&config, &host, &error), nullptr);
   EXPECT_STREQ(error, "config.abi is not the version of this library");
+  config.abi = NPU_MODEL_ABI;
+  for (const uint32_t bits : {1u, 31u, 65u}) {
+    config.dma_bits = bits;
+    EXPECT_EQ(npu_model_create(&config, &host, &error), nullptr);
+    EXPECT_STREQ(error, "config.dma_bits is not 32 to 64");
+  }
 }
 
 }  // namespace

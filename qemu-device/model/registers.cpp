@@ -97,6 +97,8 @@ uint32_t Registers::read_word(uint32_t offset) {
       return low(serial_);
     case NPU_REG_SERIAL + 4:
       return high(serial_);
+    case NPU_REG_DMA_BITS:
+      return dma_bits_;
     default:
       break;
   }

@@ -16,13 +16,14 @@ namespace npu::model {
 class Registers {
  public:
   Registers(const npu_model_host& host, Shared& shared, Injector& injector, Telemetry& telemetry,
-            uint64_t serial, uint64_t features)
+            uint64_t serial, uint64_t features, uint32_t dma_bits)
       : host_(host),
         shared_(shared),
         injector_(injector),
         telemetry_(telemetry),
         serial_(serial),
-        features_(features) {}
+        features_(features),
+        dma_bits_(dma_bits) {}
 
   uint64_t read(uint64_t offset, unsigned size);
   void write(uint64_t offset, uint64_t value, unsigned size);
@@ -55,6 +56,7 @@ class Registers {
   Telemetry& telemetry_;
   const uint64_t serial_;
   const uint64_t features_;
+  const uint32_t dma_bits_;
 };
 
 }  // namespace npu::model

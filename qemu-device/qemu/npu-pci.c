@@ -270,6 +270,7 @@ static bool npu_create_model(NPUState *s, Error **errp)
         .target = s->target,
         .card_memory = memory_region_get_ram_ptr(&s->card_memory),
         .serial = s->serial,
+        .dma_bits = s->dma_bits,
     };
     struct npu_model_host host = npu_host;
     const char *error = NULL;

@@ -89,6 +89,7 @@ static const Property npu_properties[] = {
     DEFINE_PROP_STRING("name", NPUState, name),
     NPU_TARGET_PARAMETERS(NPU_PARAM)
     DEFINE_PROP_UINT64("serial", NPUState, serial, 1),
+    DEFINE_PROP_UINT32("dma-bits", NPUState, dma_bits, 64),
     DEFINE_PROP_UINT32("aperture-mib", NPUState, aperture_mib, 0),
     DEFINE_PROP_STRING("mode", NPUState, mode),
     DEFINE_PROP_BOOL("sync", NPUState, sync, false),

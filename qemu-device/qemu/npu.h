@@ -44,6 +44,7 @@ struct NPUState {
     struct npu_target target;
     uint64_t explicit_words;    /* words of target set by the user */
     uint64_t serial;
+    uint32_t dma_bits;
     uint32_t aperture_mib;      /* 0: all of card memory */
     char *mode;
     bool sync;

@@ -16,6 +16,7 @@ TEST_P(CardRegisters, Discovery) {
   EXPECT_EQ(card().read(NPU_REG_MAGIC), uint32_t{NPU_MAGIC});
   EXPECT_EQ(card().read(NPU_REG_VERSION), uint32_t{NPU_VERSION_MAJOR << 16 | NPU_VERSION_MINOR});
   EXPECT_EQ(card().read64(NPU_REG_SERIAL), kSerial);
+  EXPECT_EQ(card().read(NPU_REG_DMA_BITS), 64u);
   const uint64_t features = card().read64(NPU_REG_FEATURES);
   for (const uint64_t bit : {NPU_FEATURE_TIMING, NPU_FEATURE_HAZARDS, NPU_FEATURE_INJECT,
                              NPU_FEATURE_PREEMPT, NPU_FEATURE_COALESCE})

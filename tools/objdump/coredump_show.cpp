@@ -69,6 +69,7 @@ constexpr RegisterName kGlobal[] = {
     {NPU_REG_VERSION, "VERSION", false},
     {NPU_REG_FEATURES, "FEATURES", true},
     {NPU_REG_SERIAL, "SERIAL", true},
+    {NPU_REG_DMA_BITS, "DMA_BITS", false},
     {NPU_REG_CONTROL, "CONTROL", false},
     {NPU_REG_STATUS, "STATUS", false},
     {NPU_REG_RESET, "RESET", false},

@@ -51,6 +51,7 @@ Harness::Harness(HarnessOptions options)
   config.abi = NPU_MODEL_ABI;
   config.target = options.target;
   config.mode = options.mode;
+  config.dma_bits = options.dma_bits;
   config.serial = 0x1122334455667788ull;
   const char* error = nullptr;
   model_ = npu_model_create(&config, &host, &error);

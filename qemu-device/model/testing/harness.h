@@ -23,6 +23,7 @@ struct HarnessOptions {
   npu_target target = default_target();
   uint32_t mode = NPU_MODEL_FULL;
   uint64_t host_bytes = 8u << 20;
+  uint32_t dma_bits = 64;
 
   static npu_target default_target();  // preset "card" with little memory
 };

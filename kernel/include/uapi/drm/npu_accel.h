@@ -243,8 +243,9 @@ struct drm_npu_fault {
  * ---- Buffers ----------------------------------------------------------
  *
  * GEM_CLOSE, PRIME_HANDLE_TO_FD and PRIME_FD_TO_HANDLE are DRM's. A buffer that
- * another device is attached to lies in host memory. Jobs put no fences for
- * implicit synchronisation on shared buffers: see the dma-buf's
+ * another device is attached to lies in host memory. PRIME_FD_TO_HANDLE fails with
+ * EOPNOTSUPP if memory is out of the reach of a card with few address bits. Jobs
+ * put no fences for implicit synchronisation on shared buffers: see the dma-buf's
  * DMA_BUF_IOCTL_IMPORT_SYNC_FILE.
  */
 
