@@ -44,6 +44,8 @@ void npu_prime_unpin(struct drm_gem_object *obj)
 	struct drm_gpuvm_bo *vm_bo;
 
 	ttm_bo_unpin(&bo->tbo);
+	if (bo->placement == DRM_NPU_PLACEMENT_HOST)
+		return;
 	/* The next submissions bring it back to where it belongs. */
 	drm_gem_for_each_gpuvm_bo(vm_bo, obj)
 		drm_gpuvm_bo_evict(vm_bo, true);

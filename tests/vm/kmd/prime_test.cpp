@@ -263,8 +263,11 @@ TEST(Sharing, AJobWaitsForAnotherDriversFence) {
   EXPECT_TRUE(lookup.correct());
 }
 
-// What brings an evicted buffer back keeps its hands off a bind that is still to come.
-TEST(Sharing, ABindOfAnEvictedBufferHappensInItsTurn) {
+// What brings a buffer back keeps its hands off a bind that is still to come.
+class BindInTurn : public testing::TestWithParam<const char*> {};
+
+TEST_P(BindInTurn, AlsoIfItsBufferWas) {
+  const bool evicted = GetParam() == std::string("Evicted");
   Device device;
   LookupJob lookup(device, 4096, 5);
   const drm_npu_job job = lookup.job();
@@ -274,18 +277,23 @@ TEST(Sharing, ABindOfAnEvictedBufferHappensInItsTurn) {
   Gate first(device), second(device);
   ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, {&first.sync, 1}, {&done, 1}), 0);
 
-  // The space has it since the job was submitted, so nothing keeps it in the card.
-  Buffer card(device, kPage, DRM_NPU_PLACEMENT_CARD);
-  ASSERT_EQ(device.map(lookup.vm(), card.handle(), kVa, kPage), 0);
-  Buffer all(device, device.telemetry().card_memory_total, DRM_NPU_PLACEMENT_CARD);
-  ASSERT_EQ(device.telemetry().card_memory_used, all.size()) << "it was not evicted";
+  // The space has it since the job was submitted: no fence is on it.
+  Buffer buffer(device, kPage, evicted ? DRM_NPU_PLACEMENT_CARD : DRM_NPU_PLACEMENT_HOST);
+  ASSERT_EQ(device.map(lookup.vm(), buffer.handle(), kVa, kPage), 0);
+  std::unique_ptr<Buffer> all;
+  if (evicted) {
+    const uint64_t total = device.telemetry().card_memory_total;
+    all = std::make_unique<Buffer>(device, total, DRM_NPU_PLACEMENT_CARD);
+    ASSERT_EQ(device.telemetry().card_memory_used, total) << "it is still there";
+  }
 
   drm_npu_bind_op op = {};
   op.op = DRM_NPU_BIND_MAP;
-  op.handle = card.handle();
+  op.handle = buffer.handle();
   op.va = lookup.regions()[kInput];
   op.size = kPage;
   ASSERT_EQ(device.bind(lookup.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&done, 1}, {&bound, 1}), 0);
+  if (!evicted) Vgem attached(device.export_buffer(buffer.handle()), kPage);
   const drm_npu_sync waits[] = {bound, second.sync};
   ASSERT_EQ(device.submit(lookup.queue(), {&job, 1}, waits, {&later, 1}), 0);
 
@@ -297,6 +305,9 @@ TEST(Sharing, ABindOfAnEvictedBufferHappensInItsTurn) {
   EXPECT_EQ(device.fence_status(later.handle), 1);
   EXPECT_FALSE(lookup.correct()) << "the job after it has not";
 }
+
+INSTANTIATE_TEST_SUITE_P(Sharing, BindInTurn, testing::Values("Evicted", "Detached"),
+                         [](const auto& info) { return std::string(info.param); });
 
 // ---- Two cards ----
 
