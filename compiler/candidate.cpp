@@ -49,6 +49,8 @@ uint64_t constant_bytes_of(const Op& op) {
   if (const SoftmaxOp* softmax = op.as<SoftmaxOp>()) return sizeof(softmax->table);
   if (const LayerNormOp* norm = op.as<LayerNormOp>())
     return (norm->gamma.size() + norm->beta.size()) * sizeof(float);
+  if (const ResizeOp* resize = op.as<ResizeOp>())
+    return (resize->rows.size() + resize->columns.size()) * sizeof(npu_resize_entry);
   const MacOp* mac = op.as<MacOp>();
   if (mac == nullptr) return 0;
   uint64_t bytes = mac->weights.size() + mac->bias.size() * 4;

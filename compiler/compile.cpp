@@ -10,6 +10,7 @@
 #include "compiler/emit/model_file.h"
 #include "compiler/parallel.h"
 #include "compiler/passes/copy_inputs.h"
+#include "compiler/passes/fold_pads.h"
 #include "compiler/passes/fuse.h"
 #include "compiler/passes/order.h"
 #include "compiler/passes/placement.h"
@@ -73,7 +74,10 @@ class Compilation {
            .suggestion = {}});
       return std::nullopt;
     }
-    if (options_.fuse) fuse_output_chains(graph_, target_);
+    if (options_.fuse) {
+      fold_pads(graph_);
+      fuse_output_chains(graph_, target_);
+    }
     reorder_flattened_weights(graph_);
     fill_array_gaps(graph_);
     if (options_.residency) copy_repeated_inputs(graph_);

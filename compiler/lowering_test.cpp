@@ -235,7 +235,30 @@ TEST(Lowering, DataMovement) {
     if (g.chance(60)) x = g.conv(x, c, 1, Window{});
     for (int64_t steps = g.pick(1, 4); steps > 0; --steps) {
       const Shape now = g.shape(x);
-      switch (g.pick(0, 4)) {
+      switch (g.pick(0, 7)) {
+        case 5: {
+          // Every other row; every third column.
+          const Shape size{now[0], now[1], (now[2] + 1) / 2, (now[3] + 2) / 3};
+          x = g.slice(x, {0, 0, 0, 0}, size, {1, 1, 2, 3});
+          break;
+        }
+        case 6: {
+          std::vector<int64_t> before;
+          Shape size = now;
+          for (int64_t& dim : size) {
+            before.push_back(g.pick(0, 2));
+            dim += before.back() + g.pick(0, 2);
+          }
+          x = g.pad(x, before, size, static_cast<uint8_t>(g.pick(0, 255)));
+          break;
+        }
+        case 7: {
+          Shape one = now, size = now;
+          one[2] = 1;
+          size[2] = g.pick(2, 5);
+          x = g.expand(g.slice(x, {0, 0, now[2] - 1, 0}, one), size);
+          break;
+        }
         case 0:
           x = g.reshape(x, {now[0] * now[1], now[2], now[3], 1});
           break;
@@ -259,6 +282,64 @@ TEST(Lowering, DataMovement) {
     g.output(x);
     check(g.graph, make_target(4096));
     check(g.graph, make_target(65536));
+  }
+}
+
+TEST(Lowering, Resizes) {
+  for (uint32_t seed = 1; seed <= 16; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t w = g.pick(1, 40), c = g.pick(1, 70);
+    ValueId x = g.chance(80) ? g.input({g.pick(1, 2), c, g.pick(1, 20), w}, g.byte_type())
+                             : g.input({g.pick(1, 2), c, w}, g.byte_type());
+    if (g.chance(50)) x = g.conv(x, g.pick(1, 70), 1, Window{});
+    const bool flat = g.shape(x).size() == 3;
+    x = g.resize(x, flat ? 1 : g.pick(1, 30), g.pick(1, 60));
+    if (g.chance(50)) x = g.conv(x, g.pick(1, 40), 1, Window{});
+    g.output(x);
+    check_all_sizes(g.graph);
+  }
+}
+
+// Columns that reach further than SRAM does at once.
+TEST(Lowering, ResizeOfLongRows) {
+  RandomGraph g(4);
+  g.output(g.resize(g.input({1, 3, 2, 1500}, ByteType::kUint8), 3, 4000));
+  check(g.graph, make_target(4096));
+  check(g.graph, make_target(65536));
+}
+
+// The frame is part of what reads it, or not: the same bytes.
+TEST(Lowering, PadsOfWindows) {
+  for (uint32_t seed = 1; seed <= 24; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const ValueId x = g.input({1, g.pick(1, 20), g.pick(3, 12), g.pick(3, 12)}, g.byte_type());
+    Shape framed = g.shape(x);
+    framed[2] += 3;
+    framed[3] += 2;
+    const ByteType type = g.graph.value(x).type;
+    const int byte = g.chance(50) ? byte_low(type) : 7;
+    const ValueId y = g.pad(x, {0, 0, 1, 2}, framed, static_cast<uint8_t>(byte));
+    Window window = g.window(framed[2], framed[3], 3, false);
+    ValueId z = kNoValue;
+    switch (g.pick(0, 2)) {
+      case 0:
+        z = g.pool(y, PoolKind::kMax, window, false);
+        break;
+      case 1:
+        z = g.pool(y, PoolKind::kAverage, window, g.chance(50));
+        if (g.chance(80)) g.graph.ops.back().as<PoolOp>()->arithmetic.in_zero = byte;
+        break;
+      default:
+        z = g.conv(y, g.pick(1, 20), 1, window);
+        if (g.chance(80)) g.graph.ops.back().as<MacOp>()->input_zero = byte;
+        break;
+    }
+    g.output(z);
+    if (g.chance(20)) g.output(y);
+    check_all_sizes(g.graph);
+    check(g.graph, make_target(65536), false);
   }
 }
 

@@ -76,6 +76,8 @@ class ScheduleEmission {
       return pool_lowering(*pool, std::get<VecPlan>(plan), memory, emitter_);
     if (const auto* global = std::get_if<GlobalLayer>(&layer))
       return global_lowering(*global, std::get<VecPlan>(plan), memory, emitter_);
+    if (const auto* resize = std::get_if<ResizeLayer>(&layer))
+      return resize_lowering(*resize, std::get<VecPlan>(plan), memory, constants_, emitter_);
     return element_lowering(std::get<ElementLayer>(layer), std::get<VecPlan>(plan), memory,
                             constants_, emitter_);
   }

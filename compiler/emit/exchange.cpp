@@ -155,6 +155,12 @@ void Exchange::bring(const Layer& layer, Split split, const Box& part, unsigned 
           axes.image(global->outer, &OuterDim::input, global->input, axis(global->in_h, 0),
                      axis(global->in_w, 0), axis(global->channels, 0, channels)),
           core, emitter);
+  } else if (const auto* resize = std::get_if<ResizeLayer>(&layer)) {
+    const Range rows = reach(resize->op->rows, part.row_begin, part.row_end - part.row_begin);
+    bring(resize->input,
+          axes.image(resize->outer, &OuterDim::input, resize->input, axis(resize->in_h, 0, rows),
+                     axis(resize->in_w, 0), axis(resize->channels, 0, channels)),
+          core, emitter);
   } else {
     const auto& elements = std::get<ElementLayer>(layer);
     bring(elements.a, axes.elements(elements, &ElementLayer::Dim::a), core, emitter);
@@ -256,6 +262,8 @@ void Exchange::made(const Layer& layer, Split split, const std::vector<Box>& par
       axes = image(*pool, pool->out_h, pool->out_w, pool->channels);
     } else if (const auto* global = std::get_if<GlobalLayer>(&layer)) {
       axes = image(*global, 1, 1, global->channels);
+    } else if (const auto* resize = std::get_if<ResizeLayer>(&layer)) {
+      axes = image(*resize, resize->out_h, resize->out_w(), resize->channels);
     } else {
       axes = of.elements(std::get<ElementLayer>(layer), &ElementLayer::Dim::out, unit.repeat_end);
     }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "compiler/emit/emitter.h"
@@ -123,6 +124,26 @@ std::unique_ptr<LayerLowering> global_lowering(const GlobalLayer& layer, const V
                                                const WorkMemory& memory, Emitter& emitter);
 // The same as a depthwise convolution with weights of 1, whose sum can be split.
 MacOp global_as_depthwise(const GlobalLayer& layer);
+
+// A resize of rows and columns of [rows, columns, channels].
+struct ResizeLayer {
+  const ResizeOp* op = nullptr;
+  ByteType input_type = ByteType::kUint8, output_type = ByteType::kUint8;
+  int64_t in_h = 1, in_w = 1, channels = 1;
+  int64_t out_h = 1;  // of op->rows: fewer while a part of them is planned
+  Operand input, output;
+  std::vector<OuterDim> outer;
+
+  int64_t out_w() const { return static_cast<int64_t>(op->columns.size()); }
+};
+// Input rows or columns [begin, end) that `count` entries from `first` name.
+std::pair<int64_t, int64_t> reach(const std::vector<ResizeEntry>& entries, int64_t first,
+                                  int64_t count);
+std::optional<VecPlan> plan_resize(const ResizeLayer& layer, const npu_target& target,
+                                   uint32_t sram_bytes, std::string& error);
+std::unique_ptr<LayerLowering> resize_lowering(const ResizeLayer& layer, const VecPlan& plan,
+                                               const WorkMemory& memory, Constants& constants,
+                                               Emitter& emitter);
 
 // Element by element over at most two operands, or row of channels by row.
 struct ElementLayer {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "compiler/import/operator_table.h"
+#include "compiler/onnx/fold.h"
 #include "compiler/onnx/model.h"
 
 namespace npu::compiler {
@@ -124,7 +125,7 @@ void Importer::import_node(const onnx::Node& node) {
     if (failed_.count(name) > 0) node_failed_ = true;
   }
   if (!node_failed_ && node.output_size() == 0) malformed_node("a node has an output");
-  if (!node_failed_) {
+  if (!node_failed_ && !fold_node(node)) {
     const OperatorEntry* entry = find_operator(node.domain(), node.op_type());
     if (entry == nullptr) {
       unsupported("this operator is not supported",
@@ -144,6 +145,52 @@ void Importer::import_node(const onnx::Node& node) {
   for (const std::string& name : node.output()) {
     if (!name.empty() && tensors_.count(name) == 0) failed_[name] = true;
   }
+}
+
+bool Importer::fold_node(const onnx::Node& node) {
+  const std::string& type = node.op_type();
+  if (type == "Shape" || type == "Size") {
+    const std::optional<Shape> shape = node.input_size() == 1 ? input_shape(node, 0) : std::nullopt;
+    std::optional<ConstTensor> known = shape ? fold_shape(node, *shape) : std::nullopt;
+    if (!known) return node_failed_;
+    define(node, 0, ConstantTensor{std::make_shared<const ConstTensor>(std::move(*known)), {}, {}});
+    return true;
+  }
+  std::vector<const ConstTensor*> operands;
+  const ConstantTensor* first = nullptr;
+  for (const std::string& name : node.input()) {
+    const auto it = tensors_.find(name);
+    const auto* constant =
+        it == tensors_.end() ? nullptr : std::get_if<ConstantTensor>(&it->second);
+    if (!name.empty() && constant == nullptr) return false;
+    const bool leads = operands.empty();
+    if (leads) first = constant;
+    // Of a dequantized constant the stored values move, if they all mean the same.
+    if (constant != nullptr && !constant->scales.empty() &&
+        !(leads && only_moves(node) &&
+          (constant->scales.size() == 1 || type == "Transpose" || type == "Identity")))
+      return false;
+    operands.push_back(constant != nullptr ? constant->data.get() : nullptr);
+  }
+  if (first == nullptr) return false;
+  std::optional<ConstTensor> result = fold_constants(node, operands);
+  if (!result) return false;
+  if (!count_constant(result->floats.size() * sizeof(float) + result->bytes.size() +
+                      result->ints.size() * sizeof(int64_t)))
+    return true;
+  ConstantTensor out = *first;
+  if (!only_moves(node)) out = {};
+  if (out.scales.size() > 1 && type == "Transpose") {
+    Attributes attributes(node);
+    RuleBreak ignored;
+    const auto permutation =
+        permutation_of(first->data->shape, attributes.integers("perm"), ignored);
+    out.axis = static_cast<int>(std::find(permutation->begin(), permutation->end(), first->axis) -
+                                permutation->begin());
+  }
+  out.data = std::make_shared<const ConstTensor>(std::move(*result));
+  define(node, 0, std::move(out));
+  return true;
 }
 
 // Of nodes that become one operator, the others are noted as absorbed by the one whose

@@ -38,6 +38,9 @@ struct OutputQuantization {
   ByteType type = ByteType::kUint8;
 };
 
+// What one Concat joins at most.
+inline constexpr int64_t kMostPieces = 1024;
+
 using RealFunction = std::function<float(float)>;
 
 // 8-bit weights with their scales, for the MAC array.
@@ -119,6 +122,24 @@ struct UnaryView {
   }
 };
 
+// How a resize looks at its input; names as in ONNX.
+struct ResizeMode {
+  bool linear = false;
+  std::string coordinates, nearest;
+};
+
+// Extents of one axis, and the scale by which positions are computed.
+struct ResizeAxis {
+  int64_t in = 1, out = 1;
+  float scale = 1;
+};
+
+struct ResizePlan {
+  ResizeOp op;
+  Shape shape;                 // of the result
+  bool channels_last = false;  // [n, h, w, c]
+};
+
 class Importer {
  public:
   Importer(const ImportOptions& options, Diagnostics& diagnostics)
@@ -135,6 +156,8 @@ class Importer {
   void read_initializers(const onnx::Graph& graph);
   void read_inputs(const onnx::Graph& graph);
   void import_node(const onnx::Node& node);
+  // Computes a node whose operands are known now; false if it has to be imported.
+  bool fold_node(const onnx::Node& node);
   void note_absorption(const onnx::Node& node);
   void bind_outputs(const onnx::Graph& graph);
   void drop_dead_ops();
@@ -175,6 +198,8 @@ class Importer {
                       std::function<ValueId(const OutputQuantization&, const Clamp&)> emit);
   ValueId materialize(const Pending& pending, const OutputQuantization& out);
   ValueId emit_lut(uint32_t source, ValueId value, const Lut& table, const OutputQuantization& out);
+  // The same bytes within bounds; the value itself if they say nothing.
+  ValueId emit_clamp(uint32_t source, ValueId value, const Clamp& clamp);
   // False, with the problem reported, once constants are too many.
   bool count_constant(uint64_t bytes);
   std::string fresh_name();
@@ -216,11 +241,19 @@ class Importer {
   bool check_scales(float x_scale, const std::vector<float>& w_scales,
                     const OutputQuantization& out);
 
+  void prelu(const onnx::Node& node, Attributes& attributes);
+  ValueId emit_prelu(uint32_t source, const RealTensor& x, const std::vector<float>& slopes,
+                     const OutputQuantization& out, const Clamp& clamp);
+
   // ---- ops_pool.cpp
   void max_pool(const onnx::Node& node, Attributes& attributes);
   void average_pool(const onnx::Node& node, Attributes& attributes);
   void global_average_pool(const onnx::Node& node, Attributes& attributes);
   void reduce_mean(const onnx::Node& node, Attributes& attributes);
+  void global_max_pool(const onnx::Node& node, Attributes& attributes);
+  void nhwc_max_pool(const onnx::Node& node, Attributes& attributes);
+  // `shape`: channels first; `last`: operand and result have them last.
+  void finish_max_pool(const onnx::Node& node, const PoolOp& pool, const Shape& shape, bool last);
   void qlinear_average_pool(const onnx::Node& node, Attributes& attributes);
   void qlinear_global_average_pool(const onnx::Node& node, Attributes& attributes);
   std::optional<std::pair<PoolOp, Shape>> pool_parts(Attributes& attributes, const Shape& in,
@@ -239,7 +272,7 @@ class Importer {
   void qlinear_mul(const onnx::Node& node, Attributes& attributes);
   void relu(const onnx::Node& node, Attributes& attributes);
   void clip(const onnx::Node& node, Attributes& attributes);
-  void clamp_real(const onnx::Node& node, float low, float high);
+  void clamp_real(const onnx::Node& node, float low, float high, int operand = 0);
   void clamp_quantized(const onnx::Node& node, ValueId value, int low, int high);
   std::optional<Shape> broadcast(const Shape& a, const Shape& b);
   using BinaryFunction = float (*)(float, float);
@@ -265,10 +298,13 @@ class Importer {
   void leaky_relu(const onnx::Node& node, Attributes& attributes);
   void hard_sigmoid(const onnx::Node& node, Attributes& attributes);
   void hard_swish(const onnx::Node& node, Attributes& attributes);
-  void erf(const onnx::Node& node, Attributes& attributes);
+  void plain_function(const onnx::Node& node, Attributes& attributes);
+  void exponential_unit(const onnx::Node& node, Attributes& attributes);
+  void thresholded_relu(const onnx::Node& node, Attributes& attributes);
+  void swish(const onnx::Node& node, Attributes& attributes);
+  void extremum(const onnx::Node& node, Attributes& attributes);
   void gelu(const onnx::Node& node, Attributes& attributes);
   void power(const onnx::Node& node, Attributes& attributes);
-  void square_root(const onnx::Node& node, Attributes& attributes);
   void qlinear_sigmoid(const onnx::Node& node, Attributes& attributes);
   void qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes);
   void unary(const onnx::Node& node, RealFunction function);
@@ -302,6 +338,8 @@ class Importer {
   void identity(const onnx::Node& node, Attributes& attributes);
   void dropout(const onnx::Node& node, Attributes& attributes);
   void constant(const onnx::Node& node, Attributes& attributes);
+  // Operators that are computed here or not at all.
+  void constants_only(const onnx::Node& node, Attributes& attributes);
   void reshape(const onnx::Node& node, Attributes& attributes);
   void flatten(const onnx::Node& node, Attributes& attributes);
   void squeeze(const onnx::Node& node, Attributes& attributes);
@@ -311,13 +349,51 @@ class Importer {
   void qlinear_concat(const onnx::Node& node, Attributes& attributes);
   void slice(const onnx::Node& node, Attributes& attributes);
   void split(const onnx::Node& node, Attributes& attributes);
-  // Applies a view to whatever the input is: value, real or pending.
+  // Applies data movement to whatever the input is: value, real or pending. `emit` makes a value
+  // of shape `out_shape` with the type and quantization of its operand, which may be the operand.
+  using Movement = std::function<ValueId(ValueId)>;
+  void apply_movement(const onnx::Node& node, const Shape& out_shape, const Movement& emit,
+                      int output = 0);
   void apply_view(const onnx::Node& node, const Shape& out_shape, const OpDetail& detail,
                   int output = 0);
   std::optional<Shape> input_shape(const onnx::Node& node, int index);
   ValueId emit_concat(uint32_t source, const std::vector<ValueId>& parts, int axis,
                       const Shape& shape, const OutputQuantization& out);
   std::optional<Shape> concat_shape(const std::vector<Shape>& parts, int64_t& axis);
+  // [n, c, ...] from [n, ..., c] and back.
+  ValueId channels_first(uint32_t source, ValueId x);
+  ValueId channels_last(uint32_t source, ValueId x);
+
+  // ---- ops_gather.cpp
+  void gather(const onnx::Node& node, Attributes& attributes);
+  void pad(const onnx::Node& node, Attributes& attributes);
+  void expand(const onnx::Node& node, Attributes& attributes);
+  void depth_to_space(const onnx::Node& node, Attributes& attributes);
+  ValueId emit_slice(uint32_t source, ValueId x, const SliceBounds& bounds);
+  // The chosen elements of an axis: slices, joined.
+  ValueId emit_gather(uint32_t source, ValueId x, size_t axis, const std::vector<int64_t>& indices);
+  bool check_gather(const std::vector<int64_t>& indices);
+  struct PadParts {
+    std::string mode;
+    PadBounds bounds;
+    float real = 0;                     // of an attribute
+    const ConstTensor* fill = nullptr;  // of an input
+  };
+  std::optional<PadParts> pad_parts(const onnx::Node& node, Attributes& attributes,
+                                    const Shape& in);
+  // `framed` makes the result from a value and the stored value of the frame.
+  void pad_real(const onnx::Node& node, const Shape& shape, float fill,
+                const std::function<ValueId(ValueId, uint8_t)>& framed);
+  ValueId emit_pad(uint32_t source, ValueId x, const std::vector<int64_t>& before,
+                   const Shape& out_shape, uint8_t byte);
+
+  // ---- ops_resize.cpp
+  void resize(const onnx::Node& node, Attributes& attributes);
+  std::optional<ResizeMode> resize_mode(const onnx::Node& node, Attributes& attributes);
+  std::optional<std::vector<ResizeAxis>> resize_axes(const onnx::Node& node, Attributes& attributes,
+                                                     const Shape& in);
+  ValueId emit_resize(uint32_t source, ValueId x, const ResizePlan& plan,
+                      const OutputQuantization& out);
 
   const ImportOptions& options_;
   Diagnostics& diagnostics_;

@@ -300,6 +300,18 @@ ValueId Importer::emit_lut(uint32_t source, ValueId input, const Lut& table,
   return add_op(source, {input}, std::move(result), LutOp{table});
 }
 
+ValueId Importer::emit_clamp(uint32_t source, ValueId input, const Clamp& clamp) {
+  const ByteType type = value(input).type;
+  if (clamp.low <= byte_low(type) && clamp.high >= byte_high(type)) return input;
+  Lut table;
+  for (int byte = 0; byte < 256; ++byte) {
+    const int stored = byte_value(type, static_cast<uint8_t>(byte));
+    table[static_cast<size_t>(byte)] =
+        static_cast<uint8_t>(std::min(std::max(stored, clamp.low), clamp.high));
+  }
+  return emit_lut(source, input, table, {value(input).quantization, type});
+}
+
 void Importer::define_pending(
     const onnx::Node& node, const Shape& shape,
     std::function<ValueId(const OutputQuantization&, const Clamp&)> emit) {

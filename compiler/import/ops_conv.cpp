@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Conv and QLinearConv.
+// Conv, QLinearConv, and PRelu by way of one.
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "compiler/import/importer.h"
 
@@ -99,12 +103,10 @@ void Importer::qlinear_conv(const onnx::Node& node, Attributes& attributes) {
   const std::optional<Weights> w = weight_inputs(node, 3, 4, 5, 0);
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 6, 7);
   if (!x || !xq || !w || !yq) return;
-  if (attributes.integer("channels_last", 0) != 0) {
-    unsupported("channels come first", "channels_last = 1");
-    return;
-  }
+  if (graph_.value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
+  const bool last = attributes.integer("channels_last", 0) != 0;
   MacParts parts;
-  parts.x = *x;
+  parts.x = last && value(*x).shape.size() > 1 ? channels_first(source_, *x) : *x;
   parts.xq = xq->q;
   parts.weights = *w;
   if (!conv_parts(attributes, parts)) return;
@@ -116,12 +118,79 @@ void Importer::qlinear_conv(const onnx::Node& node, Attributes& attributes) {
       bias_input(node, 8, parts.xq.scale, parts.weights, parts.out_shape[1], true);
   if (!bias) return;
   parts.bias = std::move(*bias);
-  if (graph_.value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
   const Clamp full{byte_low(yq->type), byte_high(yq->type)};
-  const ValueId id = emit_conv(source_, parts, *yq, full);
+  ValueId id = emit_conv(source_, parts, *yq, full);
   if (id == kNoValue) return;
+  if (last) id = channels_last(source_, id);
   graph_.value(id).name = node.output(0);
   define(node, 0, QuantizedTensor{id});
+}
+
+// ---- PRelu --------------------------------------------------------------------
+
+// With a slope for each channel, that of the negative part is the scale of a depthwise convolution
+// with weights of 1; where one part is not zero the other is.
+ValueId Importer::emit_prelu(uint32_t source, const RealTensor& x, const std::vector<float>& slopes,
+                             const OutputQuantization& out, const Clamp& clamp) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const ByteType type = value(x.value).type;
+  MacParts parts;
+  parts.x = emit_clamp(source, x.value, {byte_low(type), x.q.zero});
+  parts.xq = x.q;
+  parts.groups = static_cast<int64_t>(slopes.size());
+  ConstTensor signs;
+  signs.type = ConstType::kInt8;
+  signs.onnx_type = onnx::Tensor::INT8;
+  signs.shape.assign(x.shape.size(), 1);
+  signs.shape[0] = parts.groups;
+  for (const float slope : slopes) {
+    signs.bytes.push_back(static_cast<uint8_t>((slope > 0) - (slope < 0)));
+    parts.weights.scales.push_back(slope == 0 ? 1.0f : std::fabs(slope));
+  }
+  parts.weights.zeros.assign(slopes.size(), 0);
+  parts.weights.data = std::make_shared<const ConstTensor>(std::move(signs));
+  parts.out_shape = x.shape;
+  const ValueId negative = emit_conv(source, parts, out, {byte_low(out.type), byte_high(out.type)});
+  if (negative == kNoValue) return kNoValue;
+  const ValueId positive =
+      emit_lut(source, x.value, tabulate(x.q, type, out, {}, 0, infinity), out);
+  RealTensor a, b;
+  a.value = negative;
+  b.value = positive;
+  a.shape = b.shape = x.shape;
+  a.q = b.q = out.q;
+  return emit_add(source, a, b, x.shape, out, clamp);
+}
+
+void Importer::prelu(const onnx::Node& node, Attributes&) {
+  const std::optional<std::vector<float>> slopes = real_constant(node, 1, "the slope of PRelu");
+  if (!slopes) return;
+  if (std::any_of(slopes->begin(), slopes->end(), [](float s) { return !std::isfinite(s); })) {
+    malformed_node("the slopes of PRelu are finite");
+    return;
+  }
+  if (slopes->size() == 1) {
+    unary(node, [slope = (*slopes)[0]](float v) { return v < 0 ? v * slope : v; });
+    return;
+  }
+  const std::optional<RealTensor> x = real_operand(node, 0);
+  const std::optional<Shape> shape = input_shape(node, 1);
+  if (!x || !shape) return;
+  // [c, 1, 1] or [1, c, 1, 1].
+  Shape wanted(x->shape.size(), 1);
+  bool fits = x->shape.size() == 3 || x->shape.size() == 4;
+  if (fits) wanted[1] = x->shape[1];
+  fits = fits && (*shape == wanted || *shape == Shape(wanted.begin() + 1, wanted.end()));
+  if (!fits || x->shape[1] > 65535) {
+    unsupported("PRelu has one slope, or one per channel of [n, c, ...]",
+                fmt::format("{} for {}", to_text(*shape), to_text(x->shape)));
+    return;
+  }
+  define_pending(node, x->shape,
+                 [this, x = *x, slopes = *slopes, source = source_](const OutputQuantization& out,
+                                                                    const Clamp& clamp) {
+                   return emit_prelu(source, x, slopes, out, clamp);
+                 });
 }
 
 }  // namespace npu::compiler

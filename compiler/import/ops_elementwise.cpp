@@ -174,8 +174,8 @@ void Importer::qlinear_mul(const onnx::Node& node, Attributes& attributes) {
 
 // ---- clamps -------------------------------------------------------------------
 
-void Importer::clamp_real(const onnx::Node& node, float low, float high) {
-  const Tensor* tensor = input(node, 0);
+void Importer::clamp_real(const onnx::Node& node, float low, float high, int operand) {
+  const Tensor* tensor = input(node, operand);
   if (tensor == nullptr) return;
   const auto* real = std::get_if<RealTensor>(tensor);
   if (real == nullptr || real->graph_input >= 0) {
@@ -206,14 +206,8 @@ void Importer::clamp_real(const onnx::Node& node, float low, float high) {
 }
 
 void Importer::clamp_quantized(const onnx::Node& node, ValueId x, int low, int high) {
-  Lut table;
-  const ByteType type = value(x).type;
-  for (int byte = 0; byte < 256; ++byte) {
-    const int stored = byte_value(type, static_cast<uint8_t>(byte));
-    table[static_cast<size_t>(byte)] = static_cast<uint8_t>(std::min(std::max(stored, low), high));
-  }
-  const ValueId id = emit_lut(source_, x, table, {value(x).quantization, type});
-  graph_.value(id).name = node.output(0);
+  const ValueId id = emit_clamp(source_, x, {low, high});
+  if (id != x) graph_.value(id).name = node.output(0);
   define(node, 0, QuantizedTensor{id});
 }
 

@@ -20,54 +20,53 @@ std::optional<Shape> Importer::input_shape(const onnx::Node& node, int index) {
   return std::get<ConstantTensor>(*tensor).data->shape;
 }
 
-void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, const OpDetail& detail,
-                          int output) {
+void Importer::apply_movement(const onnx::Node& node, const Shape& out_shape, const Movement& emit,
+                              int output) {
   if (out_shape.size() > 8 || !checked_elements(out_shape)) {
     unsupported("a tensor has 1 to 8 dimensions, none of them 0", to_text(out_shape));
     return;
   }
   const Tensor* tensor = input(node, 0);
   if (tensor == nullptr) return;
-  const auto emit = [this, out_shape, detail, source = source_](ValueId x) {
-    return add_view(source, x, out_shape, detail);
-  };
   if (const auto* quantized = std::get_if<QuantizedTensor>(tensor)) {
     const ValueId id = emit(quantized->value);
-    graph_.value(id).name = node.output(output);
+    if (id == kNoValue) return;
+    if (id != quantized->value) graph_.value(id).name = node.output(output);
     define(node, output, QuantizedTensor{id});
     return;
   }
-  if (const auto* real = std::get_if<RealTensor>(tensor)) {
-    if (real->graph_input >= 0) {
-      unsupported("the input is quantized first", "a float graph input",
-                  "Put QuantizeLinear and DequantizeLinear before it");
-      return;
-    }
-    RealTensor result;
-    result.shape = out_shape;
-    if (real->value != kNoValue) {
-      result.value = emit(real->value);
-      result.q = real->q;
-    } else {
-      auto pending = std::make_shared<Pending>(*real->pending);
-      pending->after.push_back(emit);
-      result.pending = std::move(pending);
-    }
-    define(node, output, std::move(result));
-    return;
-  }
-  // A constant: only renaming its shape is done here.
-  const auto& constant = std::get<ConstantTensor>(*tensor);
-  if (!std::holds_alternative<ReshapeOp>(detail) || constant.scales.size() > 1) {
-    unsupported("a constant is not transposed, sliced or joined at run time", "a constant operand",
+  const auto* real = std::get_if<RealTensor>(tensor);
+  if (real == nullptr) {
+    unsupported("a constant of this form is not moved by the compiler", "a constant operand",
                 "Simplify the model (constant folding) first");
     return;
   }
-  ConstTensor reshaped = *constant.data;
-  reshaped.shape = out_shape;
-  ConstantTensor out = constant;
-  out.data = std::make_shared<const ConstTensor>(std::move(reshaped));
-  define(node, output, std::move(out));
+  if (real->graph_input >= 0) {
+    unsupported("the input is quantized first", "a float graph input",
+                "Put QuantizeLinear and DequantizeLinear before it");
+    return;
+  }
+  RealTensor result;
+  result.shape = out_shape;
+  if (real->value != kNoValue) {
+    result.value = emit(real->value);
+    result.q = real->q;
+  } else {
+    auto pending = std::make_shared<Pending>(*real->pending);
+    pending->after.push_back(emit);
+    result.pending = std::move(pending);
+  }
+  define(node, output, std::move(result));
+}
+
+void Importer::apply_view(const onnx::Node& node, const Shape& out_shape, const OpDetail& detail,
+                          int output) {
+  apply_movement(
+      node, out_shape,
+      [this, out_shape, detail, source = source_](ValueId x) {
+        return add_view(source, x, out_shape, detail);
+      },
+      output);
 }
 
 void Importer::identity(const onnx::Node& node, Attributes&) {
@@ -91,6 +90,36 @@ void Importer::dropout(const onnx::Node& node, Attributes& attributes) {
   identity(node, attributes);
 }
 
+namespace {
+
+// value_int, value_ints, value_float or value_floats.
+bool read_plain_constant(const onnx::Node& node, Attributes& attributes, ConstTensor& out) {
+  for (const onnx::Attribute& attribute : node.attribute()) {
+    const std::string& name = attribute.name();
+    const bool list = name == "value_ints" || name == "value_floats";
+    if (name == "value_int" || name == "value_ints") {
+      out.type = ConstType::kInt64;
+      out.onnx_type = onnx::Tensor::INT64;
+      out.ints = {attribute.i()};
+      if (list) out.ints.assign(attribute.ints().begin(), attribute.ints().end());
+      if (list) out.shape = {attribute.ints_size()};
+    } else if (name == "value_float" || name == "value_floats") {
+      out.type = ConstType::kFloat;
+      out.onnx_type = onnx::Tensor::FLOAT;
+      out.floats = {attribute.f()};
+      if (list) out.floats.assign(attribute.floats().begin(), attribute.floats().end());
+      if (list) out.shape = {attribute.floats_size()};
+    } else {
+      continue;
+    }
+    attributes.ignore(name);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 void Importer::constant(const onnx::Node& node, Attributes& attributes) {
   const onnx::Tensor* proto = attributes.tensor("value");
   ConstTensor out;
@@ -102,18 +131,18 @@ void Importer::constant(const onnx::Node& node, Attributes& attributes) {
       return;
     }
     out = std::move(*tensor);
-  } else if (const auto ints = attributes.integers("value_ints")) {
-    out.type = ConstType::kInt64;
-    out.onnx_type = onnx::Tensor::INT64;
-    out.shape = {static_cast<int64_t>(ints->size())};
-    out.ints = *ints;
-  } else {
-    unsupported("a Constant has a tensor value");
+  } else if (!read_plain_constant(node, attributes, out)) {
+    unsupported("a Constant is a tensor, or one or more integers or floats");
     return;
   }
   ConstantTensor constant;
   constant.data = std::make_shared<const ConstTensor>(std::move(out));
   define(node, 0, std::move(constant));
+}
+
+void Importer::constants_only(const onnx::Node& node, Attributes&) {
+  unsupported("this operator is computed by the compiler, of constants or of known shapes",
+              node.op_type(), "Simplify the model (constant folding) first");
 }
 
 void Importer::reshape(const onnx::Node& node, Attributes& attributes) {
@@ -205,7 +234,16 @@ void Importer::slice(const onnx::Node& node, Attributes& attributes) {
     broken_rule(broken);
     return;
   }
-  apply_view(node, out->shape, SliceOp{out->start});
+  for (size_t d = 0; d < out->step.size(); ++d) {
+    if (out->step[d] < 0 && out->shape[d] > kMostPieces) {
+      unsupported(fmt::format("backwards a slice takes at most {} elements", kMostPieces),
+                  std::to_string(out->shape[d]));
+      return;
+    }
+  }
+  apply_movement(node, out->shape, [this, bounds = *out, source = source_](ValueId x) {
+    return emit_slice(source, x, bounds);
+  });
 }
 
 void Importer::split(const onnx::Node& node, Attributes& attributes) {
@@ -230,7 +268,7 @@ void Importer::split(const onnx::Node& node, Attributes& attributes) {
   }
   for (int i = 0; i < node.output_size() && !node_failed_; ++i) {
     const SliceBounds& part = parts->bounds[static_cast<size_t>(i)];
-    if (!node.output(i).empty()) apply_view(node, part.shape, SliceOp{part.start}, i);
+    if (!node.output(i).empty()) apply_view(node, part.shape, SliceOp{part.start, {}}, i);
   }
 }
 
@@ -254,8 +292,9 @@ ValueId Importer::emit_concat(uint32_t source, const std::vector<ValueId>& parts
 
 void Importer::concat(const onnx::Node& node, Attributes& attributes) {
   int64_t axis = attributes.integer("axis", 0);
-  if (node.input_size() < 1 || node.input_size() > 1024) {
-    unsupported("Concat joins 1 to 1024 tensors", std::to_string(node.input_size()));
+  if (node.input_size() < 1 || node.input_size() > kMostPieces) {
+    unsupported(fmt::format("Concat joins 1 to {} tensors", kMostPieces),
+                std::to_string(node.input_size()));
     return;
   }
   const Tensor* first = input(node, 0);
@@ -298,17 +337,7 @@ void Importer::concat(const onnx::Node& node, Attributes& attributes) {
     std::vector<ValueId> ids;
     ids.reserve(parts.size());
     for (const RealTensor& part : parts) ids.push_back(requantize(source, part.value, part.q, out));
-    ValueId id = emit_concat(source, ids, static_cast<int>(axis), shape, out);
-    if (clamp.low > byte_low(out.type) || clamp.high < byte_high(out.type)) {
-      Lut table;
-      for (int byte = 0; byte < 256; ++byte) {
-        const int stored = byte_value(out.type, static_cast<uint8_t>(byte));
-        table[static_cast<size_t>(byte)] =
-            static_cast<uint8_t>(std::clamp(stored, clamp.low, clamp.high));
-      }
-      id = emit_lut(source, id, table, out);
-    }
-    return id;
+    return emit_clamp(source, emit_concat(source, ids, static_cast<int>(axis), shape, out), clamp);
   };
   RealTensor result;
   result.shape = *shape;

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <numbers>
+#include <string>
 
 #include "compiler/import/importer.h"
 
@@ -33,6 +36,10 @@ std::optional<float> scalar(const ConstantTensor& constant) {
   if (constant.scales.size() != 1 || !data.is_byte()) return std::nullopt;
   return static_cast<float>(byte_value(data.byte_type(), data.bytes[0]) - constant.zeros[0]) *
          constant.scales[0];
+}
+
+float softplus(float v) {
+  return v > 0 ? v + std::log1p(std::exp(-v)) : std::log1p(std::exp(v));
 }
 
 }  // namespace
@@ -180,8 +187,79 @@ void Importer::hard_swish(const onnx::Node& node, Attributes&) {
   unary(node, [](float v) { return v * std::min(std::max(v / 6.0f + 0.5f, 0.0f), 1.0f); });
 }
 
-void Importer::erf(const onnx::Node& node, Attributes&) {
-  unary(node, [](float v) { return std::erf(v); });
+// Functions without parameters.
+void Importer::plain_function(const onnx::Node& node, Attributes&) {
+  static const std::map<std::string, float (*)(float)> kFunctions = {
+      {"Abs", [](float v) { return std::fabs(v); }},
+      {"Ceil", [](float v) { return std::ceil(v); }},
+      {"Erf", [](float v) { return std::erf(v); }},
+      {"Exp", [](float v) { return std::exp(v); }},
+      {"Floor", [](float v) { return std::floor(v); }},
+      {"Log", [](float v) { return std::log(v); }},
+      {"Mish", [](float v) { return v * std::tanh(softplus(v)); }},
+      {"Neg", [](float v) { return -v; }},
+      {"Reciprocal", [](float v) { return 1.0f / v; }},
+      {"Round", [](float v) { return std::nearbyint(v); }},
+      {"Sign", [](float v) { return static_cast<float>((v > 0) - (v < 0)); }},
+      {"Softplus", softplus},
+      {"Softsign", [](float v) { return v / (1.0f + std::fabs(v)); }},
+      {"Sqrt", [](float v) { return std::sqrt(v); }},
+  };
+  unary(node, kFunctions.at(node.op_type()));
+}
+
+void Importer::exponential_unit(const onnx::Node& node, Attributes& attributes) {
+  const std::string& type = node.op_type();
+  const bool selu = type == "Selu";
+  const float alpha = attributes.real("alpha", selu ? 1.67326319217681884765625f : 1.0f);
+  const float gamma = selu ? attributes.real("gamma", 1.05070102214813232421875f) : 1.0f;
+  // Celu is the one of which the exponent is divided by alpha.
+  const float unit = type == "Celu" ? alpha : 1.0f;
+  if (unit == 0 || !std::isfinite(unit)) {
+    malformed_node("alpha of Celu is not 0", fmt::format("{}", alpha));
+    return;
+  }
+  unary(node, [alpha, gamma, unit](float v) {
+    return gamma * (v > 0 ? v : alpha * (std::exp(v / unit) - 1.0f));
+  });
+}
+
+void Importer::thresholded_relu(const onnx::Node& node, Attributes& attributes) {
+  unary(node, [alpha = attributes.real("alpha", 1.0f)](float v) { return v > alpha ? v : 0.0f; });
+}
+
+// x * sigmoid(alpha * x).
+void Importer::swish(const onnx::Node& node, Attributes& attributes) {
+  const float alpha = attributes.real("alpha", node.op_type() == "QuickGelu" ? 1.702f : 1.0f);
+  unary(node, [alpha](float v) { return v * logistic(alpha * v); });
+}
+
+// The largest or smallest of one tensor and constants: a clamp.
+void Importer::extremum(const onnx::Node& node, Attributes&) {
+  const bool largest = node.op_type() == "Max";
+  float bound = (largest ? -1 : 1) * std::numeric_limits<float>::infinity();
+  int operand = -1;
+  for (int i = 0; i < node.input_size(); ++i) {
+    const Tensor* tensor = input(node, i);
+    if (tensor == nullptr) return;
+    const auto* constant = std::get_if<ConstantTensor>(tensor);
+    const std::optional<float> number = constant != nullptr ? scalar(*constant) : std::nullopt;
+    if (number) {
+      bound = largest ? std::max(bound, *number) : std::min(bound, *number);
+    } else if (operand >= 0 || constant != nullptr) {
+      unsupported("Max and Min take one tensor and constants of one element",
+                  constant != nullptr ? to_text(constant->data->shape) : "two computed tensors");
+      return;
+    } else {
+      operand = i;
+    }
+  }
+  if (operand < 0 || std::isnan(bound)) {
+    unsupported("Max and Min take one tensor and constants of one element");
+    return;
+  }
+  const float infinity = std::numeric_limits<float>::infinity();
+  clamp_real(node, largest ? bound : -infinity, largest ? infinity : bound, operand);
 }
 
 void Importer::gelu(const onnx::Node& node, Attributes& attributes) {
@@ -211,10 +289,6 @@ void Importer::power(const onnx::Node& node, Attributes&) {
     return;
   }
   unary(node, [power = (*exponent)(0)](float v) { return std::pow(v, power); });
-}
-
-void Importer::square_root(const onnx::Node& node, Attributes&) {
-  unary(node, [](float v) { return std::sqrt(v); });
 }
 
 // x, x_scale, x_zero, y_scale, y_zero.

@@ -108,6 +108,8 @@ const char* kind_name(const Op& op) {
     const char* operator()(const ConcatOp&) const { return "Concat"; }
     const char* operator()(const SliceOp&) const { return "Slice"; }
     const char* operator()(const CopyOp&) const { return "Copy"; }
+    const char* operator()(const PadOp&) const { return "Pad"; }
+    const char* operator()(const ResizeOp&) const { return "Resize"; }
   };
   return std::visit(Name{}, op.detail);
 }

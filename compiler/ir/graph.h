@@ -191,13 +191,44 @@ struct ConcatOp {
 // A piece of the input, from `start` with the output's shape.
 struct SliceOp {
   std::vector<int64_t> start;
+  std::vector<int64_t> step;  // at least 1; empty: 1 along every axis
 };
 
-// The same bytes at another place, in another order.
+// The same bytes at another place, in another order; repeated along axes of which the input has
+// one element and the output more.
 struct CopyOp {};
 
-using OpDetail = std::variant<MacOp, PoolOp, GlobalAverageOp, AddOp, MulOp, LutOp, SoftmaxOp,
-                              LayerNormOp, ReshapeOp, TransposeOp, ConcatOp, SliceOp, CopyOp>;
+// The first input inside a frame of the second one's bytes, which is broadcast to the output.
+struct PadOp {
+  std::vector<int64_t> before;  // elements of the frame in front of each axis
+};
+
+enum class Interpolation : uint8_t {
+  kNearest,    // copies
+  kLinear,     // of real values
+  kTruncated,  // linear of stored values, cut (arch::resize_truncated)
+};
+
+// What an output row or column of a resize is made of: rows or columns of the input, and the
+// second one's weight.
+struct ResizeEntry {
+  int64_t first = 0, second = 0;
+  float weight = 0;
+};
+
+// Of the space of [n, c, w], which has one row, or [n, c, h, w].
+struct ResizeOp {
+  Interpolation interpolation = Interpolation::kNearest;
+  std::vector<ResizeEntry> rows, columns;
+  // kLinear only.
+  float scale = 0;  // f32(sx / sy)
+  int in_zero = 0, out_zero = 0;
+  Clamp clamp;
+};
+
+using OpDetail =
+    std::variant<MacOp, PoolOp, GlobalAverageOp, AddOp, MulOp, LutOp, SoftmaxOp, LayerNormOp,
+                 ReshapeOp, TransposeOp, ConcatOp, SliceOp, CopyOp, PadOp, ResizeOp>;
 
 struct Op {
   uint32_t source = 0;  // index in Graph::sources

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <numeric>
 
 namespace npu::compiler {
@@ -222,11 +223,11 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
   std::vector<int64_t> axes(starts.size());
   std::iota(axes.begin(), axes.end(), 0);
   if (given_axes) axes = *given_axes;
-  if (steps && std::any_of(steps->begin(), steps->end(), [](int64_t s) { return s != 1; }))
-    return unsupported(broken, "steps of Slice are 1", to_text(*steps));
-  if (axes.size() != starts.size() || ends.size() != starts.size())
-    return malformed(broken, "starts, ends and axes of Slice have one length");
+  if (axes.size() != starts.size() || ends.size() != starts.size() ||
+      (steps && steps->size() != starts.size()))
+    return malformed(broken, "starts, ends, axes and steps of Slice have one length");
   SliceBounds out;
+  if (steps) out.step.assign(in.size(), 1);
   out.start.assign(in.size(), 0);
   out.shape = in;
   const int64_t rank = static_cast<int64_t>(in.size());
@@ -235,18 +236,61 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
     if (axis < 0 || axis >= rank)
       return malformed(broken, "axes of Slice are the input's", std::to_string(axes[i]));
     const int64_t size = in[static_cast<size_t>(axis)];
-    const auto resolve = [size](int64_t v) {
-      if (v < 0) v = v < -size ? 0 : v + size;
-      return std::min(v, size);
+    const int64_t step = steps ? (*steps)[i] : 1;
+    if (step == 0 || step == std::numeric_limits<int64_t>::min())
+      return malformed(broken, "steps of Slice are not 0", std::to_string(step));
+    // Backwards the element before the first one is a valid end.
+    const int64_t least = step < 0 ? -1 : 0, most = step < 0 ? size - 1 : size;
+    const auto resolve = [&](int64_t v) {
+      if (v < 0) v = v < -size ? least : v + size;
+      return std::min(v, most);
     };
     const int64_t begin = resolve(starts[i]), end = resolve(ends[i]);
-    if (end <= begin) {
+    const int64_t span = step < 0 ? begin - end : end - begin;
+    if (span <= 0 || begin < 0) {
       return unsupported(broken, "a slice is not empty",
                          fmt::format("{}..{} of axis {}", begin, end, axis));
     }
+    if (steps) out.step[static_cast<size_t>(axis)] = step;
+    const int64_t stride = step < 0 ? -step : step;
     out.start[static_cast<size_t>(axis)] = begin;
-    out.shape[static_cast<size_t>(axis)] = end - begin;
+    out.shape[static_cast<size_t>(axis)] = (span - 1) / stride + 1;
   }
+  return out;
+}
+
+std::optional<PadBounds> padded(const Shape& in, const std::vector<int64_t>& pads,
+                                const std::optional<std::vector<int64_t>>& given_axes,
+                                RuleBreak& broken) {
+  std::vector<int64_t> axes(in.size());
+  std::iota(axes.begin(), axes.end(), 0);
+  if (given_axes) axes = *given_axes;
+  if (pads.size() != 2 * axes.size())
+    return malformed(broken, "there are two pads for every axis", to_text(pads));
+  PadBounds out;
+  out.inner.start.assign(in.size(), 0);
+  out.inner.shape = out.shape = in;
+  out.before.assign(in.size(), 0);
+  const auto rank = static_cast<int64_t>(in.size());
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t axis = axes[i] < 0 ? axes[i] + rank : axes[i];
+    if (axis < 0 || axis >= rank)
+      return malformed(broken, "axes of Pad are the input's", std::to_string(axes[i]));
+    const auto d = static_cast<size_t>(axis);
+    for (const int64_t pad : {pads[i], pads[i + axes.size()]})
+      if (pad < -kMaxElements || pad > kMaxElements)
+        return unsupported(broken, "pads are smaller than 2^36", to_text(pads));
+    const int64_t before = pads[i], after = pads[i + axes.size()];
+    out.inner.start[d] = std::max<int64_t>(0, -before);
+    out.inner.shape[d] = in[d] - out.inner.start[d] - std::max<int64_t>(0, -after);
+    if (out.inner.shape[d] < 1)
+      return unsupported(broken, "something is left of a tensor that negative pads cut",
+                         fmt::format("pads {} of {}", to_text(pads), to_text(in)));
+    out.before[d] = std::max<int64_t>(0, before);
+    out.shape[d] = out.inner.shape[d] + out.before[d] + std::max<int64_t>(0, after);
+  }
+  if (!checked_elements(out.shape))
+    return unsupported(broken, "a tensor has at most 2^36 elements", to_text(out.shape));
   return out;
 }
 
@@ -277,7 +321,7 @@ std::optional<SplitParts> split_parts(const Shape& in, int64_t axis, int64_t cou
   for (const int64_t size : *sizes) {
     Shape shape = in;
     shape[d] = size;
-    out.bounds.push_back({start, std::move(shape)});
+    out.bounds.push_back({start, std::move(shape), {}});
     start[d] += size;
   }
   return out;

@@ -48,12 +48,23 @@ Shape permuted(const Shape& in, const std::vector<int>& permutation);
 struct SliceBounds {
   std::vector<int64_t> start;  // of every axis
   Shape shape;
+  std::vector<int64_t> step;  // not 0; empty: 1 along every axis
 };
 std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& starts,
                                   const std::vector<int64_t>& ends,
                                   const std::optional<std::vector<int64_t>>& axes,
                                   const std::optional<std::vector<int64_t>>& steps,
                                   RuleBreak& broken);
+
+struct PadBounds {
+  SliceBounds inner;            // what is left of the input
+  std::vector<int64_t> before;  // in front of that
+  Shape shape;
+};
+// `pads` are those in front of the axes (all, if none are given), then those behind them; negative
+// ones cut.
+std::optional<PadBounds> padded(const Shape& in, const std::vector<int64_t>& pads,
+                                const std::optional<std::vector<int64_t>>& axes, RuleBreak& broken);
 
 struct SplitParts {
   size_t axis = 0;

@@ -203,13 +203,15 @@ class Planner {
       return mac->matmul ? linear_order(shape) : channels_last_order(shape);
     }
     const bool image = shape.size() == 3 || shape.size() == 4;
-    if (op.as<PoolOp>() != nullptr || (op.as<GlobalAverageOp>() != nullptr && image)) {
+    if (op.as<PoolOp>() != nullptr || op.as<ResizeOp>() != nullptr ||
+        (op.as<GlobalAverageOp>() != nullptr && image)) {
       return channels_last_order(shape);
     }
     // As the first operand of the same rank that has no broadcast axis.
     for (const ValueId id : op.inputs) {
       const Shape& in = graph_.value(id).shape;
-      if (in.size() != shape.size() || (op.as<ConcatOp>() == nullptr && in != shape)) continue;
+      const bool part = op.as<ConcatOp>() != nullptr || op.as<PadOp>() != nullptr;
+      if (in.size() != shape.size() || (!part && in != shape)) continue;
       const std::vector<int64_t>& strides = plan_.values[id].strides;
       std::vector<size_t> order = linear_order(shape);
       std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -244,8 +246,10 @@ class Planner {
       }
     } else if (const auto* slice = op.as<SliceOp>()) {
       to.strides = from.strides;
-      for (size_t i = 0; i < slice->start.size(); ++i)
+      for (size_t i = 0; i < slice->start.size(); ++i) {
         to.offset += slice->start[i] * from.strides[i];
+        if (!slice->step.empty()) to.strides[i] *= slice->step[i];
+      }
     } else {
       const Shape& in_shape = graph_.value(in).shape;
       std::optional<std::vector<int64_t>> strides = reshape_strides(in_shape, from.strides, shape);

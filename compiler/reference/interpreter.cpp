@@ -203,15 +203,16 @@ class Interpreter {
     }
   }
 
-  // Calls f(place in the output, place in a, place in b) for each element.
+  // Calls f(place in the output, place in a, place in b if there is one) for each element.
   template <typename F>
   void broadcast(F&& f) {
     const Shape& shape = out().shape;
     std::vector<int64_t> steps[2];
     for (size_t i = 0; i < 2; ++i) {
+      steps[i].assign(shape.size(), 0);
+      if (i >= op_->inputs.size()) continue;
       const Shape& operand = in(i).shape;
       const std::vector<int64_t> dense = strides_of(operand);
-      steps[i].assign(shape.size(), 0);
       for (size_t d = 0; d < operand.size(); ++d) {
         if (operand[d] > 1) steps[i][shape.size() - operand.size() + d] = dense[d];
       }
@@ -286,7 +287,10 @@ class Interpreter {
   }
 
   void execute(const ReshapeOp&) { result() = data(0); }
-  void execute(const CopyOp&) { result() = data(0); }
+
+  void execute(const CopyOp&) {
+    broadcast([&](size_t at, size_t a, size_t) { result()[at] = data(0)[a]; });
+  }
 
   void execute(const TransposeOp& op) {
     const Shape& shape = out().shape;
@@ -309,9 +313,54 @@ class Interpreter {
     size_t at = 0;
     do {
       int64_t source = 0;
-      for (size_t d = 0; d < shape.size(); ++d) source += (index[d] + op.start[d]) * from[d];
+      for (size_t d = 0; d < shape.size(); ++d) {
+        const int64_t step = op.step.empty() ? 1 : op.step[d];
+        source += (index[d] * step + op.start[d]) * from[d];
+      }
       result()[at++] = data(0)[static_cast<size_t>(source)];
     } while (advance(index, shape));
+  }
+
+  void execute(const PadOp& op) {
+    broadcast([&](size_t at, size_t, size_t fill) { result()[at] = data(1)[fill]; });
+    const Shape& shape = in(0).shape;
+    const std::vector<int64_t> to = strides_of(out().shape);
+    std::vector<int64_t> index(shape.size(), 0);
+    size_t at = 0;
+    do {
+      int64_t target = 0;
+      for (size_t d = 0; d < shape.size(); ++d) target += (index[d] + op.before[d]) * to[d];
+      result()[static_cast<size_t>(target)] = data(0)[at++];
+    } while (advance(index, shape));
+  }
+
+  void execute(const ResizeOp& op) {
+    const Image x(in(0).shape), y(out().shape);
+    for (int64_t n = 0; n < y.n; ++n) {
+      for (int64_t c = 0; c < y.c; ++c) {
+        for (int64_t oy = 0; oy < y.h; ++oy) {
+          for (int64_t ox = 0; ox < y.w; ++ox) {
+            const ResizeEntry& row = op.rows[static_cast<size_t>(oy)];
+            const ResizeEntry& column = op.columns[static_cast<size_t>(ox)];
+            result()[y.at(n, c, oy, ox)] = static_cast<uint8_t>(resized(op, x, n, c, row, column));
+          }
+        }
+      }
+    }
+  }
+
+  int resized(const ResizeOp& op, const Image& x, int64_t n, int64_t c, const ResizeEntry& row,
+              const ResizeEntry& column) const {
+    if (op.interpolation == Interpolation::kNearest)
+      return get(0, x.at(n, c, row.first, column.first));
+    const int zero = op.interpolation == Interpolation::kLinear ? op.in_zero : 0;
+    const auto tap = [&](int64_t y, int64_t z) { return get(0, x.at(n, c, y, z)) - zero; };
+    const int32_t taps[2][2] = {{tap(row.first, column.first), tap(row.first, column.second)},
+                                {tap(row.second, column.first), tap(row.second, column.second)}};
+    const float sum = arch::interpolate(taps, row.weight, column.weight);
+    if (op.interpolation == Interpolation::kTruncated)
+      return arch::resize_truncated(sum, byte_low(out().type), byte_high(out().type));
+    return arch::resize_linear(sum, op.scale, op.out_zero, op.clamp.low, op.clamp.high);
   }
 
   void execute(const ConcatOp& op) {

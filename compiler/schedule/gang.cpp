@@ -41,6 +41,8 @@ Box output_box(const Layer& layer) {
     return {0, mac->out_h / mac->pool(0), 0, mac->op->out_channels};
   if (const auto* pool = std::get_if<PoolLayer>(&layer)) return {0, pool->out_h, 0, pool->channels};
   if (const auto* global = std::get_if<GlobalLayer>(&layer)) return {0, 1, 0, global->channels};
+  if (const auto* resize = std::get_if<ResizeLayer>(&layer))
+    return {0, resize->out_h, 0, resize->channels};
   const auto& elements = std::get<ElementLayer>(layer);
   return {0, elements.inner(0).extent, 0, elements.inner(2).extent};
 }
@@ -141,6 +143,8 @@ Layer narrowed(const Layer& layer, Split split, const Box& part, unsigned cores)
     narrow(*pool);
   } else if (auto* global = std::get_if<GlobalLayer>(&out)) {
     narrow(*global);
+  } else if (auto* resize = std::get_if<ResizeLayer>(&out)) {
+    narrow(*resize);
   }
   return out;
 }
@@ -153,6 +157,8 @@ Layer reduced(const Layer& layer, Split split, const Box& part, unsigned cores) 
     mac->weight_sharers = cores;
   } else if (auto* pool = std::get_if<PoolLayer>(&out)) {
     pool->out_h = part.row_end - part.row_begin;
+  } else if (auto* resize = std::get_if<ResizeLayer>(&out)) {
+    resize->out_h = std::min(resize->out_h, part.row_end - part.row_begin);
   }
   return out;
 }

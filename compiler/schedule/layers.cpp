@@ -170,6 +170,72 @@ GlobalLayer make_global_layer(const Graph& graph, const MemoryPlan& plan, const 
   return layer;
 }
 
+ResizeLayer make_resize_layer(const Graph& graph, const MemoryPlan& plan, const Op& op) {
+  const ValueId x = op.inputs[0];
+  const Shape& in = graph.value(x).shape;
+  ResizeLayer layer;
+  layer.op = op.as<ResizeOp>();
+  layer.input_type = graph.value(x).type;
+  layer.output_type = graph.value(op.output).type;
+  layer.in_h = height(in);
+  layer.in_w = width(in);
+  layer.channels = in[1];
+  layer.out_h = static_cast<int64_t>(layer.op->rows.size());
+  layer.input = image(graph, plan, x);
+  layer.output = image(graph, plan, op.output);
+  if (in[0] > 1) {
+    layer.outer.push_back({in[0], batch_stride(plan, x), 0, batch_stride(plan, op.output), 0});
+  }
+  return layer;
+}
+
+namespace {
+
+// A copy of `size` elements, with strides for each axis (0: repeated).
+ElementLayer copy_layer(ElementLayer layer, const Shape& size, const std::vector<int64_t>& from,
+                        const std::vector<int64_t>& to) {
+  for (size_t i = 0; i < size.size(); ++i) layer.dims.push_back({size[i], from[i], 0, to[i]});
+  finish_dims(layer);
+  return layer;
+}
+
+// The input in its place, then the frame axis by axis: a border spans the axes before its own as
+// far as the input does, those behind it wholly.
+std::vector<ElementLayer> make_pad_layers(const Graph& graph, const Op& op, const PadOp& pad,
+                                          const ElementLayer& whole, const Operand& fill,
+                                          const std::vector<int64_t>& in_strides,
+                                          const std::vector<int64_t>& fill_strides,
+                                          const std::vector<int64_t>& out_strides) {
+  const Shape& in = graph.value(op.inputs[0]).shape;
+  const Shape& out = graph.value(op.output).shape;
+  std::vector<ElementLayer> layers;
+  const auto add = [&](const Operand& from, const std::vector<int64_t>& strides,
+                       const std::vector<int64_t>& begin, const Shape& size) {
+    ElementLayer layer = whole;
+    layer.a = from;
+    for (size_t i = 0; i < size.size(); ++i) {
+      layer.out = shifted(layer.out, begin[i] * out_strides[i]);
+      layer.a = shifted(layer.a, &from == &fill ? begin[i] * strides[i] : 0);
+    }
+    layers.push_back(copy_layer(std::move(layer), size, strides, out_strides));
+  };
+  add(whole.a, in_strides, pad.before, in);
+  std::vector<int64_t> begin = pad.before;
+  Shape size = in;
+  for (size_t i = out.size(); i-- > 0;) {
+    for (const bool after : {false, true}) {
+      begin[i] = after ? pad.before[i] + in[i] : 0;
+      size[i] = after ? out[i] - begin[i] : pad.before[i];
+      if (size[i] > 0) add(fill, fill_strides, begin, size);
+    }
+    begin[i] = 0;
+    size[i] = out[i];
+  }
+  return layers;
+}
+
+}  // namespace
+
 std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPlan& plan,
                                               const Op& op) {
   const Shape& out = graph.value(op.output).shape;
@@ -211,6 +277,12 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
   }
   layer.a_type = graph.value(op.inputs[0]).type;
   layer.a = base(plan, op.inputs[0]);
+  if (const PadOp* pad = op.as<PadOp>()) {
+    std::vector<int64_t> fill(out.size());
+    for (size_t i = 0; i < out.size(); ++i) fill[i] = stride(op.inputs[1], i);
+    return make_pad_layers(graph, op, *pad, layer, base(plan, op.inputs[1]),
+                           plan.values[op.inputs[0]].strides, fill, out_strides);
+  }
   const bool two = layer.add != nullptr || layer.mul != nullptr;
   if (two) {
     layer.b_type = graph.value(op.inputs[1]).type;

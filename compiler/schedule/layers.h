@@ -14,7 +14,8 @@ namespace npu::compiler {
 MacLayer make_mac_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
 PoolLayer make_pool_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
 GlobalLayer make_global_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
-// One layer; for Concat one per input.
+ResizeLayer make_resize_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
+// One layer; for Concat one per input, for Pad one more than it has borders.
 std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPlan& plan,
                                               const Op& op);
 

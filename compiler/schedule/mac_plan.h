@@ -83,7 +83,10 @@ struct SumStep {
 };
 
 inline constexpr uint32_t kSlotAlignment = 64;
+// More than any SRAM has; a few of them still add up in 32 bits.
+inline constexpr int64_t kHugeSlot = int64_t{64} << 20;
 inline uint32_t slot_size(int64_t bytes) {
+  bytes = std::min(bytes, kHugeSlot);
   return static_cast<uint32_t>((bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment);
 }
 

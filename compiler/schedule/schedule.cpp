@@ -404,6 +404,8 @@ class Scheduler {
       return plan_pool(*pool, target_, room, error);
     if (const auto* global = std::get_if<GlobalLayer>(&layer))
       return plan_global(*global, target_, room);
+    if (const auto* resize = std::get_if<ResizeLayer>(&layer))
+      return plan_resize(*resize, target_, room, error);
     return plan_elements(std::get<ElementLayer>(layer), target_, room, error);
   }
 

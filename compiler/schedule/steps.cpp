@@ -24,6 +24,8 @@ std::vector<Step> make_steps(const Graph& graph, const MemoryPlan& plan, const n
       steps.push_back({i, make_mac_layer(graph, plan, op), nullptr});
     } else if (op.as<PoolOp>() != nullptr) {
       steps.push_back({i, make_pool_layer(graph, plan, op), nullptr});
+    } else if (op.as<ResizeOp>() != nullptr) {
+      steps.push_back({i, make_resize_layer(graph, plan, op), nullptr});
     } else if (op.as<GlobalAverageOp>() != nullptr) {
       const GlobalLayer layer = make_global_layer(graph, plan, op);
       if (plan_global(layer, target, target.sram_bytes)) {

@@ -16,7 +16,7 @@
 
 namespace npu::compiler {
 
-using Layer = std::variant<MacLayer, PoolLayer, GlobalLayer, ElementLayer>;
+using Layer = std::variant<MacLayer, PoolLayer, GlobalLayer, ResizeLayer, ElementLayer>;
 
 // Calls body(Operand&, bool written) for every operand of a layer.
 template <typename L, typename Body>

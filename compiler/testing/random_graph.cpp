@@ -258,8 +258,55 @@ ValueId RandomGraph::transpose(ValueId x, std::vector<int> permutation) {
   return append({x}, std::move(out), graph.value(x).type, TransposeOp{std::move(permutation)});
 }
 
-ValueId RandomGraph::slice(ValueId x, std::vector<int64_t> start, Shape size) {
-  return append({x}, std::move(size), graph.value(x).type, SliceOp{std::move(start)});
+ValueId RandomGraph::slice(ValueId x, std::vector<int64_t> start, Shape size,
+                           std::vector<int64_t> step) {
+  return append({x}, std::move(size), graph.value(x).type,
+                SliceOp{std::move(start), std::move(step)});
+}
+
+ValueId RandomGraph::pad(ValueId x, std::vector<int64_t> before, Shape to, uint8_t byte) {
+  Shape fill(to.size(), 1);
+  const ByteType type = graph.value(x).type;
+  const size_t axis = static_cast<size_t>(pick(0, static_cast<int64_t>(to.size()) - 1));
+  const bool same = chance(70);
+  fill[axis] = to[axis];
+  const ValueId frame = constant(fill, type);
+  if (same) graph.value(frame).constant.assign(static_cast<size_t>(to[axis]), byte);
+  return append({x, frame}, std::move(to), type, PadOp{std::move(before)});
+}
+
+ValueId RandomGraph::expand(ValueId x, Shape to) {
+  return append({x}, std::move(to), graph.value(x).type, CopyOp{});
+}
+
+ValueId RandomGraph::resize(ValueId x, int64_t h, int64_t w) {
+  const Shape in = shape(x);
+  ResizeOp op;
+  op.interpolation = static_cast<Interpolation>(pick(0, 2));
+  const auto entries = [&](int64_t size, int64_t out) {
+    std::vector<ResizeEntry> made;
+    for (int64_t i = 0; i < out; ++i) {
+      // About where it belongs, but for some.
+      const int64_t at = chance(90) ? i * size / out : pick(0, size - 1);
+      made.push_back({at, std::min(at + 1, size - 1), chance(50) ? 0.5f : real(0, 1)});
+      if (op.interpolation == Interpolation::kNearest) made.back() = {at, at, 0};
+    }
+    return made;
+  };
+  op.rows = entries(in.size() == 4 ? in[2] : 1, h);
+  op.columns = entries(in.back(), w);
+  ByteType type = graph.value(x).type;
+  if (op.interpolation == Interpolation::kLinear) {
+    type = byte_type();
+    op.scale = real(0.3f, 2.0f);
+    op.in_zero = zero(graph.value(x).type);
+    op.out_zero = zero(type);
+    op.clamp = clamp(type);
+  }
+  Shape out = in;
+  if (in.size() == 4) out[2] = h;
+  out.back() = w;
+  return append({x}, std::move(out), type, std::move(op));
 }
 
 ValueId RandomGraph::concat(std::vector<ValueId> parts, int axis) {
@@ -354,7 +401,36 @@ Graph random_network(uint32_t seed, int64_t images) {
     const ValueId x = live[static_cast<size_t>(g.pick(0, static_cast<int64_t>(live.size()) - 1))];
     const Shape in = g.shape(x);
     ValueId y = kNoValue;
-    switch (g.pick(0, 7)) {
+    switch (g.pick(0, 9)) {
+      case 8:
+        y = g.resize(x, g.pick(1, 24), g.pick(1, 24));
+        break;
+      case 9: {
+        // A frame that a convolution or maximum behind it can take as its padding, or not.
+        const bool low = g.chance(50);
+        const ByteType type = g.graph.value(x).type;
+        const int byte = low ? byte_low(type) : static_cast<int>(g.pick(byte_low(type), 100));
+        Shape framed = in;
+        std::vector<int64_t> before(4, 0);
+        for (const size_t d : {2u, 3u}) {
+          before[d] = g.pick(0, 2);
+          framed[d] += before[d] + g.pick(0, 2);
+        }
+        y = g.pad(x, before, framed, static_cast<uint8_t>(byte));
+        live.push_back(y);
+        const Window window = g.window(framed[2], framed[3], 3, false);
+        if (low) {
+          y = g.pool(y, PoolKind::kMax, window, false);
+        } else if (g.chance(50)) {
+          y = g.pool(y, PoolKind::kAverage, window, g.chance(50));
+          g.graph.ops.back().as<PoolOp>()->arithmetic.in_zero = byte;
+        } else {
+          y = g.conv(y, g.pick(1, 20), 1, window);
+          g.graph.ops.back().as<MacOp>()->input_zero = byte;
+        }
+        if (g.chance(70)) live.pop_back();
+        break;
+      }
       case 0:
       case 1:
         y = g.conv(x, g.pick(1, 40), 1, g.window(in[2], in[3], 3, true));

@@ -39,7 +39,12 @@ class RandomGraph {
   ValueId layer_norm(ValueId x);
   ValueId reshape(ValueId x, Shape shape);
   ValueId transpose(ValueId x, std::vector<int> permutation);
-  ValueId slice(ValueId x, std::vector<int64_t> start, Shape shape);
+  ValueId slice(ValueId x, std::vector<int64_t> start, Shape shape, std::vector<int64_t> step = {});
+  // With one byte, or one for each channel, around it.
+  ValueId pad(ValueId x, std::vector<int64_t> before, Shape shape, uint8_t byte);
+  ValueId expand(ValueId x, Shape shape);
+  // Of any shape and interpolation; entries as no formula would make them.
+  ValueId resize(ValueId x, int64_t h, int64_t w);
   ValueId concat(std::vector<ValueId> parts, int axis);
   ValueId constant(Shape shape, ByteType type);
 
@@ -68,8 +73,8 @@ ValueId attention(RandomGraph& g, ValueId x);
 // rows.
 Graph random_encoder(uint32_t seed, int64_t images);
 
-// A network of some convolutions, pools, tables, sums, products and joins of images up to 20 x 20,
-// with one or two outputs.
+// A network of some convolutions, pools, resizes, frames, tables, sums, products and joins of
+// images up to 24 x 24, with one or two outputs.
 Graph random_network(uint32_t seed, int64_t images);
 
 }  // namespace npu::compiler::testing
