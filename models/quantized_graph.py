@@ -143,7 +143,7 @@ class GraphBuilder:
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
 
     def output(self, value, name):
-        """Declares `value` as the graph's output under the name."""
+        """Declares `value` as an output of the graph under the name."""
         for node in self.nodes:
             for names in (node.input, node.output):
                 for i, old in enumerate(names):
@@ -284,6 +284,9 @@ class GraphBuilder:
     def sigmoid(self, x, quant):
         return self._unary(x, self._unique("sigmoid"), x.shape, quant, "Sigmoid", "QLinearSigmoid")
 
+    def leaky_relu(self, x, alpha, quant):
+        return self._unary(x, self._unique("leakyrelu"), x.shape, quant, "LeakyRelu", "QLinearLeakyRelu", alpha=alpha)
+
     def softmax(self, x, quant):
         """Over the last axis."""
         return self._unary(x, self._unique("softmax"), x.shape, quant, "Softmax", "QLinearSoftmax",
@@ -308,14 +311,88 @@ class GraphBuilder:
         real = self._node("LayerNormalization", inputs, stem, axis=-1, epsilon=epsilon)
         return self._quantize(real, stem + "_q", x.shape, quant)
 
-    def resize(self, x, size=None, scales=None, **attributes):
-        """Rows and columns to `size`, or by `scales`; keeps the quantization."""
+    def resize(self, x, size=None, scales=None, quant=None, **attributes):
+        """Rows and columns to `size`, or by `scales`; keeps the quantization unless another is given (QDQ form)."""
         if size is not None:
             extra = ["", "", self._const("sizes", np.asarray(x.shape[:2] + tuple(size), np.int64))]
         else:
             extra = ["", self._const("scales", np.asarray((1, 1) + tuple(scales), np.float32))]
             size = [int(np.float32(n) * np.float32(s)) for n, s in zip(x.shape[2:], scales)]
-        return self._copy(x, x.shape[:2] + tuple(size), "Resize", extra, **attributes)
+        return self._copy(x, x.shape[:2] + tuple(size), "Resize", extra, quant, **attributes)
+
+    def concat(self, parts, axis, quant):
+        stem = self._unique("concat")
+        shape = list(parts[0].shape)
+        shape[axis] = sum(p.shape[axis] for p in parts)
+        if self.qdq:
+            real = self._node("Concat", [self._dequantize(p) for p in parts], stem, axis=axis)
+            return self._quantize(real, stem + "_q", shape, quant)
+        inputs = self._quant_consts(stem, quant)
+        for part in parts:
+            inputs += [part.name] + self._quant_consts(part.name, part.quant)
+        self._node("QLinearConcat", inputs, stem, domain="com.microsoft", axis=axis)
+        return Value(stem, tuple(shape), quant)
+
+    def slice(self, x, starts, ends, steps=None):
+        """One bound for every axis."""
+        steps = steps or [1] * len(starts)
+        lists = [self._const("slice", np.asarray(v, np.int64)) for v in (starts, ends, range(len(starts)), steps)]
+        shape = np.empty(x.shape, bool)[tuple(slice(*bounds) for bounds in zip(starts, ends, steps))].shape
+        return self._copy(x, shape, "Slice", lists)
+
+    def gather(self, x, indices, axis):
+        indices = np.asarray(indices, np.int64)
+        shape = x.shape[:axis] + indices.shape + x.shape[axis + 1:]
+        return self._copy(x, shape, "Gather", [self._const("indices", indices)], axis=axis)
+
+    def pad(self, x, pads, mode="constant", value=None):
+        """pads: in front of every axis, then behind; value: a real one, by default 0."""
+        shape = tuple(n + a + b for n, a, b in zip(x.shape, pads, pads[len(x.shape):]))
+        extra = [self._const("pads", np.asarray(pads, np.int64))]
+        if mode == "constant":
+            if self.qdq and value is not None:
+                extra.append(self._const("fill", np.float32(value)))
+            elif not self.qdq:
+                extra.append(self._const("fill", x.quant.dtype(quantize(value or 0.0, x.quant))))
+        return self._copy(x, shape, "Pad", extra, mode=mode)
+
+    def depth_to_space(self, x, block, mode="DCR"):
+        n, c, h, w = x.shape
+        return self._copy(x, (n, c // block**2, h * block, w * block), "DepthToSpace", [], blocksize=block, mode=mode)
+
+    def space_to_depth(self, x, block):
+        n, c, h, w = x.shape
+        return self._copy(x, (n, c * block**2, h // block, w // block), "SpaceToDepth", [], blocksize=block)
+
+    def function(self, op, x, quant, constants=(), opset=OPSET, **attributes):
+        """A function of one value that ONNX Runtime has in float only, in either form."""
+        self.opset = max(self.opset, opset)
+        stem = self._unique(op.lower())
+        extra = [self._const(stem, np.float32(c)) for c in constants]
+        real = self._node(op, [self._dequantize(x)] + extra, stem, **attributes)
+        return self._quantize(real, stem + "_q", x.shape, quant)
+
+    def hard_swish(self, x, quant):
+        """x * Clip(x + 3, 0, 6) / 6, as exporters write it before opset 14."""
+        stem = self._unique("hardswish")
+        real = self._dequantize(x)
+        three, zero, six = (self._const(stem, np.float32(c)) for c in (3, 0, 6))
+        gate = self._node("Clip", [self._node("Add", [real, three], stem + "_sum"), zero, six], stem + "_gate")
+        product = self._node("Mul", [real, gate], stem + "_product")
+        return self._quantize(self._node("Div", [product, six], stem), stem + "_q", x.shape, quant)
+
+    def prelu(self, x, slopes, quant):
+        """slopes: real, one for each channel."""
+        stem = self._unique("prelu")
+        slope = self._const(stem + "_slope", np.asarray(slopes, np.float32).reshape(-1, 1, 1))
+        real = self._node("PRelu", [self._dequantize(x), slope], stem)
+        return self._quantize(real, stem + "_q", x.shape, quant)
+
+    def reduce_mean(self, x, axes, keepdims, quant):
+        stem = self._unique("mean")
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
+        real = self._node("ReduceMean", [self._dequantize(x)], stem, axes=list(axes), keepdims=int(keepdims))
+        return self._quantize(real, stem + "_q", shape, quant)
 
     def clip(self, x, activation, quant):
         """Relu or Clip as an operator between two quantizations."""
@@ -338,11 +415,11 @@ class GraphBuilder:
 
     # Shared shapes of the above.
 
-    def _copy(self, x, shape, op, extra, **attributes):
+    def _copy(self, x, shape, op, extra, quant=None, **attributes):
         stem = self._unique(op.lower())
         if self.qdq:
             real = self._node(op, [self._dequantize(x)] + extra, stem, **attributes)
-            return self._quantize(real, stem + "_q", shape, x.quant)
+            return self._quantize(real, stem + "_q", shape, quant or x.quant)
         self._node(op, [x.name] + extra, stem, **attributes)
         return Value(stem, shape, x.quant)
 

@@ -55,6 +55,7 @@ class BatchShare {
         return shape.size() < rank || shape[0] == 1;  // the same for every image
       });
     }
+    if (op.as<PadOp>() != nullptr && graph_.value(op.inputs[1]).shape[0] != 1) return false;
     if (op.is_over_last_axis() && rank < 2) return false;
     if (const auto* mac = op.as<MacOp>()) {
       // A computed second operand has a matrix for each image.

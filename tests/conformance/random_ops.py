@@ -14,16 +14,18 @@ import os
 
 import numpy as np
 
+import bodies
 import random_quant as rq
 import reference
 from quantized_graph import QUANT_RANGE, GraphBuilder, Quant, quantize
+from random_layers import Layers
 
 CHANNELS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 70)  # around the arrays' sizes
 SIZES = (1, 2, 3, 5, 7, 8, 9, 13, 16, 17, 21, 28)
 VECTORS = 4
 
 
-class Model:
+class Model(Layers):
     """A graph under construction that can also compute itself with reference.py."""
 
     def __init__(self, rng, name, form, dtype, float_edges=False):
@@ -35,6 +37,7 @@ class Model:
         self.tolerance = 0  # steps by which the runtime may differ, where it computes in float
         self.large = False  # too large for reference.py to be quick
         self._steps = []
+        self._outputs = {}  # Values by name
 
     # Draws.
 
@@ -57,12 +60,11 @@ class Model:
         self.inputs.append(value)
         return value
 
-    def output(self, value):
-        self._output = value
-        if self.float_edges:
-            self.graph.float_output(value, "output")
-        else:
-            self.graph.output(value, "output")
+    def output(self, *values):
+        for i, value in enumerate(values):
+            name = "output" if len(values) == 1 else f"output{i}"
+            self._outputs[name] = value
+            (self.graph.float_output if self.float_edges else self.graph.output)(value, name)
         return self
 
     def activation(self, quant):
@@ -116,6 +118,18 @@ class Model:
             reference.conv(v, x.quant, weights, scale, zero, bias, quant, strides, pads, dilations, group),
             activation, quant), x)
 
+    def window_conv(self, x, oc, kernel, stride, pads, group):
+        """Of a square kernel, as networks have it."""
+        fan_in = x.shape[1] // group * kernel * kernel
+        weights, scale, zero = rq.weights(self.rng, (oc, x.shape[1] // group, kernel, kernel), oc)
+        bias = rq.bias(self.rng, oc, fan_in)
+        activation, quant = self.activation(rq.product_output_quant(self.rng, self.dtype, x.quant, scale, fan_in))
+        strides, dilations = (stride, stride), (1, 1)
+        y = self.graph.conv(x, weights, scale, bias, quant, strides, pads, dilations, group, activation, zero)
+        return self._step(y, lambda v: self._clamp(
+            reference.conv(v, x.quant, weights, scale, zero, bias, quant, strides, pads, dilations, group),
+            activation, quant), x)
+
     def depthwise(self, x, same=False):
         channels = x.shape[1]
         return self.conv(x, channels * (1 if same else self.choice((1, 1, 1, 2))), group=channels, same=same)
@@ -164,9 +178,20 @@ class Model:
         return kernel, strides, pads
 
     def max_pool(self, x):
-        kernel, strides, pads = self._window(x)
-        return self._step(self.graph.max_pool(x, kernel, strides, pads),
-                          lambda v: reference.max_pool(v, x.quant, kernel, strides, pads), x)
+        return self.max_pool_of(x, *self._window(x))
+
+    def max_pool_of(self, x, kernel, strides, pads=(0, 0, 0, 0), ceil_mode=False):
+        y = self.graph.max_pool(x, kernel, strides, pads, ceil_mode)
+        # What the last window reaches beyond the padding makes no difference to a maximum.
+        ends = [(n - 1) * s + k - size - p for n, s, k, size, p in
+                zip(y.shape[2:], strides, kernel, x.shape[2:], pads)]
+        reached = tuple(pads[:2]) + tuple(max(p, e) for p, e in zip(pads[2:], ends))
+        return self._step(y, lambda v: reference.max_pool(v, x.quant, kernel, strides, reached)[
+            :, :, :y.shape[2], :y.shape[3]], x)
+
+    def window_max_pool(self, x, kernel):
+        """Same size, stride 1: of spatial pyramid pooling."""
+        return self.max_pool_of(x, (kernel, kernel), (1, 1), (kernel // 2,) * 4)
 
     def average_pool(self, x):
         kernel, strides, pads = self._window(x)
@@ -237,9 +262,9 @@ class Model:
 
     # Execution.
 
-    def allowed(self):
+    def allowed(self, name):
         """How far an element of the output may be off, in its own unit."""
-        return self.tolerance * (self._output.quant.scale if self.float_edges else 1)
+        return self.tolerance * (self._outputs[name].quant.scale if self.float_edges else 1)
 
     def vectors(self, count=VECTORS):
         """Inputs by name, `count` stacked along the first dimension: random ones, then extremes."""
@@ -267,15 +292,15 @@ class Model:
         return np.where(self.rng.random(stack.shape) < 0.02, np.sign(real) * np.float32(1e30), real).astype(np.float32)
 
     def evaluate(self, inputs):
-        """The output by reference.py; inputs: arrays of one vector, by name."""
+        """The outputs by name, by reference.py; inputs: arrays of one vector, by name."""
         values = {}
         for index, value in enumerate(self.inputs):
             array = inputs[f"input{index}"]
             values[value.name] = reference.quantize_real(array, value.quant) if self.float_edges else array
         for name, function, operands in self._steps:
             values[name] = function(*(values[o] for o in operands))
-        result = values[self._output.name]
-        return reference.dequantize(result, self._output.quant) if self.float_edges else result
+        return {name: reference.dequantize(values[v.name], v.quant) if self.float_edges else values[v.name]
+                for name, v in self._outputs.items()}
 
 
 def _image(m, channels=None, sizes=SIZES):
@@ -395,6 +420,32 @@ def _chain(m):
     return m.reshape(x, (1, -1, x.shape[1])[:1] + (x.shape[1] * x.shape[2], x.shape[3]))
 
 
+def _resize(m, linear):
+    x = _image(m, m.choice((1, 3, 17, 64)), (1, 2, 5, 8, 13))
+    y = m.resize(x, linear)
+    return y if linear or m.chance(0.5) else m.conv(y, m.choice((3, 16)))
+
+
+def _joined(m):
+    """Pieces of one tensor, and a join of different quantizations."""
+    x = _image(m, m.choice((4, 6, 16)))
+    y = m.input((1, 3) + x.shape[2:])
+    parts = [m.slice(x, (0, i, 0, 0), (1, x.shape[1], *x.shape[2:]), (1, 2, 1, 1)) for i in (0, 1)]
+    return m.concat(parts + [y])
+
+
+def _padded(m):
+    """Alone, or in front of what may take the frame as its padding."""
+    x = m.pad(_image(m, sizes=(4, 5, 8, 13)))
+    return m.choice((lambda v: v, m.conv, m.depthwise, m.max_pool, m.average_pool))(x)
+
+
+def _blocks(m):
+    x = m.input((1, 8, 4 * m.choice((1, 2, 3)), 4 * m.choice((1, 2, 3))))
+    x = m.window_conv(x, 12, 1, 1, (0, 0, 0, 0), 1)
+    return m.depth_to_space(x) if m.chance(0.5) else m.space_to_depth(x)
+
+
 KINDS = {
     "conv": _conv,
     "depthwise": lambda m: m.depthwise(_image(m)),
@@ -422,6 +473,19 @@ KINDS = {
     "chain": _chain,
     "large conv": _large_conv,
     "large gemm": _large_gemm,
+    "resize nearest": lambda m: _resize(m, False),
+    "resize linear": lambda m: _resize(m, True),
+    "pad": _padded,
+    "gather": lambda m: m.gather(_image(m)),
+    "slice": lambda m: m.slice(_image(m)),
+    "concat": _joined,
+    "function": lambda m: m.function(_image(m)),
+    "hard swish": lambda m: m.hard_swish(_image(m)),
+    "prelu": lambda m: m.prelu(_image(m)),
+    "reduce mean": lambda m: m.reduce_mean(_image(m)),
+    "blocks": _blocks,
+    "shuffle": lambda m: m.shuffle(m.conv(_image(m), m.choice((6, 16, 34)))),
+    **bodies.BODIES,
 }
 VARIANTS = (("qdq", np.uint8), ("qoperator", np.uint8), ("qoperator", np.int8), ("qdq", np.int8))
 
@@ -445,7 +509,8 @@ def random_model(seed):
     form, dtype = _variant(seed)
     model = Model(np.random.default_rng([seed, 0x4E5055]), "random", form, dtype, _float_edges(seed))
     build = list(KINDS.values())[seed % len(KINDS)]
-    return random_name(seed), model.output(build(model))
+    made = build(model)
+    return random_name(seed), model.output(*made) if isinstance(made, list) else model.output(made)
 
 
 def main():
