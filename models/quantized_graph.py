@@ -463,7 +463,7 @@ class GraphBuilder:
 
     def save(self, path):
         model = self.model()
-        if self.qdq:
+        if self.qdq and self.opset <= onnx.defs.onnx_opset_version():
             onnx.checker.check_model(model)
         with open(path, "wb") as f:
             f.write(model.SerializeToString(deterministic=True))

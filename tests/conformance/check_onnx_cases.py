@@ -19,17 +19,21 @@ need_packages("ONNX's operator cases")
 import onnx  # noqa: E402
 
 from judge import ROOT, Judge  # noqa: E402
-from onnx_cases import Case  # noqa: E402
+from onnx_cases import IN_FLOAT, Case  # noqa: E402
 from run_conformance import TARGETS, Failure, ModelCase, Npu, check  # noqa: E402
 
 DATA = os.path.join(ROOT, "build", "onnx-testdata", "usr", "share", "libonnx-testdata", "data", "node")
 
 WANTED = re.compile(
-    r"test_(add|add_bcast|averagepool_.*|basic_conv_.*|clip(_example|_inbounds|_outbounds|_splitbounds|_default_\w*bounds|"
-    r"_default_max|_default_min)?|conv_with_.*|flatten_.*|gemm_.*|globalaveragepool.*|matmul_.*|"
-    r"erf|maxpool_[12]d_.*|maxpool_with_argmax_.*|mul|mul_bcast|mul_example|qlinearconv|"
-    r"qlinearmatmul_.*|relu|reshape_.*|sigmoid|sigmoid_example|softmax_[a-z]*_(axis|number)|softmax_axis_[0-9]|"
-    r"softmax_example|sqrt|sqrt_example)$")
+    r"test_(abs|add|add_bcast|averagepool_.*|basic_conv_.*|ceil.*|celu|clip(_example|_inbounds|_outbounds|_splitbounds|"
+    r"_default_\w*bounds|_default_max|_default_min)?|concat_.*|constant_pad|conv_with_.*|depthtospace_.*|"
+    r"elu(_default|_example)?|erf|exp(_example)?|expand_.*|flatten_.*|floor.*|gather_[012n].*|gemm_.*|"
+    r"globalaveragepool.*|globalmaxpool.*|hardsigmoid.*|hardswish|identity|leakyrelu.*|log(_example)?|matmul_.*|"
+    r"m(ax|in)_(one_input|two_inputs|example|float32)|maxpool_[12]d_.*|maxpool_with_argmax_.*|mul|mul_bcast|mul_example|"
+    r"neg.*|prelu_.*|qlinearconv|qlinearmatmul_.*|reciprocal.*|reduce_mean_.*|relu|reshape_.*|resize_.*|"
+    r"selu.*|sigmoid|sigmoid_example|sign|slice.*|softmax_[a-z]*_(axis|number)|softmax_axis_[0-9]|softmax_example|"
+    r"softplus.*|softsign.*|spacetodepth.*|split_.*|sqrt|sqrt_example|squeeze.*|tanh.*|thresholdedrelu.*|transpose_.*|"
+    r"unsqueeze_.*)$")
 
 # Refused, and why. Everything else that is wanted must work.
 REFUSED = {
@@ -41,16 +45,34 @@ REFUSED = {
     "test_gemm_default_scalar_bias": "one bias for all columns",
     "test_gemm_default_single_elem_vector_bias": "one bias for all columns",
     "test_gemm_transposeA": "transA",
+    "test_max_example": "the larger of computed tensors",
+    "test_max_float32": "the larger of computed tensors",
+    "test_max_two_inputs": "the larger of computed tensors",
     "test_maxpool_2d_dilations": "dilated window",
     "test_maxpool_with_argmax_2d_precomputed_pads": "indices as a second output",
     "test_maxpool_with_argmax_2d_precomputed_strides": "indices as a second output",
+    "test_min_example": "the smaller of computed tensors",
+    "test_min_float32": "the smaller of computed tensors",
+    "test_min_two_inputs": "the smaller of computed tensors",
+    "test_prelu_broadcast": "a slope that is none of a channel",
+    "test_prelu_example": "a slope for each element",
     "test_reshape_allowzero_reordered": "a tensor without elements",
+    "test_resize_tf_crop_and_resize": "a region of interest",
+    "test_slice_start_out_of_bounds": "nothing is left",
+    "test_split_zero_size_splits": "a part without elements",
+} | {f"test_resize_{kind}": "cubic interpolation" for kind in (
+    "downsample_scales_cubic", "downsample_scales_cubic_A_n0p5_exclude_outside",
+    "downsample_scales_cubic_align_corners", "downsample_sizes_cubic", "upsample_scales_cubic",
+    "upsample_scales_cubic_A_n0p5_exclude_outside", "upsample_scales_cubic_align_corners",
+    "upsample_scales_cubic_asymmetric", "upsample_sizes_cubic")
 }
 
 
 def prepare(name, folder, judge):
     case = ModelCase(name, folder)
-    model, case.inputs = Case(os.path.join(DATA, name)).quantized()
+    onnx_case = Case(os.path.join(DATA, name))
+    model, case.inputs = onnx_case.quantized()
+    case.tolerance = int(onnx_case.node.op_type in IN_FLOAT)
     onnx.save(model, case.path)
     case.count, case.source = 1, "ONNX Runtime"
     if name not in REFUSED:

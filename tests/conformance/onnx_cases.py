@@ -17,22 +17,30 @@ from quantized_graph import quant_for_range, quantize, quantize_weights
 
 FLOAT = TensorProto.FLOAT
 # Results that are bytes of the input: they keep its quantization.
-COPIES = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Slice", "Dropout")
+COPIES = ("DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad",
+          "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze")
+# Operators that the runtime computes in float: within one step.
+IN_FLOAT = ("Abs", "Ceil", "Celu", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Log", "Neg", "PRelu",
+            "Reciprocal", "ReduceMean", "Resize", "Selu", "Sign", "Softplus", "Softsign", "Sqrt", "Tanh",
+            "ThresholdedRelu")
 # Operands that are weights, by operator and position; all other float operands are inputs of the graph.
 WEIGHTS = {("Conv", 1): 0, ("Gemm", 1): None}
 BIASES = {("Conv", 2), ("Gemm", 2)}
 # Positions of the inputs of a case that is quantized already; None: all.
 QUANTIZED_INPUTS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3)}
-CONSTANT_FLOATS = {("Clip", 1), ("Clip", 2)}
+CONSTANT_FLOATS = {("Clip", 1), ("Clip", 2), ("Pad", 2), ("PRelu", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1),
+                   ("Max", 1), ("Min", 1)}
 
 
 class Case:
     def __init__(self, folder):
         self.model = onnx.load(os.path.join(folder, "model.onnx"))
         graph = self.model.graph
-        self.node = graph.node[0]
+        self.node = next(n for n in graph.node if n.op_type != "Constant")
         data = os.path.join(folder, "test_data_set_0")
         self.inputs = {v.name: self._tensor(data, f"input_{i}.pb") for i, v in enumerate(graph.input)}
+        self.inputs |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in graph.node
+                        if n.op_type == "Constant"}
         self.outputs = {v.name: self._tensor(data, f"output_{i}.pb") for i, v in enumerate(graph.output)}
 
     @staticmethod
@@ -114,9 +122,9 @@ class Case:
         outputs = []
         for i, name in enumerate(self.node.output):
             array = self.outputs[name]
-            if i == 0:
+            if i == 0 or node.op_type == "Split":
                 quant = first if node.op_type in COPIES else quant_for_range(array.min(), array.max())
-                node.output[0] = name + "_f"
+                node.output[i] = name + "_f"
                 arguments = [name + "_f", constant(name + "_scale", np.float32(quant.scale)),
                              constant(name + "_zp", np.uint8(quant.zero_point))]
                 nodes.append(helper.make_node("QuantizeLinear", arguments, [name], name=name + "_q"))
