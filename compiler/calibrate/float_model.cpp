@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "compiler/calibrate/operators.h"
+#include "compiler/onnx/fold.h"
 #include "compiler/onnx/model.h"
 
 namespace npu::compiler {
@@ -22,9 +23,12 @@ Problem problem_of(const onnx::Node& node, const RuleBreak& broken) {
           .suggestion = broken.suggestion};
 }
 
+// Constants that are made of shapes, by name.
+using Known = std::unordered_map<std::string, ConstTensor>;
+
 std::vector<FloatOperand> operands_of(const FloatModel& model,
                                       const std::unordered_map<std::string, FloatTensor>& computed,
-                                      const onnx::Node& node) {
+                                      const Known* known, const onnx::Node& node) {
   std::vector<FloatOperand> out;
   for (const std::string& name : node.input()) {
     FloatOperand operand;
@@ -35,6 +39,8 @@ std::vector<FloatOperand> operands_of(const FloatModel& model,
     } else if (const auto other = model.other_constants.find(name);
                other != model.other_constants.end()) {
       operand.constant = &other->second;
+    } else if (known != nullptr && known->count(name) > 0) {
+      operand.constant = &known->at(name);
     }
     out.push_back(operand);
   }
@@ -197,7 +203,7 @@ class Reader {
     for (const std::string& name : node.input()) {
       if (!name.empty() && !model_.is_constant(name)) return false;
     }
-    FloatNode call(node, operands_of(model_, {}, node), model_.opset);
+    FloatNode call(node, operands_of(model_, {}, nullptr, node), model_.opset);
     FloatResult result = evaluate(call);
     if (!result) return false;  // the import says what is wrong
     model_.constants[node.output(0)] = std::move(*result);
@@ -209,8 +215,45 @@ class Reader {
   std::unordered_map<std::string, std::string> alias_;
 };
 
-// The shapes of all tensors, as far as the model can be computed.
-ShapesByName find_shapes(const FloatModel& model) {
+// What a node makes if that is known from shapes and constants.
+std::optional<ConstTensor> fold_known(const FloatModel& model, const onnx::Node& node,
+                                      const std::unordered_map<std::string, FloatTensor>& computed,
+                                      const Known& known) {
+  if (node.op_type() == "Shape" || node.op_type() == "Size") {
+    const auto it = node.input_size() == 1 ? computed.find(node.input(0)) : computed.end();
+    return it == computed.end() ? std::nullopt : fold_shape(node, it->second.shape);
+  }
+  std::vector<ConstTensor> floats(static_cast<size_t>(node.input_size()));
+  std::vector<const ConstTensor*> operands;
+  for (const std::string& name : node.input()) {
+    const ConstTensor* operand = nullptr;
+    if (const auto it = known.find(name); it != known.end()) {
+      operand = &it->second;
+    } else if (const auto other = model.other_constants.find(name);
+               other != model.other_constants.end()) {
+      operand = &other->second;
+    } else if (const auto real = model.constants.find(name); real != model.constants.end()) {
+      ConstTensor& made = floats[operands.size()];
+      made.type = ConstType::kFloat;
+      made.onnx_type = onnx::Tensor::FLOAT;
+      made.shape = real->second.shape;
+      made.floats = real->second.data;
+      operand = &made;
+    } else if (!name.empty()) {
+      return std::nullopt;
+    }
+    operands.push_back(operand);
+  }
+  return fold_constants(node, operands);
+}
+
+bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
+               const TensorVisitor& visit, const std::function<void()>& poll,
+               Diagnostics& diagnostics, Known* known);
+
+// The shapes of all tensors, as far as the model can be computed. What is made of shapes becomes
+// constants of the model.
+ShapesByName find_shapes(FloatModel& model) {
   ShapesByName shapes;
   std::vector<FloatTensor> zeros;
   for (const FloatModel::Input& input : model.inputs) {
@@ -221,10 +264,20 @@ ShapesByName find_shapes(const FloatModel& model) {
     zeros.push_back(std::move(tensor));
   }
   Diagnostics ignored;  // the import finds the same and more
-  execute(
+  Known known;
+  run_nodes(
       model, zeros,
       [&](const std::string& name, const FloatTensor& tensor) { shapes[name] = tensor.shape; },
-      [] {}, ignored);
+      [] {}, ignored, &known);
+  std::erase_if(model.nodes, [&](const onnx::Node& node) {
+    return node.output_size() > 0 && known.count(node.output(0)) > 0;
+  });
+  for (auto& [name, tensor] : known) {
+    if (tensor.type == ConstType::kFloat)
+      model.constants[name] = {std::move(tensor.shape), std::move(tensor.floats)};
+    else
+      model.other_constants[name] = std::move(tensor);
+  }
   return shapes;
 }
 
@@ -269,6 +322,14 @@ std::optional<FloatModel> read_float_model(std::span<const std::byte> file, int6
 bool execute(const FloatModel& model, const std::vector<FloatTensor>& inputs,
              const TensorVisitor& visit, const std::function<void()>& poll,
              Diagnostics& diagnostics) {
+  return run_nodes(model, inputs, visit, poll, diagnostics, nullptr);
+}
+
+namespace {
+
+bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
+               const TensorVisitor& visit, const std::function<void()>& poll,
+               Diagnostics& diagnostics, Known* known) {
   std::unordered_map<std::string, size_t> uses = model.use_counts();
   std::unordered_map<std::string, FloatTensor> computed;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -286,9 +347,15 @@ bool execute(const FloatModel& model, const std::vector<FloatTensor>& inputs,
   }
   for (const onnx::Node& node : model.nodes) {
     poll();
+    if (known != nullptr && node.output_size() > 0 && !model.is_output(node.output(0))) {
+      if (std::optional<ConstTensor> made = fold_known(model, node, computed, *known)) {
+        (*known)[node.output(0)] = std::move(*made);
+        continue;
+      }
+    }
     const int outputs = node.op_type() == "Split" ? node.output_size() : 1;
     for (int k = 0; k < outputs; ++k) {
-      FloatNode call(node, operands_of(model, computed, node), model.opset);
+      FloatNode call(node, operands_of(model, computed, known, node), model.opset);
       call.output = k;
       FloatResult result = evaluate(call);
       if (!result || node.output_size() == 0) {
@@ -304,5 +371,7 @@ bool execute(const FloatModel& model, const std::vector<FloatTensor>& inputs,
   }
   return true;
 }
+
+}  // namespace
 
 }  // namespace npu::compiler

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <map>
 
+#include "compiler/onnx/fold.h"
+
 namespace npu::compiler {
 namespace {
 
@@ -16,42 +18,71 @@ using Function = FloatResult (*)(FloatNode&);
 
 const std::map<std::string, Function>& functions() {
   static const std::map<std::string, Function> kFunctions = {
+      {"Abs", evaluate_unary},
       {"Add", evaluate_binary},
       {"AveragePool", evaluate_pool},
       {"BatchNormalization", evaluate_batch_norm},
+      {"Ceil", evaluate_unary},
+      {"Celu", evaluate_unary},
       {"Clip", evaluate_unary},
       {"Concat", evaluate_concat},
       {"Conv", evaluate_conv},
+      {"DepthToSpace", evaluate_blocks},
       {"Div", evaluate_binary},
       {"Dropout", evaluate_view},
+      {"Elu", evaluate_unary},
       {"Erf", evaluate_unary},
+      {"Exp", evaluate_unary},
+      {"Expand", evaluate_moved},
       {"FastGelu", evaluate_unary},
       {"Flatten", evaluate_view},
+      {"Floor", evaluate_unary},
+      {"Gather", evaluate_moved},
       {"Gelu", evaluate_unary},
       {"Gemm", evaluate_gemm},
       {"GlobalAveragePool", evaluate_mean},
+      {"GlobalMaxPool", evaluate_global_max},
       {"HardSigmoid", evaluate_unary},
       {"HardSwish", evaluate_unary},
       {"Identity", evaluate_view},
       {"LayerNormalization", evaluate_layer_norm},
       {"LeakyRelu", evaluate_unary},
+      {"Log", evaluate_unary},
       {"MatMul", evaluate_matmul},
+      {"Max", evaluate_binary},
       {"MaxPool", evaluate_pool},
+      {"Min", evaluate_binary},
+      {"Mish", evaluate_unary},
       {"Mul", evaluate_binary},
+      {"Neg", evaluate_unary},
+      {"PRelu", evaluate_binary},
+      {"Pad", evaluate_pad},
       {"Pow", evaluate_binary},
+      {"QuickGelu", evaluate_unary},
+      {"Reciprocal", evaluate_unary},
       {"ReduceMean", evaluate_mean},
       {"Relu", evaluate_unary},
       {"Reshape", evaluate_view},
+      {"Resize", evaluate_resize},
+      {"Round", evaluate_unary},
+      {"Selu", evaluate_unary},
       {"Sigmoid", evaluate_unary},
+      {"Sign", evaluate_unary},
       {"Slice", evaluate_slice},
       {"Softmax", evaluate_softmax},
+      {"Softplus", evaluate_unary},
+      {"Softsign", evaluate_unary},
+      {"SpaceToDepth", evaluate_blocks},
       {"Split", evaluate_split},
       {"Sqrt", evaluate_unary},
       {"Squeeze", evaluate_view},
       {"Sub", evaluate_binary},
+      {"Swish", evaluate_unary},
       {"Tanh", evaluate_unary},
+      {"ThresholdedRelu", evaluate_unary},
       {"Transpose", evaluate_transpose},
       {"Unsqueeze", evaluate_view},
+      {"Upsample", evaluate_resize},
   };
   return kFunctions;
 }
@@ -101,6 +132,21 @@ float FloatNode::scalar(size_t i, float fallback) {
   return tensor->data[0];
 }
 
+std::optional<ConstTensor> FloatNode::folded() const {
+  std::vector<ConstTensor> made(operands_.size());
+  std::vector<const ConstTensor*> operands;
+  for (size_t i = 0; i < operands_.size(); ++i) {
+    operands.push_back(operands_[i].constant);
+    if (operands_[i].real == nullptr) continue;
+    made[i].type = ConstType::kFloat;
+    made[i].onnx_type = onnx::Tensor::FLOAT;
+    made[i].shape = operands_[i].real->shape;
+    made[i].floats = operands_[i].real->data;
+    operands.back() = &made[i];
+  }
+  return fold_constants(node_, operands);
+}
+
 std::optional<FloatTensor> FloatNode::result(const Shape& shape) {
   const std::optional<int64_t> count = checked_elements(shape);
   if (!count || *count > kMaxTensor) {
@@ -119,9 +165,9 @@ void FloatNode::unsupported(std::string rule, std::string value) {
 }
 
 bool can_evaluate(const std::string& domain, const std::string& type) {
-  if (domain == "com.microsoft") return type == "Gelu" || type == "FastGelu";
-  return (domain.empty() || domain == "ai.onnx") && type != "FastGelu" &&
-         functions().count(type) > 0;
+  const bool fast = type == "FastGelu" || type == "QuickGelu";
+  if (domain == "com.microsoft") return type == "Gelu" || fast;
+  return (domain.empty() || domain == "ai.onnx") && !fast && functions().count(type) > 0;
 }
 
 FloatResult evaluate(FloatNode& node) {

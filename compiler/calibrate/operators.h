@@ -48,6 +48,9 @@ class FloatNode {
   // One float; the fallback if it is absent.
   float scalar(size_t i, float fallback);
 
+  // The node computed as one of constants; nullopt if it is none.
+  std::optional<ConstTensor> folded() const;
+
   // The result's place if it is not too large.
   std::optional<FloatTensor> result(const Shape& shape);
 
@@ -86,6 +89,11 @@ FloatResult evaluate_transpose(FloatNode& node);
 FloatResult evaluate_slice(FloatNode& node);
 FloatResult evaluate_split(FloatNode& node);
 FloatResult evaluate_concat(FloatNode& node);
+FloatResult evaluate_resize(FloatNode& node);
+FloatResult evaluate_pad(FloatNode& node);
+FloatResult evaluate_moved(FloatNode& node);
+FloatResult evaluate_blocks(FloatNode& node);
+FloatResult evaluate_global_max(FloatNode& node);
 
 }  // namespace npu::compiler
 

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <numbers>
+#include <string>
 
 #include "compiler/calibrate/operators.h"
 
@@ -68,8 +70,46 @@ Function clip(FloatNode& node) {
   return [low, high](float v) { return std::min(std::max(v, low), high); };
 }
 
+float softplus(float v) {
+  return std::max(v, 0.0f) + std::log1p(std::exp(-std::fabs(v)));
+}
+
+// Elu, Celu and Selu.
+Function exponential_unit(FloatNode& node) {
+  const bool selu = node.type() == "Selu";
+  const float alpha = node.attributes.real("alpha", selu ? 1.67326319f : 1.0f);
+  const float gamma = selu ? node.attributes.real("gamma", 1.05070102f) : 1.0f;
+  const float unit = node.type() == "Celu" ? alpha : 1.0f;
+  return
+      [alpha, gamma, unit](float v) { return gamma * (v > 0 ? v : alpha * std::expm1(v / unit)); };
+}
+
 Function unary_function(FloatNode& node) {
+  static const std::map<std::string, float (*)(float)> kPlain = {
+      {"Abs", [](float v) { return std::fabs(v); }},
+      {"Ceil", [](float v) { return std::ceil(v); }},
+      {"Exp", [](float v) { return std::exp(v); }},
+      {"Floor", [](float v) { return std::floor(v); }},
+      {"Log", [](float v) { return std::log(v); }},
+      {"Mish", [](float v) { return v * std::tanh(softplus(v)); }},
+      {"Neg", [](float v) { return -v; }},
+      {"Reciprocal", [](float v) { return 1.0f / v; }},
+      {"Round", [](float v) { return std::nearbyint(v); }},
+      {"Sign", [](float v) { return static_cast<float>((v > 0) - (v < 0)); }},
+      {"Softplus", softplus},
+      {"Softsign", [](float v) { return v / (1.0f + std::fabs(v)); }},
+  };
   const std::string& type = node.type();
+  if (const auto it = kPlain.find(type); it != kPlain.end()) return it->second;
+  if (type == "Elu" || type == "Celu" || type == "Selu") return exponential_unit(node);
+  if (type == "ThresholdedRelu") {
+    const float alpha = node.attributes.real("alpha", 1.0f);
+    return [alpha](float v) { return v > alpha ? v : 0.0f; };
+  }
+  if (type == "Swish" || type == "QuickGelu") {
+    const float alpha = node.attributes.real("alpha", type == "Swish" ? 1.0f : 1.702f);
+    return [alpha](float v) { return v / (1.0f + std::exp(-alpha * v)); };
+  }
   if (type == "Relu") return [](float v) { return std::max(v, 0.0f); };
   if (type == "Clip") return clip(node);
   if (type == "Sigmoid") return [](float v) { return 1.0f / (1.0f + std::exp(-v)); };
@@ -88,19 +128,15 @@ Function unary_function(FloatNode& node) {
   return [alpha, beta](float v) { return std::clamp(alpha * v + beta, 0.0f, 1.0f); };
 }
 
-float combine(char operation, float a, float b) {
-  switch (operation) {
-    case 'A':
-      return a + b;
-    case 'S':
-      return a - b;
-    case 'M':
-      return a * b;
-    case 'D':
-      return a / b;
-    default:
-      return std::pow(a, b);
-  }
+float combine(const std::string& type, float a, float b) {
+  if (type == "Add") return a + b;
+  if (type == "Sub") return a - b;
+  if (type == "Mul") return a * b;
+  if (type == "Div") return a / b;
+  if (type == "Max") return std::max(a, b);
+  if (type == "Min") return std::min(a, b);
+  if (type == "PRelu") return a < 0 ? a * b : a;
+  return std::pow(a, b);
 }
 
 }  // namespace
@@ -125,9 +161,8 @@ FloatResult evaluate_binary(FloatNode& node) {
   if (!out) return std::nullopt;
   walk(*shape, broadcast_strides(a->shape, *shape),
        [&](size_t at, size_t from) { out->data[at] = a->data[from]; });
-  const char operation = node.type()[0];  // Add, Sub, Mul, Div, Pow
   walk(*shape, broadcast_strides(b->shape, *shape), [&](size_t at, size_t from) {
-    out->data[at] = combine(operation, out->data[at], b->data[from]);
+    out->data[at] = combine(node.type(), out->data[at], b->data[from]);
   });
   return out;
 }
@@ -178,9 +213,12 @@ namespace {
 FloatResult piece(FloatNode& node, const FloatTensor& x, const SliceBounds& bounds) {
   FloatResult out = node.result(bounds.shape);
   if (!out) return std::nullopt;
-  const std::vector<int64_t> strides = strides_of(x.shape);
+  std::vector<int64_t> strides = strides_of(x.shape);
   int64_t first = 0;
-  for (size_t d = 0; d < strides.size(); ++d) first += bounds.start[d] * strides[d];
+  for (size_t d = 0; d < strides.size(); ++d) {
+    first += bounds.start[d] * strides[d];
+    if (!bounds.step.empty()) strides[d] *= bounds.step[d];
+  }
   walk(out->shape, strides,
        [&](size_t at, size_t from) { out->data[at] = x.data[static_cast<size_t>(first) + from]; });
   return out;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <unordered_set>
 
+#include "compiler/onnx/attributes.h"
+
 namespace npu::compiler {
 namespace {
 
@@ -19,8 +21,12 @@ bool is_clamp(const onnx::Node& node) {
 }
 
 bool is_unary(const onnx::Node& node) {
-  return is_one_of(node.op_type(), {"Clip", "Erf", "FastGelu", "Gelu", "HardSigmoid", "HardSwish",
-                                    "LeakyRelu", "Pow", "Relu", "Sigmoid", "Sqrt", "Tanh"});
+  return is_one_of(node.op_type(),
+                   {"Abs",        "Ceil",      "Celu",  "Clip",  "Elu",     "Erf",
+                    "Exp",        "FastGelu",  "Floor", "Gelu",  "Log",     "HardSigmoid",
+                    "HardSwish",  "LeakyRelu", "Mish",  "Neg",   "Pow",     "QuickGelu",
+                    "Reciprocal", "Relu",      "Round", "Selu",  "Sigmoid", "Sign",
+                    "Softplus",   "Softsign",  "Sqrt",  "Swish", "Tanh",    "ThresholdedRelu"});
 }
 
 bool is_binary(const onnx::Node& node) {
@@ -33,8 +39,15 @@ bool is_product(const onnx::Node& node) {
 
 // Whose result is a selection of its operand's values.
 bool is_copy(const onnx::Node& node) {
-  return is_one_of(node.op_type(), {"Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze",
-                                    "Transpose", "Unsqueeze"});
+  if (node.op_type() == "Resize") {
+    Attributes attributes(node);
+    return attributes.text("mode", "nearest") == "nearest";
+  }
+  // A frame of another value than 0 may lie beyond the range.
+  if (node.op_type() == "Pad") return node.input_size() < 3 || node.input(2).empty();
+  return is_one_of(node.op_type(), {"DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool",
+                                    "Identity", "MaxPool", "Reshape", "Slice", "SpaceToDepth",
+                                    "Squeeze", "Transpose", "Unsqueeze"});
 }
 
 class Planner {

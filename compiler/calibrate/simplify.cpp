@@ -34,6 +34,9 @@ class Simplifier {
         fold_batch_norm(node);
         continue;
       }
+      if (type == "Max" || type == "Min") clip_instead(node);
+      if (type == "PRelu") leaky_instead(node);
+      if (type == "Pad") drop_zero_fill(node);
       if (type == "ReduceMean" && pool_instead(node)) continue;
       if (type == "Split" && slice_instead(node)) continue;
       add(std::move(node));
@@ -100,6 +103,14 @@ class Simplifier {
     attribute.set_i(value);
   }
 
+  static void set_text(onnx::Node& node, const std::string& name, const std::string& value) {
+    remove_attribute(node, name);
+    onnx::Attribute& attribute = *node.add_attribute();
+    attribute.set_name(name);
+    attribute.set_type(kTextAttribute);
+    attribute.set_s(value);
+  }
+
   // From the forms of opset 10 to 12 to those of 13.
   void upgrade(onnx::Node& node) {
     Attributes attributes(node);
@@ -109,6 +120,22 @@ class Simplifier {
         remove_attribute(node, "axes");
         node.add_input(add_integers(display_name(node) + "_axes", *axes));
       }
+    } else if (type == "Pad" && node.input_size() == 1) {
+      const auto pads = attributes.integers("pads");
+      const float value = attributes.real("value", 0);
+      if (!pads) return;
+      remove_attribute(node, "pads");
+      remove_attribute(node, "value");
+      node.add_input(add_integers(display_name(node) + "_pads", *pads));
+      if (value != 0) node.add_input(add_constant(display_name(node) + "_value", {{}, {value}}));
+    } else if (type == "Upsample" || (type == "Resize" && model_.opset < 11)) {
+      // Its positions are what a later Resize has to be told.
+      if (node.input_size() != 2) return;
+      node.set_op_type("Resize");
+      node.add_input(node.input(1));
+      node.set_input(1, "");
+      set_text(node, "coordinate_transformation_mode", "asymmetric");
+      set_text(node, "nearest_mode", "floor");
     } else if (type == "Clip" && node.input_size() == 1) {
       const float inf = INFINITY;
       const float low = attributes.real("min", -inf), high = attributes.real("max", inf);
@@ -131,6 +158,42 @@ class Simplifier {
       }
       set_integer(node, "axis", axis);
     }
+  }
+
+  // The larger or smaller of a tensor and a number.
+  void clip_instead(onnx::Node& node) {
+    if (node.input_size() != 2) return;
+    const int side = constant(node, 0) != nullptr ? 0 : 1;
+    const FloatTensor* bound = constant(node, side);
+    if (bound == nullptr || bound->data.size() != 1) return;
+    const bool low = node.op_type() == "Max";
+    const std::string name =
+        add_constant(display_name(node) + (low ? "_min" : "_max"), {{}, bound->data});
+    const std::string x = node.input(1 - side);
+    node.set_op_type("Clip");
+    node.clear_input();
+    node.add_input(x);
+    if (!low) node.add_input("");
+    node.add_input(name);
+  }
+
+  // One slope for all channels.
+  void leaky_instead(onnx::Node& node) {
+    const FloatTensor* slope = constant(node, 1);
+    if (slope == nullptr || slope->data.size() != 1) return;
+    const float alpha = slope->data[0];
+    node.set_op_type("LeakyRelu");
+    node.mutable_input()->DeleteSubrange(1, node.input_size() - 1);
+    onnx::Attribute& attribute = *node.add_attribute();
+    attribute.set_name("alpha");
+    attribute.set_type(kRealAttribute);
+    attribute.set_f(alpha);
+  }
+
+  // 0 is what a Pad takes by itself.
+  void drop_zero_fill(onnx::Node& node) {
+    const FloatTensor* fill = constant(node, 2);
+    if (fill != nullptr && fill->data.size() == 1 && fill->data[0] == 0) node.set_input(2, "");
   }
 
   // alpha and beta into the constants, C as one value per column.
@@ -347,7 +410,9 @@ class Simplifier {
     return true;
   }
 
-  static constexpr int kIntAttribute = 2;  // AttributeProto.INT
+  static constexpr int kIntAttribute = 2;   // AttributeProto.INT
+  static constexpr int kTextAttribute = 3;  // AttributeProto.STRING
+  static constexpr int kRealAttribute = 1;  // AttributeProto.FLOAT
 
   FloatModel& model_;
   const ShapesByName& shapes_;

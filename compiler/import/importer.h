@@ -26,6 +26,7 @@
 
 #include "compiler/import/import.h"
 #include "compiler/onnx/attributes.h"
+#include "compiler/onnx/resize_rules.h"
 #include "compiler/onnx/shape_rules.h"
 #include "compiler/onnx/tensor.h"
 #include "onnx_subset.pb.h"
@@ -120,18 +121,6 @@ struct UnaryView {
     for (const RealFunction& function : functions) v = function(v);
     return v;
   }
-};
-
-// How a resize looks at its input; names as in ONNX.
-struct ResizeMode {
-  bool linear = false;
-  std::string coordinates, nearest;
-};
-
-// Extents of one axis, and the scale by which positions are computed.
-struct ResizeAxis {
-  int64_t in = 1, out = 1;
-  float scale = 1;
 };
 
 struct ResizePlan {
@@ -389,9 +378,6 @@ class Importer {
 
   // ---- ops_resize.cpp
   void resize(const onnx::Node& node, Attributes& attributes);
-  std::optional<ResizeMode> resize_mode(const onnx::Node& node, Attributes& attributes);
-  std::optional<std::vector<ResizeAxis>> resize_axes(const onnx::Node& node, Attributes& attributes,
-                                                     const Shape& in);
   ValueId emit_resize(uint32_t source, ValueId x, const ResizePlan& plan,
                       const OutputQuantization& out);
 

@@ -12,9 +12,6 @@
 namespace npu::compiler {
 namespace {
 
-// Elements of an axis that a frame other than a constant one is put around.
-constexpr int64_t kMostFramed = 1 << 20;
-
 // Elements first, first + step, ... of an axis.
 struct Run {
   int64_t first = 0, step = 1, count = 1;
@@ -37,28 +34,6 @@ std::vector<Run> runs_of(const std::vector<int64_t>& indices) {
     }
     i += static_cast<size_t>(run.count);
     out.push_back(run);
-  }
-  return out;
-}
-
-// Which elements of an axis of `size` stand in front of it and behind it.
-std::vector<int64_t> framed_indices(const std::string& mode, int64_t size, int64_t before,
-                                    int64_t after) {
-  std::vector<int64_t> out;
-  for (int64_t i = -before; i < size + after; ++i) {
-    int64_t at = i;
-    if (mode == "edge") {
-      at = std::clamp<int64_t>(i, 0, size - 1);
-    } else if (mode == "wrap") {
-      at = ((i % size) + size) % size;
-    } else if (size > 1) {  // reflect: the element at the edge is not repeated
-      const int64_t period = 2 * (size - 1);
-      at = ((i % period) + period) % period;
-      if (at >= size) at = period - at;
-    } else {
-      at = 0;
-    }
-    out.push_back(at);
   }
   return out;
 }
@@ -192,16 +167,12 @@ std::optional<Importer::PadParts> Importer::pad_parts(const onnx::Node& node,
     }
   }
   RuleBreak broken;
-  const std::optional<PadBounds> bounds = padded(in, *pads, axes, broken);
+  const std::optional<PadBounds> bounds = padded(in, out.mode, *pads, axes, broken);
   if (!bounds) {
     broken_rule(broken);
     return std::nullopt;
   }
   out.bounds = *bounds;
-  if (out.mode != "constant" && out.mode != "edge" && out.mode != "reflect" && out.mode != "wrap") {
-    malformed_node("mode is constant, edge, reflect or wrap", out.mode);
-    return std::nullopt;
-  }
   return out;
 }
 
@@ -221,11 +192,6 @@ void Importer::pad(const onnx::Node& node, Attributes& attributes) {
       const int64_t size = bounds.inner.shape[d];
       const int64_t before = bounds.before[d], after = bounds.shape[d] - size - before;
       const bool framed = before > 0 || after > 0;
-      if (framed && bounds.shape[d] > kMostFramed) {
-        unsupported(fmt::format("an axis framed with its own elements has at most {}", kMostFramed),
-                    to_text(bounds.shape));
-        return;
-      }
       indices.push_back(framed ? framed_indices(parts->mode, size, before, after)
                                : std::vector<int64_t>{});
       if (framed && !check_gather(indices.back())) return;
@@ -320,41 +286,20 @@ void Importer::expand(const onnx::Node& node, Attributes&) {
   });
 }
 
-// Blocks of channels are blocks of pixels: the axes of the one are cut, moved and joined to the
-// other's.
 void Importer::depth_to_space(const onnx::Node& node, Attributes& attributes) {
-  const bool to_space = node.op_type() == "DepthToSpace";
-  const int64_t block = attributes.integer("blocksize", 0);
-  const std::string mode = attributes.text("mode", "DCR");
   const std::optional<Shape> in = input_shape(node, 0);
   if (!in) return;
-  const bool fits =
-      in->size() == 4 && block >= 1 && block <= 65535 &&
-      (to_space ? (*in)[1] % (block * block) == 0 : (*in)[2] % block == 0 && (*in)[3] % block == 0);
-  if (!fits || (mode != "DCR" && mode != "CRD")) {
-    malformed_node("the input is [n, c, h, w] and blocksize divides its channels, or its space",
-                   fmt::format("blocksize {}, mode {}, input {}", block, mode, to_text(*in)));
+  RuleBreak broken;
+  const std::optional<BlockMove> move = block_move(node.op_type(), attributes, *in, broken);
+  if (!move) {
+    broken_rule(broken);
     return;
   }
-  const int64_t n = (*in)[0], c = (*in)[1], h = (*in)[2], w = (*in)[3];
-  Shape cut, out;
-  std::vector<int> permutation;
-  if (!to_space) {
-    cut = {n, c, h / block, block, w / block, block};
-    permutation = {0, 3, 5, 1, 2, 4};
-    out = {n, c * block * block, h / block, w / block};
-  } else {
-    const int64_t depth = c / (block * block);
-    cut = mode == "DCR" ? Shape{n, block, block, depth, h, w} : Shape{n, depth, block, block, h, w};
-    permutation =
-        mode == "DCR" ? std::vector<int>{0, 3, 4, 1, 5, 2} : std::vector<int>{0, 1, 4, 2, 5, 3};
-    out = {n, depth, h * block, w * block};
-  }
-  apply_movement(node, out, [this, cut, permutation, out, source = source_](ValueId x) {
-    const ValueId blocks = add_view(source, x, cut, ReshapeOp{});
-    const ValueId moved =
-        add_view(source, blocks, permuted(cut, permutation), TransposeOp{permutation});
-    return add_view(source, moved, out, ReshapeOp{});
+  apply_movement(node, move->shape, [this, move = *move, source = source_](ValueId x) {
+    const ValueId blocks = add_view(source, x, move.cut, ReshapeOp{});
+    const ValueId moved = add_view(source, blocks, permuted(move.cut, move.permutation),
+                                   TransposeOp{move.permutation});
+    return add_view(source, moved, move.shape, ReshapeOp{});
   });
 }
 

@@ -12,6 +12,8 @@ namespace npu::compiler {
 namespace {
 
 constexpr int64_t kMaxField = 255;  // kernels, strides, dilations, pads of a command
+// Elements of an axis that a frame other than a constant one is put around.
+constexpr int64_t kMostFramed = 1 << 20;
 
 std::nullopt_t malformed(RuleBreak& broken, std::string rule, std::string value = {}) {
   broken = {.malformed = true, .rule = std::move(rule), .value = std::move(value)};
@@ -259,9 +261,12 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
   return out;
 }
 
-std::optional<PadBounds> padded(const Shape& in, const std::vector<int64_t>& pads,
+std::optional<PadBounds> padded(const Shape& in, const std::string& mode,
+                                const std::vector<int64_t>& pads,
                                 const std::optional<std::vector<int64_t>>& given_axes,
                                 RuleBreak& broken) {
+  if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap")
+    return malformed(broken, "mode is constant, edge, reflect or wrap", mode);
   std::vector<int64_t> axes(in.size());
   std::iota(axes.begin(), axes.end(), 0);
   if (given_axes) axes = *given_axes;
@@ -288,10 +293,61 @@ std::optional<PadBounds> padded(const Shape& in, const std::vector<int64_t>& pad
                          fmt::format("pads {} of {}", to_text(pads), to_text(in)));
     out.before[d] = std::max<int64_t>(0, before);
     out.shape[d] = out.inner.shape[d] + out.before[d] + std::max<int64_t>(0, after);
+    if (mode != "constant" && out.shape[d] != out.inner.shape[d] && out.shape[d] > kMostFramed) {
+      return unsupported(
+          broken, fmt::format("an axis framed with its own elements has at most {}", kMostFramed),
+          std::to_string(out.shape[d]));
+    }
   }
   if (!checked_elements(out.shape))
     return unsupported(broken, "a tensor has at most 2^36 elements", to_text(out.shape));
   return out;
+}
+
+std::vector<int64_t> framed_indices(const std::string& mode, int64_t size, int64_t before,
+                                    int64_t after) {
+  std::vector<int64_t> out;
+  for (int64_t i = -before; i < size + after; ++i) {
+    int64_t at = i;
+    if (mode == "edge") {
+      at = std::clamp<int64_t>(i, 0, size - 1);
+    } else if (mode == "wrap") {
+      at = ((i % size) + size) % size;
+    } else if (size > 1) {  // reflect: the element at the edge is not repeated
+      const int64_t period = 2 * (size - 1);
+      at = ((i % period) + period) % period;
+      if (at >= size) at = period - at;
+    } else {
+      at = 0;
+    }
+    out.push_back(at);
+  }
+  return out;
+}
+
+std::optional<BlockMove> block_move(const std::string& type, Attributes& attributes,
+                                    const Shape& in, RuleBreak& broken) {
+  const bool to_space = type == "DepthToSpace";
+  const int64_t block = attributes.integer("blocksize", 0);
+  const std::string mode = to_space ? attributes.text("mode", "DCR") : "";
+  const bool fits =
+      in.size() == 4 && block >= 1 && block <= 65535 &&
+      (to_space ? in[1] % (block * block) == 0 : in[2] % block == 0 && in[3] % block == 0);
+  if (!fits || (to_space && mode != "DCR" && mode != "CRD")) {
+    return malformed(broken,
+                     "the input is [n, c, h, w] and blocksize divides its channels, or its space",
+                     fmt::format("blocksize {}, mode {}, input {}", block, mode, to_text(in)));
+  }
+  const int64_t n = in[0], c = in[1], h = in[2], w = in[3];
+  if (!to_space) {
+    return BlockMove{{n, c, h / block, block, w / block, block},
+                     {0, 3, 5, 1, 2, 4},
+                     {n, c * block * block, h / block, w / block}};
+  }
+  const int64_t depth = c / (block * block);
+  const Shape out{n, depth, h * block, w * block};
+  if (mode == "DCR") return BlockMove{{n, block, block, depth, h, w}, {0, 3, 4, 1, 5, 2}, out};
+  return BlockMove{{n, depth, block, block, h, w}, {0, 1, 4, 2, 5, 3}, out};
 }
 
 std::optional<SplitParts> split_parts(const Shape& in, int64_t axis, int64_t count, int64_t outputs,

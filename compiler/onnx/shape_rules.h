@@ -62,9 +62,23 @@ struct PadBounds {
   Shape shape;
 };
 // `pads` are those in front of the axes (all, if none are given), then those behind them; negative
-// ones cut.
-std::optional<PadBounds> padded(const Shape& in, const std::vector<int64_t>& pads,
+// ones cut. `mode` as in ONNX.
+std::optional<PadBounds> padded(const Shape& in, const std::string& mode,
+                                const std::vector<int64_t>& pads,
                                 const std::optional<std::vector<int64_t>>& axes, RuleBreak& broken);
+// Which elements of an axis of `size` a frame of mode edge, reflect or wrap repeats, and the axis
+// itself between.
+std::vector<int64_t> framed_indices(const std::string& mode, int64_t size, int64_t before,
+                                    int64_t after);
+
+// DepthToSpace and SpaceToDepth: a reshape to `cut`, a transposition, a reshape to `shape`.
+struct BlockMove {
+  Shape cut;
+  std::vector<int> permutation;
+  Shape shape;
+};
+std::optional<BlockMove> block_move(const std::string& type, Attributes& attributes,
+                                    const Shape& in, RuleBreak& broken);
 
 struct SplitParts {
   size_t axis = 0;

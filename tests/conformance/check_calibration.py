@@ -50,11 +50,12 @@ class FloatGraph:
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         return name
 
-    def output(self, tensor, name):
+    def output(self, tensor, name, shape=None):
+        """The shape where onnx does not infer it."""
         for node in self.nodes:
             node.output[:] = [name if t == tensor else t for t in node.output]
             node.input[:] = [name if t == tensor else t for t in node.input]
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def floats(self, *shape, scale=1.0):
         return self.const((self.rng.standard_normal(shape) * scale).astype(np.float32))
@@ -129,6 +130,39 @@ def gated():
     x = g.node("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
     g.output(g.node("Tanh", [x]), "output")
     return g, [1, 4, 10, 10]
+
+
+def detector():
+    """What PyTorch exports for a feature pyramid: sizes computed from shapes, a pad with an operator of its own, a
+    frame, slopes per channel, a mean over two axes."""
+    g = FloatGraph(11)
+    numbers = {n: g.const(np.array([n], np.int64)) for n in (0, 1, 2, 4)}
+    x = g.input("input", [1, 3, 16, 16])
+    x = g.node("Pad", [x, g.const(np.array([0, 0, 0, 0, 0, 0, 1, 1], np.int64)), g.const(np.float32(0))])
+    fine = g.conv(x, 3, 8, 3, bias=True, strides=[2, 2])
+    fine = g.node("PRelu", [fine, g.floats(8, 1, 1, scale=0.3)])
+    fine = g.node("Slice", [fine, numbers[0], g.const(np.array([8], np.int64)), numbers[2]])
+    fine = g.node("Slice", [fine, numbers[0], g.const(np.array([8], np.int64)), g.const(np.array([3], np.int64))])
+    coarse = g.conv(fine, 8, 8, 3, bias=True, strides=[2, 2])
+    coarse = g.node("Mul", [coarse, g.node("Tanh", [g.node("Softplus", [coarse])])])  # Mish
+    shape = g.node("Shape", [coarse])
+    space = g.node("Slice", [shape, numbers[2], numbers[4]])
+    space = g.node("Cast", [space], to=TensorProto.FLOAT)
+    space = g.node("Floor", [g.node("Mul", [space, g.const(np.array([2], np.float32))])])
+    sizes = g.node("Concat", [g.node("Slice", [shape, numbers[0], numbers[2]]),
+                              g.node("Cast", [space], to=TensorProto.INT64)], axis=0)
+    up = g.node("Resize", [coarse, "", "", sizes], mode="nearest", coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor")
+    x = g.node("Concat", [up, g.node("Max", [fine, g.const(np.float32(-1))])], axis=1)
+    x = g.node("Pad", [x, g.const(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))], mode="reflect")
+    x = g.node("Elu", [g.conv(x, 16, 8, 1)])
+    x = g.node("DepthToSpace", [x], blocksize=2)
+    first = g.node("Gather", [g.node("Shape", [x]), g.const(np.int64(0))])
+    first = g.node("Unsqueeze", [first, numbers[0]])
+    x = g.node("ReduceMean", [x], axes=[1, 2], keepdims=0)
+    x = g.node("Reshape", [x, g.node("Concat", [first, g.const(np.array([-1], np.int64))], axis=0)])
+    g.output(g.node("Gemm", [x, g.floats(20, 10, scale=0.5)]), "output", [1, 10])
+    return g, [1, 3, 16, 16]
 
 
 class Compiler:
@@ -257,6 +291,7 @@ def main():
         check_random(tap, compiler, judge, "mobile block", mobile_block)
         check_random(tap, compiler, judge, "mobile block", mobile_block, ("--activations", "s8"))
         check_random(tap, compiler, judge, "gated", gated)
+        check_random(tap, compiler, judge, "detector", detector)
     return tap.finish()
 
 
