@@ -65,9 +65,18 @@ static struct ttm_tt *npu_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_
 static int npu_ttm_tt_populate(struct ttm_device *bdev, struct ttm_tt *tt,
 			       struct ttm_operation_ctx *ctx)
 {
+	int ret;
+	int idx;
+
+	/* The CPU may want pages that remove() has taken, to read them as a debugger does. */
+	if (!drm_dev_enter(&ttm_to_npu(bdev)->drm, &idx))
+		return -ENODEV;
 	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
-		return drm_prime_sg_to_dma_addr_array(tt->sg, tt->dma_address, tt->num_pages);
-	return ttm_pool_alloc(&bdev->pool, tt, ctx);
+		ret = drm_prime_sg_to_dma_addr_array(tt->sg, tt->dma_address, tt->num_pages);
+	else
+		ret = ttm_pool_alloc(&bdev->pool, tt, ctx);
+	drm_dev_exit(idx);
+	return ret;
 }
 
 /*

@@ -52,6 +52,12 @@ TEST(Unplug, UnbindWithJobsInFlight) {
     const int fence_file = device.export_fence(done.handle);
     ASSERT_GE(fence_file, 0);
 
+    const int memory = open("/proc/self/mem", O_RDONLY);
+    uint8_t seen = 0;
+    const off_t at = reinterpret_cast<off_t>(&host.bytes()[5]);
+    EXPECT_EQ(pread(memory, &seen, 1, at), 1) << "a debugger's way";
+    EXPECT_EQ(seen, 5);
+
     ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/unbind", address));
     EXPECT_EQ(sync_file_status(fence_file, 10), -ENODEV);
     close(fence_file);
@@ -60,6 +66,8 @@ TEST(Unplug, UnbindWithJobsInFlight) {
     volatile uint8_t byte = host.bytes()[5];
     byte = lookup.output().bytes()[1];
     host.bytes()[7] = byte;
+    EXPECT_EQ(pread(memory, &seen, 1, at), -1) << "it would be new memory, mapped for no card";
+    close(memory);
   }
   ASSERT_TRUE(node().empty());
   ASSERT_TRUE(write_file("/sys/bus/pci/drivers/npu/bind", address));
