@@ -218,7 +218,10 @@ void Card::abort_packet(uint32_t index, uint64_t packet) {
 void Card::ring_doorbell(uint32_t index, uint32_t value) {
   Queue& q = queues_[index];
   if (!q.active()) return;
-  const uint64_t producer = q.producer + (value - static_cast<uint32_t>(q.producer));
+  const uint32_t more = value - static_cast<uint32_t>(q.producer);
+  // Behind: START has read the index of a later doorbell, which is still to come.
+  if (more >> 31 != 0) return;
+  const uint64_t producer = q.producer + more;
   if (producer - q.consumer > q.ring_size()) {
     queue_error(index, NPU_STATUS_BAD_COMMAND, value);
     return;

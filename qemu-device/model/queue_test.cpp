@@ -521,6 +521,27 @@ TEST(Thermal, TripThrottlesAndCoolsDown) {
   EXPECT_LT(h.read(NPU_REG_TEMPERATURE_MC), h.target().throttle_mc);
 }
 
+// Software writes an index and then its doorbell, while the card may still have to see
+// to a START and to the doorbell before.
+TEST(Doorbell, BehindWhatStartHasReadAnnouncesNothing) {
+  Harness h;
+  h.program();
+  h.start(1, 1);
+  h.put(1, nop());
+  h.ring(1);
+  h.put(1, nop());
+  h.store<uint64_t>(h.context(1).indices, h.produced(1));
+  h.run();
+  EXPECT_EQ(h.queue_reg(1, NPU_QUEUE_STATE), uint32_t{NPU_QUEUE_IDLE});
+  EXPECT_TRUE(h.completed(1, 1));
+  h.ring(1);
+  h.put(1, nop());
+  h.ring(1);
+  h.run();
+  EXPECT_EQ(h.consumer(1), 3u);
+  EXPECT_TRUE(h.events().empty());
+}
+
 // Accesses to the bus that a copy from or to `address` makes, which fails: the harness
 // has no memory there.
 uint64_t accesses_of_copy(uint32_t dma_bits, uint64_t address, bool read) {

@@ -9,12 +9,14 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <random>
@@ -100,16 +102,23 @@ bool excusable(int ret) {
   return ret == 0 || ret == -ECANCELED || ret == -EBUSY;
 }
 
+// What a worker ends with, after one line that says why.
+int bad_error(const char* what, int ret) {
+  fprintf(stderr, "%d: %s: %s\n", getpid(), what, strerror(-ret));
+  return kBadError;
+}
+
 int submitter(uint8_t seed) {
   Device device;
   LookupJob lookup(device, 8000, seed, DRM_NPU_PLACEMENT_CARD);
   const std::vector<drm_npu_job> jobs(8, lookup.job());
   for (uint8_t key = seed;; ++key) {
     for (int i = 0; i < 16; ++i)
-      if (!excusable(device.submit(lookup.queue(), jobs))) return kBadError;
+      if (const int ret = device.submit(lookup.queue(), jobs); !excusable(ret))
+        return bad_error("submit", ret);
     const int ret = lookup.run_checked(key);
     if (ret == 1) return kWrongResult;
-    if (!excusable(ret)) return kBadError;
+    if (!excusable(ret)) return bad_error("run", ret);
   }
 }
 
@@ -120,12 +129,13 @@ int binder(uint8_t seed) {
   constexpr uint64_t kVa = 0x7000'0000;
   for (uint8_t key = seed;; ++key) {
     for (uint64_t page = 0; page < 64; page += 2)
-      if (device.map(lookup.vm(), buffer.handle(), kVa + page * kPage, kPage, page * kPage) != 0)
-        return kBadError;
-    if (device.unmap(lookup.vm(), kVa, 64 * kPage) != 0) return kBadError;
+      if (const int ret =
+              device.map(lookup.vm(), buffer.handle(), kVa + page * kPage, kPage, page * kPage))
+        return bad_error("map", ret);
+    if (const int ret = device.unmap(lookup.vm(), kVa, 64 * kPage)) return bad_error("unmap", ret);
     const int ret = lookup.run_checked(key);
     if (ret == 1) return kWrongResult;
-    if (!excusable(ret)) return kBadError;
+    if (!excusable(ret)) return bad_error("run", ret);
   }
 }
 
@@ -138,20 +148,21 @@ int evictor(uint8_t seed) {
     buffers.push_back(std::make_unique<Buffer>(device, 4 << 20, DRM_NPU_PLACEMENT_CARD));
   constexpr uint64_t kVa = 0x7000'0000;
   for (size_t i = 0; i < buffers.size(); ++i)
-    if (device.map(lookup.vm(), buffers[i]->handle(), kVa + (i << 24), buffers[i]->size()) != 0)
-      return kBadError;
+    if (const int ret =
+            device.map(lookup.vm(), buffers[i]->handle(), kVa + (i << 24), buffers[i]->size()))
+      return bad_error("map", ret);
   for (uint8_t key = seed;; ++key) {
     buffers[key % buffers.size()]->bytes()[key * kPage] = key;
     const int ret = lookup.run_checked(key);
     if (ret == 1) return kWrongResult;
-    if (!excusable(ret)) return kBadError;
+    if (!excusable(ret)) return bad_error("run", ret);
   }
 }
 
 int resetter() {
   const std::string file = first_match("/sys/kernel/debug/accel/*:*/reset");
   for (;;) {
-    if (!write_file(file, "card")) return kBadError;
+    if (!write_file(file, "card")) return bad_error("reset", -errno);
     usleep(2000);
   }
 }
@@ -166,7 +177,7 @@ int control(std::atomic<bool>* stop, std::atomic<uint32_t>* results) {
     lookup.prepare(key);
     const int ret = device.run(lookup.queue(), {&job, 1});
     if (ret == -ECANCELED) continue;
-    if (ret != 0) return kBadError;
+    if (ret != 0) return bad_error("run", ret);
     if (!lookup.correct()) return kWrongResult;
     ++*results;
   }
