@@ -100,6 +100,32 @@ def linear(shape=(2, 5, 17), n=23):
     return build
 
 
+def concat():
+    """Three quantizations, of which one is the result's."""
+    def build(graph, rng):
+        quants = [_quant(0.031, 88, U8), _quant(0.0123, 151, U8), _quant(0.02, 120, U8)]
+        parts = [graph.input("abc"[i], (1, 2 + i, 5, 7), quant) for i, quant in enumerate(quants)]
+        graph.output(graph.concat(parts, 1, quants[2]), "output")
+    return build
+
+
+def padded_conv():
+    """A frame of one row and column at the end, as TensorFlow's exporters write it."""
+    def build(graph, rng):
+        x = graph.pad(graph.input("input", (1, 5, 8, 10), _quant(0.021, 117, U8)), (0, 0, 0, 0, 0, 0, 1, 1))
+        scale = rng.uniform(0.002, 0.008, 7).astype(np.float32)
+        y = graph.conv(x, _stored(rng, (7, 5, 3, 3)), scale, None, _quant(0.06, 131, U8), strides=(2, 2))
+        graph.output(y, "output")
+    return build
+
+
+def prelu():
+    def build(graph, rng):
+        x = graph.input("input", (1, 6, 9, 7), _quant(0.043, 115, U8))
+        graph.output(graph.prelu(x, rng.normal(0.2, 0.3, 6), _quant(0.039, 90, U8)), "output")
+    return build
+
+
 BOTH = ("qdq", "qoperator")
 QOPERATOR = ("qoperator",)
 QDQ = ("qdq",)
@@ -158,4 +184,17 @@ OPERATORS = {
     "softmax_int8": (BOTH, unary("softmax", out=(1 / 256, 0), shape=(2, 7, 33), dtype=S8)),
     "reshape": (BOTH, unary("reshape", (1, 54, 7))),
     "flatten": (BOTH, unary("flatten")),
+    "concat": (BOTH, concat()),
+    "resize_nearest": (BOTH, unary("resize", scales=(2, 2), mode="nearest", nearest_mode="floor",
+                                   coordinate_transformation_mode="asymmetric")),
+    "resize_linear": (QOPERATOR, unary("resize", size=(13, 5), mode="linear")),
+    "pad": (BOTH, unary("pad", (0, 0, 1, 2, 0, 0, 0, 3))),
+    "pad_reflect": (BOTH, unary("pad", (0, 0, 1, 2, 0, 0, 0, 3), "reflect")),
+    "pad_conv": (BOTH, padded_conv()),
+    "gather": (BOTH, unary("gather", (3, 0, 5), 1)),
+    "slice_steps": (BOTH, unary("slice", (0, 5, 0, 1), (1, 0, 9, 7), (1, -2, 2, 3))),
+    "depth_to_space": (BOTH, unary("depth_to_space", 2, shape=(1, 8, 3, 5))),
+    "hard_swish": (QDQ, unary("hard_swish", out=(0.03, 20))),
+    "prelu": (QDQ, prelu()),
+    "reduce_mean": (QDQ, unary("reduce_mean", (1, 3), False, out=(0.011, 117))),
 }

@@ -1,0 +1,3 @@
+
+BoutputJĞssssssssssssssˆè¥d.sssss5lK'ø=sssssÓĞZÛä×òsssss¦Ù/RŒmsssssØ•‹Jsssss7¾Ê	”‚¸ssssslõ9¡(asssssÍ”ì\Mësssssu†ï€¯sssssssssssssssss©Ë[fwª¶sssssß›£ÃçÏºsssss¬¼®åFÛsssss$Û¾İsssssÊKÎ„rsssss‘iÜÚèzsssss¦ê*lÁ	]sssss„¢)¸Ò‚sssssY½¶.¢¤sssssssssssssssss'¯vª°ğsssss:Ó¾”¨ısssss…sfgıYsssssŞ†ÁáÉL×sssssrÙtØuJsssss<@Õø’DsssssŠ£´Å¦üsssssq|,Z’jsssss#Ó	}z…össsssssssssssssssÆ_Õ~•sssss³^T^ˆÿsssss; ÿÌzÍ!sssss@øğû0mœsssssáğ'u¡C‚sssss×é}é{gsssssû.Gƒ@	sssss¼óş“pNœsssss†f›…;sssssssssssssssssF2¨€™Î¾sssssıˆùÙsssssöøÅnë%sssssÊC?æ—msssssâ)¬åt´­sssss;]Œug_{sssssÉ©Aü©sssssœˆC è@sssss)¹J¯¬ÜÓsssssssssssssssss®1k–wÓsssssÇLÌú/sssss†,°O,sssssZ\ ;5ùÿsssssÄá+•ü/sssssèšÁHÑZsssss
+DÏ+öŠsssssûPÍxSÜsssss@à¡T§sss
