@@ -342,6 +342,24 @@ TEST(Calibrate, PercentileNarrowsRanges) {
   EXPECT_LT(most->errors[0].quantization.scale, 0.1f);
 }
 
+// Upsample, and Slice by attributes.
+TEST(Calibrate, OldOperatorsAreBroughtUpToDate) {
+  OnnxBuilder b(9);
+  b.input("x", {1, 1, 2, 2}, Tensor::FLOAT);
+  b.floats("scales", {4}, {1, 1, 2, 2});
+  b.node("Upsample", {"x", "scales"}, "y");
+  onnx::Node& slice = b.node("Slice", {"y"}, "z");
+  OnnxBuilder::ints(slice, "starts", {1});
+  OnnxBuilder::ints(slice, "ends", {4});
+  OnnxBuilder::ints(slice, "axes", {3});
+  b.output("z");
+  Diagnostics diagnostics;
+  const auto out = calibrate(b, diagnostics, random_samples(3, 4));
+  ASSERT_TRUE(out) << diagnostics.text();
+  for (const LayerError& error : out->errors)
+    EXPECT_LE(error.largest_error, 0.51 * static_cast<double>(error.quantization.scale));
+}
+
 TEST(Calibrate, AllProblemsAtOnce) {
   OnnxBuilder b = small_network();
   b.node("Sinh", {"y"}, "z");

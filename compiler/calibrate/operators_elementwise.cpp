@@ -7,11 +7,11 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <map>
 #include <numbers>
 #include <string>
 
 #include "compiler/calibrate/operators.h"
+#include "compiler/onnx/functions.h"
 
 namespace npu::compiler {
 namespace {
@@ -70,38 +70,11 @@ Function clip(FloatNode& node) {
   return [low, high](float v) { return std::min(std::max(v, low), high); };
 }
 
-float softplus(float v) {
-  return std::max(v, 0.0f) + std::log1p(std::exp(-std::fabs(v)));
-}
-
-// Elu, Celu and Selu.
-Function exponential_unit(FloatNode& node) {
-  const bool selu = node.type() == "Selu";
-  const float alpha = node.attributes.real("alpha", selu ? 1.67326319f : 1.0f);
-  const float gamma = selu ? node.attributes.real("gamma", 1.05070102f) : 1.0f;
-  const float unit = node.type() == "Celu" ? alpha : 1.0f;
-  return
-      [alpha, gamma, unit](float v) { return gamma * (v > 0 ? v : alpha * std::expm1(v / unit)); };
-}
-
 Function unary_function(FloatNode& node) {
-  static const std::map<std::string, float (*)(float)> kPlain = {
-      {"Abs", [](float v) { return std::fabs(v); }},
-      {"Ceil", [](float v) { return std::ceil(v); }},
-      {"Exp", [](float v) { return std::exp(v); }},
-      {"Floor", [](float v) { return std::floor(v); }},
-      {"Log", [](float v) { return std::log(v); }},
-      {"Mish", [](float v) { return v * std::tanh(softplus(v)); }},
-      {"Neg", [](float v) { return -v; }},
-      {"Reciprocal", [](float v) { return 1.0f / v; }},
-      {"Round", [](float v) { return std::nearbyint(v); }},
-      {"Sign", [](float v) { return static_cast<float>((v > 0) - (v < 0)); }},
-      {"Softplus", softplus},
-      {"Softsign", [](float v) { return v / (1.0f + std::fabs(v)); }},
-  };
   const std::string& type = node.type();
-  if (const auto it = kPlain.find(type); it != kPlain.end()) return it->second;
-  if (type == "Elu" || type == "Celu" || type == "Selu") return exponential_unit(node);
+  if (const auto plain = plain_function_of(type); plain != nullptr) return plain;
+  if (type == "Elu" || type == "Celu" || type == "Selu")
+    return exponential_unit_of(type, node.attributes);
   if (type == "ThresholdedRelu") {
     const float alpha = node.attributes.real("alpha", 1.0f);
     return [alpha](float v) { return v > alpha ? v : 0.0f; };
@@ -114,8 +87,6 @@ Function unary_function(FloatNode& node) {
   if (type == "Clip") return clip(node);
   if (type == "Sigmoid") return [](float v) { return 1.0f / (1.0f + std::exp(-v)); };
   if (type == "Tanh") return [](float v) { return std::tanh(v); };
-  if (type == "Erf") return [](float v) { return std::erf(v); };
-  if (type == "Sqrt") return [](float v) { return std::sqrt(v); };
   if (type == "Gelu" || type == "FastGelu") return gelu(node);
   if (type == "HardSwish")
     return [](float v) { return v * std::clamp(v / 6.0f + 0.5f, 0.0f, 1.0f); };
@@ -228,8 +199,13 @@ FloatResult piece(FloatNode& node, const FloatTensor& x, const SliceBounds& boun
 
 FloatResult evaluate_slice(FloatNode& node) {
   const FloatTensor* x = node.real(0);
-  const std::optional<std::vector<int64_t>> starts = node.integers(1), ends = node.integers(2);
-  const std::optional<std::vector<int64_t>> axes = node.integers(3), steps = node.integers(4);
+  // Attributes before opset 10, then inputs.
+  const auto list = [&](const char* name, size_t input) {
+    std::optional<std::vector<int64_t>> out = node.attributes.integers(name);
+    return out ? out : node.integers(input);
+  };
+  const std::optional<std::vector<int64_t>> starts = list("starts", 1), ends = list("ends", 2);
+  const std::optional<std::vector<int64_t>> axes = list("axes", 3), steps = node.integers(4);
   if (x == nullptr || node.failed()) return std::nullopt;
   if (!starts || !ends) {
     node.malformed("Slice has starts and ends");

@@ -111,7 +111,7 @@ class Simplifier {
     attribute.set_s(value);
   }
 
-  // From the forms of opset 10 to 12 to those of 13.
+  // From the forms of opset 9 to 12 to those of 13.
   void upgrade(onnx::Node& node) {
     Attributes attributes(node);
     const std::string& type = node.op_type();
@@ -120,6 +120,14 @@ class Simplifier {
         remove_attribute(node, "axes");
         node.add_input(add_integers(display_name(node) + "_axes", *axes));
       }
+    } else if (type == "Slice" && node.input_size() == 1) {
+      const auto starts = attributes.integers("starts"), ends = attributes.integers("ends");
+      const auto axes = attributes.integers("axes");
+      if (!starts || !ends) return;
+      node.clear_attribute();
+      node.add_input(add_integers(display_name(node) + "_starts", *starts));
+      node.add_input(add_integers(display_name(node) + "_ends", *ends));
+      if (axes) node.add_input(add_integers(display_name(node) + "_axes", *axes));
     } else if (type == "Pad" && node.input_size() == 1) {
       const auto pads = attributes.integers("pads");
       const float value = attributes.real("value", 0);

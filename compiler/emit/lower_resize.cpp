@@ -229,17 +229,9 @@ std::optional<VecPlan> plan_resize(const ResizeLayer& layer, const npu_target& t
     int64_t c = layer.channels;
     VecPlan plan = make(h, w, c, slots);
     while (!fits(plan)) {
-      if (h > 1) {
-        h = ceil_div(h, 2);
-      } else if (c > target.mac_outputs) {
-        c = ceil_div(c, 2);
-      } else if (w > 1) {
-        w = ceil_div(w, 2);
-      } else if (c > 1) {
-        c = ceil_div(c, 2);
-      } else {
-        break;
-      }
+      int64_t& extent = h > 1 ? h : c > target.mac_outputs || w == 1 ? c : w;
+      if (extent == 1) break;
+      extent = ceil_div(extent, 2);
       plan = make(h, w, c, slots);
     }
     if (!fits(plan)) continue;

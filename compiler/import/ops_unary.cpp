@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <numbers>
 #include <string>
 
 #include "compiler/import/importer.h"
+#include "compiler/onnx/functions.h"
 
 namespace npu::compiler {
 namespace {
@@ -36,10 +36,6 @@ std::optional<float> scalar(const ConstantTensor& constant) {
   if (constant.scales.size() != 1 || !data.is_byte()) return std::nullopt;
   return static_cast<float>(byte_value(data.byte_type(), data.bytes[0]) - constant.zeros[0]) *
          constant.scales[0];
-}
-
-float softplus(float v) {
-  return v > 0 ? v + std::log1p(std::exp(-v)) : std::log1p(std::exp(v));
 }
 
 }  // namespace
@@ -189,39 +185,15 @@ void Importer::hard_swish(const onnx::Node& node, Attributes&) {
 
 // Functions without parameters.
 void Importer::plain_function(const onnx::Node& node, Attributes&) {
-  static const std::map<std::string, float (*)(float)> kFunctions = {
-      {"Abs", [](float v) { return std::fabs(v); }},
-      {"Ceil", [](float v) { return std::ceil(v); }},
-      {"Erf", [](float v) { return std::erf(v); }},
-      {"Exp", [](float v) { return std::exp(v); }},
-      {"Floor", [](float v) { return std::floor(v); }},
-      {"Log", [](float v) { return std::log(v); }},
-      {"Mish", [](float v) { return v * std::tanh(softplus(v)); }},
-      {"Neg", [](float v) { return -v; }},
-      {"Reciprocal", [](float v) { return 1.0f / v; }},
-      {"Round", [](float v) { return std::nearbyint(v); }},
-      {"Sign", [](float v) { return static_cast<float>((v > 0) - (v < 0)); }},
-      {"Softplus", softplus},
-      {"Softsign", [](float v) { return v / (1.0f + std::fabs(v)); }},
-      {"Sqrt", [](float v) { return std::sqrt(v); }},
-  };
-  unary(node, kFunctions.at(node.op_type()));
+  unary(node, plain_function_of(node.op_type()));
 }
 
 void Importer::exponential_unit(const onnx::Node& node, Attributes& attributes) {
-  const std::string& type = node.op_type();
-  const bool selu = type == "Selu";
-  const float alpha = attributes.real("alpha", selu ? 1.67326319217681884765625f : 1.0f);
-  const float gamma = selu ? attributes.real("gamma", 1.05070102214813232421875f) : 1.0f;
-  // Celu is the one of which the exponent is divided by alpha.
-  const float unit = type == "Celu" ? alpha : 1.0f;
-  if (unit == 0 || !std::isfinite(unit)) {
-    malformed_node("alpha of Celu is not 0", fmt::format("{}", alpha));
+  if (node.op_type() == "Celu" && attributes.real("alpha", 1.0f) == 0) {
+    malformed_node("alpha of Celu is not 0");
     return;
   }
-  unary(node, [alpha, gamma, unit](float v) {
-    return gamma * (v > 0 ? v : alpha * (std::exp(v / unit) - 1.0f));
-  });
+  unary(node, exponential_unit_of(node.op_type(), attributes));
 }
 
 void Importer::thresholded_relu(const onnx::Node& node, Attributes& attributes) {

@@ -255,7 +255,8 @@ Result range(Call& call) {
     if (static_cast<int64_t>(values.size()) >= kMostMade) return std::nullopt;
     values.push_back(static_cast<int64_t>(v));
   }
-  ConstTensor out = integers({static_cast<int64_t>(values.size())}, std::move(values));
+  const auto count = static_cast<int64_t>(values.size());
+  ConstTensor out = integers({count}, std::move(values));
   out.type = call.operand(0)->type;
   out.onnx_type = call.operand(0)->onnx_type;
   return out;

@@ -15,7 +15,7 @@ namespace {
 // Bounds on what a file may ask for; far above any real network.
 constexpr int kMaxNodes = 20000;
 constexpr int64_t kMaxOpset = 25;
-constexpr int64_t kMinOpset = 10;
+constexpr int64_t kMinOpset = 9;  // float models; QuantizeLinear is of 10
 
 void unsupported(Diagnostics& diagnostics, std::string rule, std::string value,
                  std::string suggestion = {}) {

@@ -34,6 +34,7 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
+import forms  # noqa: E402
 import large_networks  # noqa: E402
 import random_ops  # noqa: E402
 from judge import ROOT, Judge, file_name  # noqa: E402
@@ -142,6 +143,15 @@ def large_case(name_and_size, folder, judge):
 
 def large_name(name_and_size):
     return "%s at %d" % name_and_size
+
+
+def form_case(name, folder, judge):
+    case = ModelCase(f"form {name}", folder)
+    model, case.tolerance = forms.make(name)
+    onnx.save(model, case.path)
+    case.inputs = random_inputs(case.path, zlib.crc32(name.encode()))
+    case.expected, case.source = judge.run(case.path, case.inputs), "ONNX Runtime"
+    return case
 
 
 def random_case(seed, folder, judge):
@@ -291,7 +301,9 @@ def main():
     cases = [Case(os.path.relpath(p, os.path.join(ROOT, "models")), shipped_case, p) for p in (args.models or shipped_models())]
     if not args.models:
         cases.append(Case("digits/digits.onnx, held-out images", held_out_case, None))
-        cases += [Case(large_name(n), large_case, n) for n in LARGE_NETWORKS if judge is not None]
+        if judge is not None:
+            cases += [Case(large_name(n), large_case, n) for n in LARGE_NETWORKS]
+            cases += [Case(f"form {name}", form_case, name) for name in forms.FORMS]
     count = args.random if args.random is not None else (0 if args.models else 184)
     cases += [Case(f"random {random_ops.random_name(s)}", random_case, s) for s in range(args.seed, args.seed + count)]
     cases = [c for c in cases if re.search(args.only, c.name)]
