@@ -107,7 +107,6 @@ class Compilation {
     std::vector<ScheduleOptions> out;
     for (const auto& [residency, stripes] : kVariants) {
       if ((residency && !options_.residency) || (stripes && !options_.stripes)) continue;
-      if (stripes && options_.cores > 1) continue;
       out.push_back({residency, stripes, options_.cores, images_, sram_bytes, options_.poll});
     }
     return out;

@@ -126,6 +126,24 @@ TEST(Gang, TwoCoresAreFaster) {
   }
 }
 
+// Images that do not fit: each core runs its rows in stripes, alone on one image or on its own.
+TEST(Gang, StripesKeepImagesOutOfMemory) {
+  const Window window{{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+  for (const int64_t images : {1, 2}) {
+    RandomGraph g(8);
+    ValueId x = g.input({images, 16, 32, 32}, ByteType::kUint8);
+    for (int i = 0; i < 3; ++i) x = g.conv(g.conv(x, 48, 1, Window{}), 16, 1, window);
+    g.output(x);
+    CompileOptions options = options_for(2, 32768);
+    options.target.card_bytes_per_cycle = 8;
+    const CompileReport with = check(g.graph, options);
+    options.stripes = false;
+    const CompileReport without = check(g.graph, options);
+    EXPECT_LT(with.external_bytes, without.external_bytes / 2);
+    EXPECT_LT(with.cycles, without.cycles);
+  }
+}
+
 // Rows of softmaxes and normalizations, and products by element, are worth more than one core, too.
 TEST(Gang, TwoCoresAreFasterOnTheVectorUnit) {
   RandomGraph g(5);

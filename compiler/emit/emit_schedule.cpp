@@ -130,7 +130,8 @@ class ScheduleEmission {
         emitter_.set_core(core);
         exchange_.bring(work.layer, segment.split, work.parts[core], core, emitter_);
       }
-      if (g + 1 < schedule_.segments.size()) next_ = prepare(schedule_.segments[g + 1]);
+      if (g + 1 < schedule_.segments.size() && !schedule_.segments[g + 1].stripes)
+        next_ = prepare(schedule_.segments[g + 1]);
     }
     // Time in which memory would be idle goes to the next layer's weights.
     const uint64_t idle =
@@ -159,35 +160,96 @@ class ScheduleEmission {
       external.push_back(ring.external);
       external.back().offset += network_.plan.storages[static_cast<size_t>(ring.storage)].offset;
     }
-    std::vector<std::unique_ptr<LayerLowering>> steps;
+    std::vector<std::vector<std::unique_ptr<LayerLowering>>> steps(network_.cores);
     for (size_t i = segment.first; i < segment.last; ++i) {
-      Layer layer =
-          placed(network_.steps[i].layer, schedule_.resident, map_.storages, network_.plan);
+      const Layer& whole = network_.steps[i].layer;
+      Layer layer = placed(whole, schedule_.resident, map_.storages, network_.plan);
+      if (segment.split == Split::kRows) bring_rows(layer, i, stripes, i - segment.first);
       for_each_operand(layer, [&](Operand& operand, bool) {
         for (const Operand& ring : chip)
           if (ring.storage == operand.storage) operand = ring;
       });
       if (auto* mac = std::get_if<MacLayer>(&layer))
         mac->stripe_rows = stripes.step_rows[i - segment.first];
-      steps.push_back(lowering(layer, segment.plans[i - segment.first], i));
+      for (auto& of_core : steps) {
+        of_core.push_back(lowering(layer, segment.plans[i - segment.first], i));
+        if (&of_core != steps.data())
+          of_core.back()->share_weights(*steps[0].back(), network_.cores);
+      }
     }
-    for (const StripeAction& action : stripes.actions) {
-      if (action.kind == StripeAction::Kind::kCompute) {
-        set_source(segment.first + action.index);
-        steps[action.index]->rows(action.begin, action.end);
-        continue;
+    // In turns: what the cores compute of a step at the same time, they do with the same weights.
+    std::vector<size_t> next(network_.cores, 0), step_of(network_.cores, 0);
+    for (bool more = true; more;) {
+      more = false;
+      std::vector<size_t> pieces(network_.cores, 0);
+      std::vector<LayerLowering*> now(network_.cores, nullptr);
+      for (unsigned core = 0; core < network_.cores; ++core) {
+        const std::vector<StripeAction>& actions = stripes.work[core].actions;
+        emitter_.set_core(core);
+        for (; next[core] < actions.size() && now[core] == nullptr; ++next[core]) {
+          const StripeAction& action = actions[next[core]];
+          if (action.kind == StripeAction::Kind::kCompute) {
+            now[core] = steps[core][action.index].get();
+            pieces[core] = now[core]->pieces(action.begin, action.end);
+            step_of[core] = segment.first + action.index;
+          } else {
+            move(action, stripes.rings[action.index], external[action.index], chip[action.index],
+                 segment);
+          }
+        }
+        more = more || next[core] < actions.size() || now[core] != nullptr;
       }
-      const bool load = action.kind == StripeAction::Kind::kLoad;
-      set_source(load ? segment.first : segment.last - 1);
-      const Ring& ring = stripes.rings[action.index];
-      // A ring's rows wrap; a transfer's do not.
-      for (int64_t row = action.begin; row < action.end;) {
-        const int64_t end = std::min(action.end, row - row % ring.rows + ring.rows);
-        emitter_.emit(move_rows(load ? NPU_OP_LOAD : NPU_OP_STORE, external[action.index],
-                                chip[action.index], {row, 0, 0},
-                                {end - row, ring.width, ring.channels}));
-        row = end;
+      const size_t most = *std::max_element(pieces.begin(), pieces.end());
+      for (size_t i = 0; i < most; ++i) {
+        for (unsigned core = 0; core < network_.cores; ++core) {
+          if (i >= pieces[core]) continue;
+          emitter_.set_core(core);
+          set_source(step_of[core]);
+          now[core]->emit_piece(i);
+        }
       }
+    }
+    tail_cycles_ = 0;
+    if (segment.split != Split::kRows) return;
+    const Layer last = placed(network_.steps[segment.last - 1].layer, schedule_.resident,
+                              map_.storages, network_.plan);
+    std::vector<Box> parts;
+    for (const StripeWork& work : stripes.work)
+      parts.push_back(rows_of(last, work.computed.back()));
+    Box unit = parts[0];
+    unit.row_end = stripes.step_rows.back();
+    unit.channel_end = unit.channel_end - unit.channel_begin;
+    exchange_.made(last, segment.split, parts, unit);
+  }
+
+  static Box rows_of(const Layer& layer, const std::pair<int64_t, int64_t>& rows) {
+    Box box = output_box(layer);
+    box.row_begin = rows.first;
+    box.row_end = rows.second;
+    return box;
+  }
+
+  // What a step of a segment in stripes reads of tensors that lie in SRAM as a whole.
+  void bring_rows(const Layer& layer, size_t step, const Stripes& stripes, size_t index) {
+    set_source(step);
+    for (unsigned core = 0; core < network_.cores; ++core) {
+      emitter_.set_core(core);
+      exchange_.bring(layer, Split::kRows, rows_of(layer, stripes.work[core].computed[index]), core,
+                      emitter_);
+    }
+  }
+
+  // Rows between a ring and external memory.
+  void move(const StripeAction& action, const Ring& ring, const Operand& external,
+            const Operand& chip, const Segment& segment) {
+    const bool load = action.kind == StripeAction::Kind::kLoad;
+    set_source(load ? segment.first : segment.last - 1);
+    // A ring's rows wrap; a transfer's do not.
+    for (int64_t row = action.begin; row < action.end;) {
+      const int64_t end = std::min(action.end, row - row % ring.rows + ring.rows);
+      emitter_.emit(move_rows(load ? NPU_OP_LOAD : NPU_OP_STORE, external, chip, {row, 0, 0},
+                              {end - row, ring.width, ring.channels}));
+      row = end;
     }
   }
 

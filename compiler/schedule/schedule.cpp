@@ -51,7 +51,7 @@ class Scheduler {
       prune(states_[at]);
       for (const auto& [set, state] : states_[at]) {
         alone(at, set, state.cost);
-        if (options_.stripes && options_.cores == 1) striped(at, set, state.cost);
+        if (options_.stripes) striped(at, set, state.cost);
       }
       if (states_[at + 1].empty() && !reachable_behind(at)) {
         error = error_.empty() ? "it fits in no way beside what lies in SRAM" : error_;
@@ -282,32 +282,31 @@ class Scheduler {
     Segment segment;
     segment.first = first;
     segment.last = last;
+    if (options_.cores > 1) segment.split = options_.images ? Split::kImages : Split::kRows;
     uint64_t used = stripes->ring_bytes;
     // Everything between the steps is on chip.
     std::vector<bool> on_chip = resident;
     for (const Ring& ring : stripes->rings) on_chip[static_cast<size_t>(ring.storage)] = true;
-    std::vector<const std::vector<StepPlan>*> choices;
-    std::vector<size_t> chosen;
+    std::vector<const Plans*> choices;
+    std::vector<size_t> chosen(last - first, 0);
     for (size_t i = first; i < last; ++i) {
-      const auto& plans = plans_of(i, on_chip, stripes->step_rows[i - first], Split::kNone);
-      if (plans.empty()) return std::nullopt;
+      const Plans& plans = plans_of(i, on_chip, stripes->step_rows[i - first], segment.split);
+      if (plans.all.empty()) return std::nullopt;
       choices.push_back(&plans);
-      chosen.push_back(0);
-      used += sram_bytes(plans[0]);
+      used += plans.costs[0].bytes;
+      if (used > room) return std::nullopt;
     }
-    if (used > room) return std::nullopt;
     // Room that is left goes where it saves most per byte.
     for (;;) {
       double best = 0;
       size_t which = 0, to = 0;
       for (size_t i = 0; i < choices.size(); ++i) {
-        const StepPlan& now = (*choices[i])[chosen[i]];
-        for (size_t j = chosen[i] + 1; j < choices[i]->size(); ++j) {
-          const StepPlan& then = (*choices[i])[j];
-          const uint32_t more = sram_bytes(then) - sram_bytes(now);
+        const std::vector<Plans::Cost>& costs = choices[i]->costs;
+        const Plans::Cost& now = costs[chosen[i]];
+        for (size_t j = chosen[i] + 1; j < costs.size(); ++j) {
+          const uint32_t more = costs[j].bytes - now.bytes;
           if (used + more > room) break;
-          const double saved = static_cast<double>(score(estimate_of(now))) -
-                               static_cast<double>(score(estimate_of(then)));
+          const double saved = now.score - costs[j].score;
           if (saved / (more + 1) > best) {
             best = saved / (more + 1);
             which = i;
@@ -316,15 +315,20 @@ class Scheduler {
         }
       }
       if (best <= 0) break;
-      used += sram_bytes((*choices[which])[to]) - sram_bytes((*choices[which])[chosen[which]]);
+      used += choices[which]->costs[to].bytes - choices[which]->costs[chosen[which]].bytes;
       chosen[which] = to;
     }
     for (size_t i = 0; i < choices.size(); ++i) {
-      segment.plans.push_back((*choices[i])[chosen[i]]);
-      segment.estimate += estimate_of(segment.plans.back());
+      segment.plans.push_back(choices[i]->all[chosen[i]]);
+      Estimate estimate = estimate_of(segment.plans.back());
+      if (segment.split == Split::kRows) add_overlap(estimate, first + i, *stripes, i);
+      segment.estimate += estimate;
     }
-    for (const Ring& ring : stripes->rings) {
-      const auto bytes = static_cast<uint64_t>(ring.height * ring.width * ring.channels);
+    for (size_t r = 0; r < stripes->rings.size(); ++r) {
+      const Ring& ring = stripes->rings[r];
+      const int64_t rows =
+          segment.split == Split::kRows ? rows_moved(stripes->work[0], r) : ring.height;
+      const auto bytes = static_cast<uint64_t>(rows * ring.width * ring.channels);
       if (ring.load || ring.store)
         segment.estimate.memory += channel_cycles(bytes, ring.external.region, target_);
     }
@@ -333,6 +337,24 @@ class Scheduler {
         target_.card_latency_cycles;
     segment.stripes = stripes;
     return segment;
+  }
+
+  // Rows of a step that cores compute beside their share, as they need them.
+  void add_overlap(Estimate& estimate, size_t at, const Stripes& stripes, size_t step) const {
+    const Box part = part_of(steps_[at].layer, Split::kRows, target_, 0, options_.cores);
+    int64_t most = 0;
+    for (const StripeWork& work : stripes.work)
+      most = std::max(most, work.computed[step].second - work.computed[step].first);
+    const auto own = static_cast<uint64_t>(part.row_end - part.row_begin);
+    estimate.engine = estimate.engine * std::max(own, static_cast<uint64_t>(most)) / own;
+  }
+
+  static int64_t rows_moved(const StripeWork& work, size_t ring) {
+    int64_t rows = 0;
+    for (const StripeAction& action : work.actions)
+      if (action.kind != StripeAction::Kind::kCompute && action.index == ring)
+        rows += action.end - action.begin;
+    return rows;
   }
 
   // Cached: does not depend on what else lies in SRAM.
@@ -350,7 +372,8 @@ class Scheduler {
       std::vector<bool> later(plan_.storages.size());
       for (size_t s = 0; s < later.size(); ++s) later[s] = last_[s] >= last;
       if (std::optional<Stripes> made =
-              make_stripes(std::span(steps_).subspan(first, last - first), rows, resident, later))
+              make_stripes(std::span(steps_).subspan(first, last - first), rows, resident, later,
+                           options_.cores, options_.images))
         it->second = std::make_shared<const Stripes>(std::move(*made));
     }
     return it->second;
@@ -358,15 +381,30 @@ class Scheduler {
 
   // ---- plans of a layer ------------------------------------------------------------
 
-  const std::vector<StepPlan>& plans_of(size_t at, const std::vector<bool>& on_chip,
-                                        int64_t stripe_rows, Split split) {
+  // Of which none is beaten in both SRAM and time by another one; the smallest first.
+  struct Plans {
+    struct Cost {
+      uint32_t bytes;
+      double score;
+    };
+    std::vector<StepPlan> all;
+    std::vector<Cost> costs;  // of each
+  };
+
+  const Plans& plans_of(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
+                        Split split) {
     unsigned flags = 0, bit = 1;
     for_each_operand(steps_[at].layer, [&](const Operand& operand, bool) {
       if (on_chip[static_cast<size_t>(operand.storage)]) flags |= bit;
       bit <<= 1;
     });
     auto [it, fresh] = plans_.try_emplace({at, flags, stripe_rows, split});
-    if (fresh) it->second = make_plans(at, on_chip, stripe_rows, split);
+    if (fresh) {
+      it->second.all = make_plans(at, on_chip, stripe_rows, split);
+      for (const StepPlan& plan : it->second.all)
+        it->second.costs.push_back(
+            {sram_bytes(plan), static_cast<double>(score(estimate_of(plan)))});
+    }
     return it->second;
   }
 
@@ -412,9 +450,9 @@ class Scheduler {
   // The fastest plan within `room`.
   const StepPlan* best_plan(size_t at, const std::vector<bool>& on_chip, Split split,
                             uint32_t room) {
-    const std::vector<StepPlan>& plans = plans_of(at, on_chip, 0, split);
-    for (size_t i = plans.size(); i-- > 0;)
-      if (sram_bytes(plans[i]) <= room) return &plans[i];
+    const Plans& plans = plans_of(at, on_chip, 0, split);
+    for (size_t i = plans.all.size(); i-- > 0;)
+      if (plans.costs[i].bytes <= room) return &plans.all[i];
     return nullptr;
   }
 
@@ -444,7 +482,7 @@ class Scheduler {
   const ScheduleOptions& options_;
   std::vector<size_t> first_, last_;  // by storage: steps that use it
   std::vector<std::map<Set, State>> states_;
-  std::map<std::tuple<size_t, unsigned, int64_t, Split>, std::vector<StepPlan>> plans_;
+  std::map<std::tuple<size_t, unsigned, int64_t, Split>, Plans> plans_;
   std::map<std::tuple<size_t, size_t, int64_t, Set>, std::shared_ptr<const Stripes>> stripes_;
   std::string error_;
 };

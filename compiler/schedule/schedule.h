@@ -32,7 +32,7 @@ const Estimate& estimate_of(const StepPlan& plan);
 // Steps [first, last) that run together: one, with any tiling, or several in stripes.
 struct Segment {
   size_t first = 0, last = 0;
-  Split split = Split::kNone;              // of one step, between the cores
+  Split split = Split::kNone;              // between the cores
   std::shared_ptr<const Stripes> stripes;  // null for one step
   std::vector<StepPlan> plans;             // of its steps
   Estimate estimate;
@@ -47,7 +47,7 @@ struct Schedule {
 
 struct ScheduleOptions {
   bool residency = true;  // tensors stay in SRAM between layers
-  bool stripes = true;    // several layers run together, stripe by stripe; on one core only
+  bool stripes = true;    // several layers run together, stripe by stripe
   unsigned cores = 1;     // that every layer is divided among
   bool images = false;    // by images: each runs all of the network
   // SRAM to plan with; less than there is leaves room for what does not pack well.

@@ -80,14 +80,25 @@ class Builder {
           const std::vector<bool>& used_later)
       : steps_(steps), rows_(rows), resident_(resident), used_later_(used_later) {}
 
-  std::optional<Stripes> run() {
+  std::optional<Stripes> run(unsigned cores, bool images) {
     out_.step_rows.assign(steps_.size(), 0);
     if (!find_rings()) return std::nullopt;
-    done_.assign(steps_.size(), 0);
-    loaded_.assign(out_.rings.size(), 0);
-    lowest_.assign(out_.rings.size(), 0);
     height_ = output_shape(steps_.back().layer).height;
-    for (int64_t at = 0; at < height_; at += rows_) stripe({at, std::min(height_, at + rows_)});
+    if (!images && height_ < cores) return std::nullopt;
+    done_.assign(steps_.size(), 0);
+    const auto share = [&](unsigned of) { return (height_ * of + cores - 1) / cores; };
+    for (unsigned core = 0; core < cores; ++core) {
+      const Rows own = images ? Rows{0, height_} : Rows{share(core), share(core + 1)};
+      // Behind what the core before stores.
+      first_ = images ? std::vector<int64_t>(steps_.size(), 0) : done_;
+      done_.assign(steps_.size(), 0);
+      done_.back() = own.begin;
+      loaded_.assign(out_.rings.size(), 0);
+      lowest_.assign(out_.rings.size(), 0);
+      out_.work.push_back({{}, std::vector<std::pair<int64_t, int64_t>>(steps_.size())});
+      for (int64_t at = own.begin; at < own.end; at += rows_)
+        stripe({at, std::min(own.end, at + rows_)});
+    }
     for (Ring& ring : out_.rings) {
       ring.rows = std::min(ring.rows, ring.height);
       if (ring.rows > 65535) return std::nullopt;
@@ -155,6 +166,7 @@ class Builder {
   }
 
   void stripe(Rows target) {
+    std::vector<StripeAction>& actions = out_.work.back().actions;
     // Backwards: which rows of each ring this stripe reads.
     std::vector<Rows> needed(out_.rings.size());
     std::vector<Rows> computed(steps_.size());
@@ -167,8 +179,13 @@ class Builder {
         end = out_.rings[use.output].height;
       // Rows that nobody reads are left out.
       int64_t begin = done_[i];
-      if (!last && !out_.rings[use.output].store && !needed[use.output].empty())
-        begin = std::max(begin, needed[use.output].begin);
+      if (!last) {
+        const Rows& read = needed[use.output];
+        if (!out_.rings[use.output].store)
+          begin = read.empty() ? begin : std::max(begin, read.begin);
+        else if (begin == 0)
+          begin = std::min(first_[i], read.begin);
+      }
       const Rows rows{begin, std::max(end, begin)};
       computed[i] = rows;
       if (rows.empty()) continue;
@@ -188,10 +205,10 @@ class Builder {
         const bool first = loaded_[r] == 0;
         const int64_t from = std::max(loaded_[r], needed[r].begin);
         if (needed[r].end > from) {
-          out_.actions.push_back({StripeAction::Kind::kLoad, r, from, needed[r].end});
+          actions.push_back({StripeAction::Kind::kLoad, r, from, needed[r].end});
           const auto bytes =
               static_cast<uint64_t>((needed[r].end - from) * ring.width * ring.channels);
-          if (first) out_.first_load_bytes += bytes;
+          if (first && out_.work.size() == 1) out_.first_load_bytes += bytes;
           loaded_[r] = needed[r].end;
         }
         ring.rows = std::max(ring.rows, needed[r].end - (first ? needed[r].begin : lowest_[r]));
@@ -202,7 +219,10 @@ class Builder {
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (computed[i].empty()) continue;
       const Rows& rows = computed[i];
-      out_.actions.push_back({StripeAction::Kind::kCompute, i, rows.begin, rows.end});
+      actions.push_back({StripeAction::Kind::kCompute, i, rows.begin, rows.end});
+      auto& [computed_begin, computed_end] = out_.work.back().computed[i];
+      if (computed_end == 0) computed_begin = rows.begin;
+      computed_end = rows.end;
       out_.step_rows[i] = std::max(out_.step_rows[i], rows.end - rows.begin);
       done_[i] = rows.end;
       if (uses_[i].output == kNone || !out_.rings[uses_[i].output].store) continue;
@@ -211,7 +231,9 @@ class Builder {
       const int64_t size = rows.end - rows.begin;
       ring.rows = std::max(ring.rows,
                            std::max(rows.end, read.end) - std::min(rows.begin, read.begin) + size);
-      out_.actions.push_back({StripeAction::Kind::kStore, uses_[i].output, rows.begin, rows.end});
+      const int64_t from = std::max(rows.begin, first_[i]);
+      if (from < rows.end)
+        actions.push_back({StripeAction::Kind::kStore, uses_[i].output, from, rows.end});
     }
   }
 
@@ -227,6 +249,7 @@ class Builder {
   Stripes out_;
   std::vector<Use> uses_;
   std::vector<int64_t> done_;    // by step: rows of its output
+  std::vector<int64_t> first_;   // by step: rows before are stored by other cores
   std::vector<int64_t> loaded_;  // by ring
   std::vector<int64_t> lowest_;  // by ring: lowest row read in the stripe before
 };
@@ -258,8 +281,9 @@ bool can_stripe(const Step& step) {
 
 std::optional<Stripes> make_stripes(std::span<const Step> steps, int64_t rows,
                                     const std::vector<bool>& resident,
-                                    const std::vector<bool>& used_later) {
-  return Builder(steps, rows, resident, used_later).run();
+                                    const std::vector<bool>& used_later, unsigned cores,
+                                    bool images) {
+  return Builder(steps, rows, resident, used_later).run(cores, images);
 }
 
 }  // namespace npu::compiler

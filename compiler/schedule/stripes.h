@@ -2,7 +2,9 @@
 //
 // Several layers run together, stripe of rows by stripe of rows: each stripe
 // goes through all of them before the next one starts. What lies between them
-// is only ever a few rows, in rings in SRAM; no row is computed twice.
+// is only ever a few rows, in rings in SRAM; no row is computed twice. Of a gang,
+// each core makes its share of the last layer's rows, by itself: what both of two
+// neighbours need of the layers before, each computes.
 #ifndef NPU_COMPILER_SCHEDULE_STRIPES_H_
 #define NPU_COMPILER_SCHEDULE_STRIPES_H_
 
@@ -10,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "compiler/schedule/steps.h"
@@ -40,23 +43,31 @@ struct StripeAction {
   int64_t begin = 0, end = 0;
 };
 
-struct Stripes {
-  std::vector<Ring> rings;
+// What one core does.
+struct StripeWork {
   std::vector<StripeAction> actions;  // in order
-  std::vector<int64_t> step_rows;     // most rows of a step's output at once
+  // By step: rows of its output, from the first to the last.
+  std::vector<std::pair<int64_t, int64_t>> computed;
+};
+
+struct Stripes {
+  std::vector<Ring> rings;         // every core's
+  std::vector<StripeWork> work;    // by core
+  std::vector<int64_t> step_rows;  // most rows of a step's output at once
   uint64_t ring_bytes = 0;
-  uint64_t first_load_bytes = 0;
+  uint64_t first_load_bytes = 0;  // of the first core
 };
 
 // Whether a step can be part of such a segment at all.
 bool can_stripe(const Step& step);
 
 // `resident`: by storage, which operands of the segment lie in SRAM as a whole. `used_later`:
-// by storage, whether a step behind the segment reads it. nullopt if the steps do not form a
-// chain of whole images.
+// by storage, whether a step behind the segment reads it. With `images`, each core makes all rows.
+// nullopt if the steps do not form a chain of whole images, or a core would have nothing to do.
 std::optional<Stripes> make_stripes(std::span<const Step> steps, int64_t rows,
                                     const std::vector<bool>& resident,
-                                    const std::vector<bool>& used_later);
+                                    const std::vector<bool>& used_later, unsigned cores,
+                                    bool images);
 
 }  // namespace npu::compiler
 
