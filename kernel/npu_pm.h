@@ -17,7 +17,8 @@ void npu_use_end(struct npu_device *npu, int idx);
 /* If the card is awake, it stays so until npu_glance_end(). Any context. */
 static inline bool npu_glance(struct npu_device *npu)
 {
-	return pm_runtime_get_if_active(npu->drm.dev) > 0;
+	/* Without CONFIG_PM it never sleeps, and nobody counts. */
+	return !IS_ENABLED(CONFIG_PM) || pm_runtime_get_if_active(npu->drm.dev) > 0;
 }
 
 /* To have looked is not to have used it: does not put off its sleep. */
