@@ -418,6 +418,30 @@ INSTANTIATE_TEST_SUITE_P(
                [](OnnxBuilder& b) { b.model().mutable_opset_import(0)->set_version(99); }}),
     [](const auto& info) { return std::string(info.param.name); });
 
+// A mask that nobody reads does not matter; one that somebody reads cannot be left out in silence.
+TEST(Import, FurtherOutputsAreRefusedWhereTheyAreRead) {
+  const auto make = [] {
+    OnnxBuilder b;
+    b.input("x", {1, 4});
+    b.node("Dropout", {"x"}, "y").add_output("mask");
+    b.output("y");
+    return b;
+  };
+  OnnxBuilder unread = make();
+  EXPECT_EQ(import(unread).output_names, std::vector<std::string>{"y"});
+  OnnxBuilder returned = make();
+  returned.output("mask");
+  OnnxBuilder read = make();
+  read.node("Identity", {"mask"}, "z");
+  read.output("z");
+  for (OnnxBuilder* b : {&returned, &read}) {
+    Diagnostics diagnostics;
+    EXPECT_FALSE(import_onnx(testing::as_bytes(b->serialize()), {}, diagnostics));
+    EXPECT_NE(diagnostics.text().find("further output"), std::string::npos) << diagnostics.text();
+    EXPECT_NE(diagnostics.text().find("mask"), std::string::npos) << diagnostics.text();
+  }
+}
+
 TEST(Import, ListsEveryOperatorOnce) {
   const std::vector<SupportedOperator> ops = supported_operators();
   for (size_t i = 0; i < ops.size(); ++i) {

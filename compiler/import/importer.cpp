@@ -122,7 +122,10 @@ void Importer::import_node(const onnx::Node& node) {
 
   // A node behind one that failed cannot be judged; the first is reported.
   for (const std::string& name : node.input()) {
-    if (failed_.count(name) > 0) node_failed_ = true;
+    const auto failed = failed_.find(name);
+    if (failed == failed_.end()) continue;
+    if (!failed->second) unsupported("an input is a further output, which is not computed", name);
+    node_failed_ = true;
   }
   if (!node_failed_ && node.output_size() == 0) malformed_node("a node has an output");
   if (!node_failed_ && !fold_node(node)) {
@@ -143,7 +146,7 @@ void Importer::import_node(const onnx::Node& node) {
     }
   }
   for (const std::string& name : node.output()) {
-    if (!name.empty() && tensors_.count(name) == 0) failed_[name] = true;
+    if (!name.empty() && tensors_.count(name) == 0) failed_[name] = node_failed_;
   }
 }
 
@@ -240,7 +243,11 @@ void Importer::bind_outputs(const onnx::Graph& graph) {
                         .value = {},
                         .suggestion = std::move(fix)});
     };
-    if (failed_.count(name) > 0) continue;
+    if (const auto failed = failed_.find(name); failed != failed_.end()) {
+      if (!failed->second)
+        problem("it is a node's further output, which is not computed", "Remove it from the model");
+      continue;
+    }
     const auto it = tensors_.find(name);
     if (it == tensors_.end()) {
       diagnostics_.malformed(fmt::format("nothing produces the graph output '{}'", name));

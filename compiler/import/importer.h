@@ -386,7 +386,7 @@ class Importer {
   Graph graph_;
   int64_t opset_ = 0;
   std::unordered_map<std::string, Tensor> tensors_;
-  // Tensors that could not be made; their users are silent about it.
+  // Tensors that are not made. True: why is reported, their users are silent about it.
   std::unordered_map<std::string, bool> failed_;
 
   struct FloatInput {

@@ -17,26 +17,41 @@ from quantized_graph import quant_for_range, quantize, quantize_weights
 
 FLOAT = TensorProto.FLOAT
 # Results that are bytes of the input: they keep its quantization.
-COPIES = ("DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad",
+COPIES = ("Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad",
           "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze")
 # Operators that the runtime computes in float: within one step.
-IN_FLOAT = ("Abs", "Ceil", "Celu", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Log", "Neg", "PRelu",
-            "Reciprocal", "ReduceMean", "Resize", "Selu", "Sign", "Softplus", "Softsign", "Sqrt", "Tanh",
-            "ThresholdedRelu")
+IN_FLOAT = ("Abs", "Ceil", "Celu", "Div", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LayerNormalization",
+            "Log", "Neg", "PRelu", "Pow", "Reciprocal", "ReduceMean", "Resize", "Selu", "Sign", "Softplus", "Softsign",
+            "Sqrt", "Sub", "Tanh", "ThresholdedRelu")
+# The results beyond these are left away: they are for training.
+OUTPUTS = {"LayerNormalization": 1}
 # Operands that are weights, by operator and position; all other float operands are inputs of the graph.
 WEIGHTS = {("Conv", 1): 0, ("Gemm", 1): None}
 BIASES = {("Conv", 2), ("Gemm", 2)}
 # Positions of the inputs of a case that is quantized already; None: all.
-QUANTIZED_INPUTS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3)}
+QUANTIZED_INPUTS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3), "Clip": (0,)}
 CONSTANT_FLOATS = {("Clip", 1), ("Clip", 2), ("Pad", 2), ("PRelu", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1),
-                   ("Max", 1), ("Min", 1)}
+                   ("Max", 1), ("Min", 1), ("LayerNormalization", 1), ("LayerNormalization", 2), ("Pow", 1), ("Div", 1),
+                   ("Sub", 1), ("Dropout", 1)}
+
+
+def node_of(model):
+    """The node that a case is about, if it is the only one that is no constant; else None."""
+    nodes = [n for n in model.graph.node if n.op_type != "Constant"] or list(model.graph.node)
+    return nodes[0] if len(nodes) == 1 else None
+
+
+def operator_of(model):
+    """That node's operator as `npu-compile --list-ops` names it."""
+    node = node_of(model)
+    return node and (f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
 
 
 class Case:
     def __init__(self, folder):
         self.model = onnx.load(os.path.join(folder, "model.onnx"))
         graph = self.model.graph
-        self.node = next(n for n in graph.node if n.op_type != "Constant")
+        self.node = node_of(self.model)
         data = os.path.join(folder, "test_data_set_0")
         self.inputs = {v.name: self._tensor(data, f"input_{i}.pb") for i, v in enumerate(graph.input)}
         self.inputs |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in graph.node
@@ -113,6 +128,8 @@ class Case:
                 node.input[i] = name + "_f"
             else:
                 quant = quant_for_range(array.min(), array.max()) if array.size else Quant(1.0, 0)
+                if first is not None and node.op_type in COPIES:
+                    quant = first
                 scales[i] = quant.scale
                 first = first or quant
                 inputs.append(helper.make_tensor_value_info(name, TensorProto.UINT8, array.shape))
@@ -120,9 +137,12 @@ class Case:
                 node.input[i] = dequantized(name, quant, name)
         nodes.append(node)
         outputs = []
-        for i, name in enumerate(self.node.output):
+        del node.output[OUTPUTS.get(node.op_type, len(node.output)):]
+        for i, name in enumerate(node.output):
+            if not name:
+                continue
             array = self.outputs[name]
-            if i == 0 or node.op_type == "Split":
+            if array.dtype == np.float32:
                 quant = first if node.op_type in COPIES else quant_for_range(array.min(), array.max())
                 node.output[i] = name + "_f"
                 arguments = [name + "_f", constant(name + "_scale", np.float32(quant.scale)),
