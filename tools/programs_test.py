@@ -135,6 +135,24 @@ def main():
                        f"npu-compile --explain {layer['node']}", done.stdout + done.stderr)
         status(2, "npu-compile: no such node is status 2", "npu-compile", model, "--explain", "nobody")
         status(2, "npu-compile: nothing to write is status 2", "npu-compile", model)
+        status(0, "npu-compile --verify needs no file", "npu-compile", model, "--verify")
+        for program, option in (("npu-compile", "--max-yield-gap"), ("npu-run", "--cycle-limit")):
+            status(2, f"{program}: {option} is not negative", program, model, option, "-1")
+        compiled, link = (os.path.join(folder, name) for name in ("model.npu", "link.npu"))
+        with open(compiled, "w", encoding="utf-8") as f:
+            f.write("older")
+        os.symlink(compiled, link)
+        status(0, "npu-compile: an output behind a link", "npu-compile", model, "-o", link)
+        with open(compiled, "rb") as f:
+            data = f.read()
+        tap.result(os.path.islink(link) and data != b"older", "a link stays one, its file is replaced")
+        piped = subprocess.run([os.path.join(bin_folder, "npu-compile"), model, "-q", "-o", "/dev/stdout"],
+                               capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+        tap.result(piped.stdout == data, "npu-compile: a pipe is written to", piped.stderr)
+        status(0, "npu-run: figures into a pipe", "npu-run", compiled, "--device", "sim", "--random", "1", "--json",
+               "/dev/stderr")
+        left = [name for name in os.listdir(folder) if name.endswith(".new")]
+        tap.result(not left, "no half file is left", left)
         status(9, "npu-compile: no report to compare is status 9", "npu-compile", "--compare", model, model)
         status(1, "npu-compile: a report folder that cannot be is status 1", "npu-compile", model, "--report",
                os.path.join(model, "folder"))

@@ -2,6 +2,7 @@
 #include "tools/common/files.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -39,15 +40,26 @@ std::vector<std::byte> read_file(const std::string& path, size_t limit) {
 }
 
 void write_file(const std::string& path, const void* data, size_t bytes) {
-  const std::string temporary = path + ".new";
-  std::FILE* file = std::fopen(temporary.c_str(), "wb");
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::file_type type = fs::status(path, error).type();
+  // A device or a pipe is written to, not replaced.
+  const bool in_place = type != fs::file_type::regular && type != fs::file_type::not_found;
+  // A link stays one: the file that it leads to is replaced.
+  std::string place = path;
+  if (type == fs::file_type::regular) {
+    const fs::path file = fs::canonical(path, error);
+    if (!error) place = file.string();
+  }
+  const std::string written = in_place ? place : fmt::format("{}.{}.new", place, getpid());
+  std::FILE* file = std::fopen(written.c_str(), "wb");
   const bool opened = file != nullptr;
   bool good = opened && std::fwrite(data, 1, bytes, file) == bytes;
   if (opened) good = std::fclose(file) == 0 && good;
-  if (good) good = std::rename(temporary.c_str(), path.c_str()) == 0;
+  if (good && !in_place) good = std::rename(written.c_str(), place.c_str()) == 0;
   if (!good) {
     const std::string reason = std::strerror(errno);
-    if (opened) std::remove(temporary.c_str());
+    if (opened && !in_place) std::remove(written.c_str());
     throw ToolError(kExitFailure, fmt::format("cannot write {}: {}", path, reason));
   }
 }

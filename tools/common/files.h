@@ -14,7 +14,8 @@ namespace npu::tools {
 // More than `limit` bytes are an error.
 std::vector<std::byte> read_file(const std::string& path, size_t limit = SIZE_MAX);
 
-// Written beside its place and renamed: no half file is left under the name.
+// Written beside its place and renamed: no half file is left under the name. What is no regular
+// file, such as a pipe or /dev/null, is written to where it is.
 void write_file(const std::string& path, const void* data, size_t bytes);
 
 }  // namespace npu::tools

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "tools/common/json_output.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <iostream>
 
-#include "tools/common/program.h"
+#include "tools/common/files.h"
 
 namespace npu::tools {
 
@@ -20,10 +17,7 @@ void write_json(const std::string& path, const Json& json) {
     std::cout << text << std::flush;
     return;
   }
-  std::ofstream file(path, std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) throw ToolError(kExitFailure, path + ": cannot write: " + std::strerror(errno));
+  write_file(path, text.data(), text.size());
 }
 
 }  // namespace npu::tools

@@ -67,7 +67,8 @@ void add_options(CLI::App& app, Options& o) {
                  "Write the last run's commands to FILE: .csv a table, else a Chrome trace")
       ->type_name("FILE");
   app.add_option("--cycle-limit", o.cycle_limit, "End a job after so many modelled cycles")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber);
   auto* function =
       app.add_flag("--function-only", o.function_only, "Simulator: compute without modelling time");
   app.add_flag("--timing-only", o.timing_only, "Simulator: model time without computing")

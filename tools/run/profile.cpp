@@ -3,13 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <vector>
 
 #include "arch/stream.h"
 #include "tools/common/device.h"
+#include "tools/common/files.h"
 #include "tools/common/json_output.h"
 #include "tools/common/program.h"
 #include "tools/common/trace_events.h"
@@ -48,18 +46,17 @@ std::string csv_text(const std::string& text) {
 }
 
 void write_csv(const std::string& path, const std::vector<TraceRecord>& records) {
-  std::ofstream file(path, std::ios::trunc);
-  file << "job,core,engine,command,opcode,operator,operator_type,start_cycle,execute_cycles,"
-          "stall_cycles,wait_cycles\n";
+  std::string text =
+      "job,core,engine,command,opcode,operator,operator_type,start_cycle,execute_cycles,"
+      "stall_cycles,wait_cycles\n";
   for (const TraceRecord& record : records) {
     const npu_command_report& c = record.command;
-    file << fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", c.job, c.core,
+    text += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", c.job, c.core,
                         arch::engine_name(c.engine), c.command, arch::opcode_name(c.opcode),
                         csv_text(record.layer), csv_text(record.type), record.start,
                         c.execute_cycles, c.stall_cycles, c.wait_cycles);
   }
-  file.close();
-  if (!file) throw ToolError(kExitFailure, path + ": cannot write: " + std::strerror(errno));
+  write_file(path, text.data(), text.size());
 }
 
 }  // namespace
