@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "arch/target.h"
 #include "compiler/candidate.h"
@@ -125,8 +126,11 @@ class Compilation {
   std::optional<Candidate> fastest(const std::vector<ScheduleOptions>& variants) {
     std::vector<std::optional<Candidate>> candidates(variants.size());
     std::vector<Diagnostics> diagnostics(variants.size());
+    std::atomic<size_t> done = 0;
     for_each_index(variants.size(), [&](size_t i) {
+      if (options_.progress) options_.progress(done, variants.size());
       candidates[i] = make_candidate(input(), variants[i], diagnostics[i]);
+      ++done;
     });
     std::optional<Candidate> best;
     for (size_t i = 0; i < variants.size(); ++i) {

@@ -38,6 +38,8 @@ struct CompileOptions {
   bool keep_fastest = true;
   // Called now and then, from several threads; may throw, which ends the compilation.
   std::function<void()> poll = {};
+  // Likewise: how many schedules have been tried.
+  std::function<void(size_t done, size_t total)> progress = {};
 };
 
 // What one operator of the compiled network costs, by the card's own model of

@@ -43,7 +43,7 @@ CompileReport check(const Graph& graph, const CompileOptions& options) {
   const auto model = compile_graph(graph, options, diagnostics);
   EXPECT_TRUE(model) << diagnostics.text();
   if (!model) return {};
-  const Verification result = verify(graph, model->file, options.target, 4);
+  const Verification result = verify(graph, model->file, options.target, kTestPatterns);
   EXPECT_TRUE(result.ok) << result.text << " (SRAM " << options.target.sram_bytes << ", "
                          << options.cores << " cores)";
   return model->report;

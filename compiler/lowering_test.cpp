@@ -35,7 +35,7 @@ bool check(const Graph& graph, const CompileOptions& options) {
   const auto model = compile_graph(graph, options, diagnostics);
   EXPECT_TRUE(model) << diagnostics.text();
   if (!model) return false;
-  const Verification result = verify(graph, model->file, options.target, 4);
+  const Verification result = verify(graph, model->file, options.target, kTestPatterns);
   EXPECT_TRUE(result.ok) << result.text << " (SRAM " << options.target.sram_bytes << ")";
   const auto& layers = model->report.layers;
   return std::any_of(layers.begin(), layers.end(),
@@ -512,7 +512,7 @@ TEST(Lowering, VerificationSeesADifference) {
   MacOp& mac = *g.graph.ops[0].as<MacOp>();
   mac.weights[17] ^= 0x40;
   mac.clamp = {byte_low(mac.mac_type), byte_high(mac.mac_type)};
-  EXPECT_FALSE(verify(g.graph, model->file, options.target, 4).ok);
+  EXPECT_FALSE(verify(g.graph, model->file, options.target, kTestPatterns).ok);
 }
 
 TEST(Lowering, SameInputSameBytes) {
@@ -544,7 +544,7 @@ TEST(Lowering, PredictedCyclesAreTheCards) {
   ASSERT_TRUE(model);
   SimulatedCard card(options.target, false);
   std::vector<Bytes> outputs;
-  ASSERT_EQ(card.run(model->file, test_inputs(g.graph, 3), outputs), "");
+  ASSERT_EQ(card.run(model->file, test_inputs(g.graph, 4), outputs), "");
   // Tables of pages lie where the driver puts them, which the compiler cannot know.
   EXPECT_NEAR(static_cast<double>(card.cycles()), static_cast<double>(model->report.cycles),
               0.05 * static_cast<double>(card.cycles()));

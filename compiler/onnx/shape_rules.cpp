@@ -402,7 +402,8 @@ std::optional<Shape> concatenated(const std::vector<Shape>& parts, int64_t& axis
     }
   }
   if (!valid || !checked_elements(out))
-    return malformed(broken, "joined tensors agree in every axis but one");
+    return malformed(broken, "joined tensors agree in every axis but one",
+                     fmt::format("axis {}, {} first", axis, to_text(parts[0])));
   return out;
 }
 

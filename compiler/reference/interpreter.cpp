@@ -31,12 +31,13 @@ class Interpreter {
  public:
   explicit Interpreter(const Graph& graph) : graph_(graph), values_(graph.values.size()) {}
 
-  std::vector<Bytes> run(const std::vector<Bytes>& inputs) {
+  std::vector<Bytes> run(const std::vector<Bytes>& inputs, const std::function<void()>& poll) {
     for (ValueId id = 0; id < graph_.values.size(); ++id) {
       if (!graph_.value(id).constant.empty()) values_[id] = graph_.value(id).constant;
     }
     for (size_t i = 0; i < graph_.inputs.size(); ++i) values_[graph_.inputs[i]] = inputs[i];
     for (const Op& op : graph_.ops) {
+      if (poll) poll();
       op_ = &op;
       values_[op.output].resize(static_cast<size_t>(elements(graph_.value(op.output).shape)));
       std::visit([this](const auto& detail) { execute(detail); }, op.detail);
@@ -386,12 +387,14 @@ class Interpreter {
 
 }  // namespace
 
-std::vector<Bytes> interpret_all(const Graph& graph, const std::vector<Bytes>& inputs) {
-  return Interpreter(graph).run(inputs);
+std::vector<Bytes> interpret_all(const Graph& graph, const std::vector<Bytes>& inputs,
+                                 const std::function<void()>& poll) {
+  return Interpreter(graph).run(inputs, poll);
 }
 
-std::vector<Bytes> interpret(const Graph& graph, const std::vector<Bytes>& inputs) {
-  std::vector<Bytes> values = interpret_all(graph, inputs);
+std::vector<Bytes> interpret(const Graph& graph, const std::vector<Bytes>& inputs,
+                             const std::function<void()>& poll) {
+  std::vector<Bytes> values = interpret_all(graph, inputs, poll);
   std::vector<Bytes> out;
   for (const ValueId id : graph.outputs) out.push_back(values[id]);
   return out;

@@ -7,6 +7,7 @@
 #define NPU_COMPILER_REFERENCE_INTERPRETER_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "compiler/ir/graph.h"
@@ -15,12 +16,15 @@ namespace npu::compiler {
 
 using Bytes = std::vector<uint8_t>;
 
-// Inputs in the graph's order, row major; returns the outputs likewise.
-std::vector<Bytes> interpret(const Graph& graph, const std::vector<Bytes>& inputs);
+// Inputs in the graph's order, row major; returns the outputs likewise. `poll` is called before
+// each operator, and may throw.
+std::vector<Bytes> interpret(const Graph& graph, const std::vector<Bytes>& inputs,
+                             const std::function<void()>& poll = {});
 
 // The same with every value kept, by ValueId; values that nothing makes stay
 // empty.
-std::vector<Bytes> interpret_all(const Graph& graph, const std::vector<Bytes>& inputs);
+std::vector<Bytes> interpret_all(const Graph& graph, const std::vector<Bytes>& inputs,
+                                 const std::function<void()>& poll = {});
 
 }  // namespace npu::compiler
 

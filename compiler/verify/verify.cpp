@@ -154,6 +154,9 @@ std::vector<Bytes> test_inputs(const Graph& graph, uint32_t pattern) {
         case 2:
           bytes[i] = i % 2 == 0 ? low : high;
           break;
+        case 3:
+          bytes[i] = static_cast<uint8_t>(value.quantization.zero);
+          break;
         default:
           bytes[i] = static_cast<uint8_t>(random());
           break;
@@ -165,12 +168,14 @@ std::vector<Bytes> test_inputs(const Graph& graph, uint32_t pattern) {
 }
 
 Verification verify(const Graph& graph, std::span<const std::byte> model, const npu_target& target,
-                    uint32_t patterns) {
+                    uint32_t patterns, const std::function<void(uint32_t)>& progress) {
   SimulatedCard card(target);
   Verification result;
   for (uint32_t pattern = 0; pattern < patterns; ++pattern) {
     const std::vector<Bytes> inputs = test_inputs(graph, pattern);
-    const std::vector<Bytes> expected = interpret(graph, inputs);
+    const std::vector<Bytes> expected = interpret(graph, inputs, [&] {
+      if (progress) progress(pattern);
+    });
     std::vector<Bytes> got;
     if (std::string error = card.run(model, inputs, got); !error.empty()) {
       result.text = "the simulated card refused the model: " + error;

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -41,8 +42,9 @@ class SimulatedCard {
   uint64_t cycles_ = 0;
 };
 
-// Input bytes for verification: pattern 0 is the lowest value everywhere, 1
-// the highest, 2 alternates both, from 3 on uniform random bytes.
+// Input bytes for verification: pattern 0 is the lowest value everywhere, 1 the highest, 2
+// alternates both, 3 is the zero point, from 4 on uniform random bytes.
+inline constexpr uint32_t kTestPatterns = 5;  // each edge once and one random
 std::vector<Bytes> test_inputs(const Graph& graph, uint32_t pattern);
 
 struct Verification {
@@ -51,9 +53,10 @@ struct Verification {
   uint64_t values = 0;
 };
 
-// Compares `patterns` inputs, output by output.
+// Compares `patterns` inputs, output by output. `progress` is called now and then with how many are
+// done, and may throw.
 Verification verify(const Graph& graph, std::span<const std::byte> model, const npu_target& target,
-                    uint32_t patterns);
+                    uint32_t patterns, const std::function<void(uint32_t)>& progress = {});
 
 }  // namespace npu::compiler
 

@@ -7,6 +7,7 @@
 - Utilisation and traffic on the small card are at least what docs/compiler.md says.
 - Two cores of card are faster than one, together on one image or encoder layer and each with its own image.
 - The same input gives the same bytes.
+- Ctrl-C ends a compilation at once and leaves nothing behind.
 
     check_schedules.py            all that
     check_schedules.py --options  the optimisations alone, with every SRAM size
@@ -16,9 +17,11 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from tap import Tap, need_packages
 
@@ -135,6 +138,24 @@ def check_same_bytes(tap, compiler, name, model):
     tap.result(files[0] == files[1], f"{name}: twice the same bytes")
 
 
+def check_interrupt(tap, compiler, model):
+    """While it compiles, which takes longer than it waits here, and while it verifies, which takes much longer."""
+    for options in ([], ["--verify"]):
+        with tempfile.TemporaryDirectory(dir=compiler.folder) as folder:
+            out = os.path.join(folder, "out.npu")
+            with subprocess.Popen([compiler.program, model, "-o", out, "--report", os.path.join(folder, "report"),
+                                   *options], stderr=subprocess.PIPE, text=True) as process:
+                line = process.stderr.readline() if options else time.sleep(0.3)  # the first says that it goes on
+                while options and line and not line.startswith("verifying"):
+                    line = process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                begin = time.monotonic()
+                process.wait(120)
+            left = [f for f in os.listdir(folder) if f != "report"]
+            tap.result(process.returncode == 130 and not left, f"Ctrl-C in npu-compile {' '.join(options)}",
+                       f"status {process.returncode} after {time.monotonic() - begin:.1f} s, left: {left}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--options", action="store_true", help="the optimisations alone, with every SRAM size")
@@ -155,6 +176,8 @@ def main():
                     check_cores(tap, compiler, name, model, 1.5)
                 if name == "mobilenet_v2":
                     check_cores(tap, compiler, name, model, 1.6, sram_kib=512, most_bytes=4.1e6)
+                if name == "resnet50":
+                    check_interrupt(tap, compiler, model)
             os.remove(model)
         if not args.options:
             model = os.path.join(folder, "batched.onnx")

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "compiler/calibrate/calibrate.h"
+#include "tools/compile/progress.h"
 
 namespace npu::tools {
 
@@ -18,6 +19,7 @@ namespace npu::tools {
 std::optional<compiler::Calibration> calibrate(std::span<const std::byte> file,
                                                const compiler::CalibrationOptions& options,
                                                const std::string& folder, bool quiet,
+                                               Progress& progress,
                                                compiler::Diagnostics& diagnostics);
 
 // Writes calibration.json into `folder`, which exists.

@@ -10,12 +10,13 @@
 #include "tools/common/files.h"
 #include "tools/common/program.h"
 #include "tools/compile/calibration.h"
+#include "tools/compile/progress.h"
 #include "tools/compile/reports.h"
 
 namespace npu::tools {
 namespace {
 
-// Inputs that --verify compares: three with extreme values, the rest random.
+// Inputs that --verify compares: four with extreme values, the rest random.
 constexpr uint32_t kVerifyPatterns = 8;
 constexpr size_t kMostModelBytes = 0x7fffffff;  // of a protobuf message
 
@@ -82,6 +83,7 @@ void add_options(CLI::App& app, Options& o) {
                  "Modelled cycles after which the network can make room for something more "
                  "urgent; 0: never")
       ->type_name("CYCLES")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("--list-ops", o.list_ops, "Print the supported operators and their limits");
   CLI::Option* calibrate =
@@ -181,11 +183,11 @@ int compile(const Options& o) {
   if (o.list_ops) return list_operators();
   if (!o.compare.empty()) return compare(o);
   if (o.model.empty()) throw ToolError(kExitUsage, "no ONNX model given; see --help");
-  const bool has_output = !o.output.empty() || !o.report.empty() || !o.explain.empty();
-  if (!has_output && o.write_qdq.empty()) {
+  const bool compiles = !o.output.empty() || !o.report.empty() || !o.explain.empty() || o.verify;
+  if (!compiles && o.write_qdq.empty()) {
     throw ToolError(kExitUsage,
-                    "no output given: -o FILE, --report DIR, --explain NODE or --write-qdq FILE; "
-                    "see --help");
+                    "nothing to do: give -o FILE, --report DIR, --explain NODE, --verify or "
+                    "--write-qdq FILE; see --help");
   }
 
   compiler::CompileOptions options;
@@ -195,7 +197,11 @@ int compile(const Options& o) {
   options.cores = o.cores;
   options.residency = !o.no_residency;
   options.stripes = !o.no_stripes;
-  options.poll = stop_if_interrupted;
+  Progress progress(o.quiet);
+  options.poll = [&] { progress.poll(); };
+  options.progress = [&](size_t done, size_t total) {
+    progress.now("compiling", done, total, "schedules tried");
+  };
   const std::vector<std::byte> file = read_file(o.model, kMostModelBytes);
   compiler::Diagnostics diagnostics;
   std::optional<compiler::Calibration> calibration;
@@ -205,14 +211,15 @@ int compile(const Options& o) {
     import_options.batch = o.batch;
     graph = compiler::import_onnx(file, import_options, diagnostics);
   } else {
-    calibration = calibrate(file, calibration_options(o), o.calibrate, o.quiet, diagnostics);
+    calibration =
+        calibrate(file, calibration_options(o), o.calibrate, o.quiet, progress, diagnostics);
     if (calibration) graph = std::move(calibration->graph);
   }
   if (!graph) fail(o, diagnostics);
   stop_if_interrupted();
   if (!o.write_qdq.empty()) {
     write_file(o.write_qdq, calibration->qdq.data(), calibration->qdq.size());
-    if (!has_output && !o.verify) return kExitOk;
+    if (!compiles) return kExitOk;
   }
   const std::optional<compiler::CompiledModel> model =
       compiler::compile_graph(*graph, options, diagnostics);
@@ -226,7 +233,9 @@ int compile(const Options& o) {
   if (!o.explain.empty()) explain(o, *model, *graph, options.target);
   if (o.verify) {
     const compiler::Verification result =
-        compiler::verify(*graph, model->file, options.target, kVerifyPatterns);
+        compiler::verify(*graph, model->file, options.target, kVerifyPatterns, [&](uint32_t done) {
+          progress.now("verifying", done, kVerifyPatterns, "inputs compared");
+        });
     if (!result.ok) throw ToolError(kExitMismatch, "verification failed: " + result.text);
     if (!o.quiet) fmt::print(stderr, "verified: {}\n", result.text);
   }
