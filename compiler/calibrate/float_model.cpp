@@ -144,6 +144,13 @@ class Reader {
     if (type == "Constant" && read_constant(node)) return;
     if ((type == "Identity" || type == "Dropout") && drop_identity(node)) return;
     if (fold(node)) return;
+    if (node.output_size() == 0 || (node.input_size() == 0 && type != "Constant")) {
+      RuleBreak broken;
+      broken.malformed = true;
+      broken.rule = "a node reads a tensor and makes one";
+      diagnostics_.add(problem_of(node, broken));
+      return;
+    }
     model_.nodes.push_back(std::move(node));
   }
 

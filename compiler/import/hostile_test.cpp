@@ -12,11 +12,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "arch/target.h"
+#include "compiler/calibrate/calibrate.h"
 #include "compiler/compile.h"
 #include "compiler/testing/mutations.h"
 #include "compiler/testing/onnx_builder.h"
@@ -376,6 +378,116 @@ TEST(Hostile, OtherFields) {
   }
   EXPECT_GT(compiled, mutations.count() / 20);
   EXPECT_LT(compiled, mutations.count());
+}
+
+// A little of everything that is calibrated.
+std::string float_model() {
+  OnnxBuilder b(17);
+  const auto values = [](int count) {
+    std::vector<float> out;
+    for (int i = 0; i < count; ++i) out.push_back(0.1f * static_cast<float>(i % 7 - 3));
+    return out;
+  };
+  b.input("x", {1, 4, 8, 8}, Tensor::FLOAT);
+  b.floats("w", {8, 4, 3, 3}, values(288));
+  b.floats("eight", {8}, std::vector<float>(8, 0.5f));
+  OnnxBuilder::ints(b.node("Conv", {"x", "w", "eight"}, "c"), "pads", {1, 1, 1, 1});
+  b.node("BatchNormalization", {"c", "eight", "eight", "eight", "eight"}, "n");
+  b.scale("low", 0);
+  b.scale("high", 6);
+  b.node("Clip", {"n", "low", "high"}, "k");
+  onnx::Node& pool = b.node("MaxPool", {"k"}, "p");
+  OnnxBuilder::ints(pool, "kernel_shape", {2, 2});
+  OnnxBuilder::ints(pool, "strides", {2, 2});
+  b.node("Sigmoid", {"p"}, "g");
+  b.node("Mul", {"p", "g"}, "silu");
+  b.int64s("halves", {4, 4});
+  onnx::Node& split = b.node("Split", {"silu", "halves"}, "a");
+  split.add_output("b");
+  OnnxBuilder::integer(split, "axis", 1);
+  OnnxBuilder::integer(b.node("Concat", {"b", "a"}, "j"), "axis", 1);
+  b.node("Add", {"j", "p"}, "s");
+  onnx::Node& average = b.node("AveragePool", {"s"}, "v");
+  OnnxBuilder::ints(average, "kernel_shape", {3, 3});
+  OnnxBuilder::ints(average, "pads", {1, 1, 1, 1});
+  b.int64s("shape", {1, 16, -1});
+  b.node("Reshape", {"v", "shape"}, "rows");
+  b.floats("gamma", {8}, std::vector<float>(8, 1));
+  b.node("LayerNormalization", {"rows", "gamma", "eight"}, "l");
+  b.floats("m", {8, 8}, values(64));
+  b.node("MatMul", {"l", "m"}, "q");
+  b.node("Add", {"q", "eight"}, "qb");
+  OnnxBuilder::ints(b.node("Transpose", {"qb"}, "t"), "perm", {0, 2, 1});
+  b.node("MatMul", {"qb", "t"}, "scores");
+  b.node("Softmax", {"scores"}, "f");
+  b.node("MatMul", {"f", "l"}, "o");
+  b.scale("root", 1.4142f);
+  b.node("Div", {"o", "root"}, "e0");
+  b.node("Erf", {"e0"}, "e1");
+  b.node("Mul", {"e1", "o"}, "e2");
+  b.int64s("starts", {0});
+  b.int64s("ends", {1});
+  b.int64s("axes", {1});
+  b.node("Slice", {"e2", "starts", "ends", "axes"}, "first");
+  b.node("Squeeze", {"first", "axes"}, "z");
+  b.floats("d", {8, 5}, values(40));
+  b.node("Gemm", {"z", "d"}, "y");
+  b.output("y");
+  return b.serialize();
+}
+
+// True if a quantized model came of it. Tensors may become so large that computing them takes its
+// time, which a user sees and ends.
+bool try_calibrate(const std::string& file) {
+  Diagnostics diagnostics;
+  std::optional<Calibrator> calibrator = Calibrator::open(testing::as_bytes(file), {}, diagnostics);
+  EXPECT_EQ(calibrator.has_value(), diagnostics.ok());
+  if (!calibrator) return false;
+  const auto sample = [&](size_t) {
+    std::vector<std::vector<float>> out;
+    for (const Calibrator::Input& input : calibrator->inputs())
+      out.emplace_back(static_cast<size_t>(elements(input.shape)), 0.5f);
+    return out;
+  };
+  int64_t size = 0;
+  for (const Calibrator::Input& input : calibrator->inputs()) size += elements(input.shape);
+  if (size > 1 << 20) return false;
+  struct Enough {};
+  const std::clock_t begin = std::clock();
+  try {
+    const std::optional<Calibration> out = calibrator->run(
+        {1, sample},
+        [&](const char*, size_t, size_t) {
+          if (std::clock() - begin > CLOCKS_PER_SEC) throw Enough();
+        },
+        diagnostics);
+    EXPECT_EQ(out.has_value(), diagnostics.ok());
+    EXPECT_NE(diagnostics.status(), Status::kInternal) << diagnostics.text();
+    return out.has_value();
+  } catch (const Enough&) {
+    return false;
+  }
+}
+
+TEST(Hostile, FloatModels) {
+  const std::string file = float_model();
+  ASSERT_TRUE(try_calibrate(file));
+  onnx::Model original;
+  ASSERT_TRUE(original.ParseFromString(file));
+  const testing::Mutations mutations = testing::mutations(1000);
+  uint32_t calibrated = 0;
+  for (uint32_t i = mutations.first; i != mutations.end; ++i) {
+    SCOPED_TRACE("NPU_MUTATIONS_FROM=" + std::to_string(i));
+    Mutator mutator(i);
+    onnx::Model changed = original;
+    for (int changes = 1 + mutator.pick(3); changes > 0; --changes) mutator.change(changed);
+    const std::clock_t begin = std::clock();
+    calibrated += try_calibrate(changed.SerializeAsString());
+    ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_GT(calibrated, mutations.count() / 20);
+  EXPECT_LT(calibrated, mutations.count());
 }
 
 }  // namespace
