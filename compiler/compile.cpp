@@ -44,7 +44,8 @@ class Compilation {
     }
   }
 
-  std::optional<CompiledModel> run() {
+  // smaller: also with halves of the SRAM.
+  std::optional<CompiledModel> run(bool smaller) {
     const std::string bad = arch::validate_target(target_);
     if (!bad.empty()) {
       diagnostics_.add({.status = Status::kTarget,
@@ -90,8 +91,8 @@ class Compilation {
     // estimates promised counts only once the card's clock has confirmed it, and a larger SRAM
     // offers all that a smaller one does.
     std::vector<ScheduleOptions> variants = variants_of(target_.sram_bytes);
-    for (uint32_t bytes = target_.sram_bytes / 2; bytes >= kLeastSram && options_.keep_fastest;
-         bytes /= 2)
+    for (uint32_t bytes = target_.sram_bytes / 2;
+         smaller && bytes >= kLeastSram && options_.keep_fastest; bytes /= 2)
       for (const ScheduleOptions& variant : variants_of(bytes)) variants.push_back(variant);
     std::optional<Candidate> best = options_.keep_fastest ? fastest(variants) : first(variants);
     // Nothing fits: with less and less.
@@ -227,7 +228,25 @@ class Compilation {
 
 std::optional<CompiledModel> compile_graph(const Graph& graph, const CompileOptions& options,
                                            Diagnostics& diagnostics) {
-  return Compilation(graph, options, diagnostics).run();
+  std::optional<CompiledModel> best = Compilation(graph, options, diagnostics).run(true);
+  if (!best || !options.fuse || !options.keep_fastest) return best;
+  // Fusion seldom costs more than it saves, as what is added has to stay in SRAM meanwhile: a look
+  // at the network without it, and if that is faster a closer one.
+  CompileOptions unfused = options;
+  unfused.fuse = false;
+  for (const bool smaller : {false, true}) {
+    // What is switched off is so for comparison, which may take its time.
+    if (!smaller && !(options.residency && options.stripes)) continue;
+    Diagnostics problems;  // of no interest, as there is a model, but for mistakes of our own
+    std::optional<CompiledModel> other = Compilation(graph, unfused, problems).run(smaller);
+    if (problems.status() == Status::kInternal) {
+      diagnostics = problems;
+      return std::nullopt;
+    }
+    if (!other || other->report.cycles >= best->report.cycles) break;
+    best = std::move(other);
+  }
+  return best;
 }
 
 }  // namespace npu::compiler
