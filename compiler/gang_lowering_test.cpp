@@ -179,7 +179,7 @@ TEST(Gang, SameInputSameBytes) {
   Diagnostics diagnostics;
   const auto first = compile_graph(graph, options_for(2, 65536), diagnostics);
   const auto second = compile_graph(graph, options_for(2, 65536), diagnostics);
-  ASSERT_TRUE(first && second);
+  ASSERT_TRUE(first && second) << diagnostics.text();
   EXPECT_EQ(first->file, second->file);
 }
 

@@ -50,6 +50,7 @@ class Planner {
     separate_outputs();
     original_values_ = graph_.values.size();
     find_producers();
+    find_parts();
     // A round that finds a value that should rather be written in another order notes it and
     // is repeated; only then is it known which copies remain necessary.
     for (int round = 0;; ++round) {
@@ -78,6 +79,66 @@ class Planner {
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
       producer_[graph_.ops[i].output] = static_cast<int>(i);
     }
+  }
+
+  // Values that can be written where a Concat puts them: made by an operator for it, joined once,
+  // and not read over the bus where the result is a graph output.
+  void find_parts() {
+    joined_into_.assign(original_values_, -1);
+    std::vector<uint32_t> joins(original_values_, 0);
+    for (const Op& op : graph_.ops)
+      if (op.as<ConcatOp>() != nullptr)
+        for (const ValueId id : op.inputs) ++joins[id];
+    const std::vector<uint32_t> uses = graph_.use_counts();
+    for (size_t i = 0; i < graph_.ops.size(); ++i) {
+      const Op& op = graph_.ops[i];
+      if (op.as<ConcatOp>() == nullptr) continue;
+      const bool is_output = output_of_[op.output] >= 0;
+      for (const ValueId id : op.inputs) {
+        const Op* writer = producer(id);
+        if (writer != nullptr && !writer->is_view() && writer->as<ConcatOp>() == nullptr &&
+            writer->as<PadOp>() == nullptr && output_of_[id] < 0 && joins[id] == 1 &&
+            (!is_output || uses[id] == 1))
+          joined_into_[id] = static_cast<int>(i);
+      }
+    }
+  }
+
+  // A command does not read between the bytes that it writes.
+  bool may_join(const Op& writer, const Op& concat) const {
+    const int storage = plan_.values[concat.output].storage;
+    return order_[writer.output].empty() &&
+           (storage < 0 || std::ranges::none_of(writer.operands(), [&](ValueId id) {
+              return plan_.values[id].storage == storage;
+            }));
+  }
+
+  // The part's place in the Concat's result, which gets its storage with the first of them.
+  Placement place_part(const Op& writer, const Op& concat) {
+    Placement& whole = plan_.values[concat.output];
+    if (whole.storage < 0) {
+      const std::vector<size_t>& wanted = order_[concat.output];
+      place_new(concat.output, wanted.empty() ? preferred_order(writer) : wanted);
+    }
+    const auto axis = static_cast<size_t>(concat.as<ConcatOp>()->axis);
+    Placement out = whole;
+    for (const ValueId id : concat.inputs) {
+      if (id == writer.output) break;
+      out.offset += graph_.value(id).shape[axis] * out.strides[axis];
+    }
+    return out;
+  }
+
+  // A storage of its own, or a graph output's.
+  void place_new(ValueId id, const std::vector<size_t>& order) {
+    const int output = output_of_[id];
+    const uint8_t region = output < 0
+                               ? NPU_REGION_SCRATCH
+                               : static_cast<uint8_t>(NPU_REGION_TENSORS + graph_.inputs.size() +
+                                                      static_cast<size_t>(output));
+    const Shape& shape = graph_.value(id).shape;
+    const int storage = add_storage(region, static_cast<uint64_t>(elements(shape)));
+    plan_.values[id] = {storage, 0, dense(shape, order)};
   }
 
   void start_round() {
@@ -228,13 +289,12 @@ class Planner {
     const Op& op = graph_.ops[index];
     const Shape shape = graph_.value(op.output).shape;  // a copy: values may move below
     if (!op.is_view()) {
-      const int output = output_of_[op.output];
-      const uint8_t region = output < 0
-                                 ? NPU_REGION_SCRATCH
-                                 : static_cast<uint8_t>(NPU_REGION_TENSORS + graph_.inputs.size() +
-                                                        static_cast<size_t>(output));
-      const int storage = add_storage(region, static_cast<uint64_t>(elements(shape)));
-      plan_.values[op.output] = {storage, 0, dense(shape, preferred_order(op))};
+      const int concat = joined_into_[op.output];
+      if (concat >= 0 && may_join(op, graph_.ops[static_cast<size_t>(concat)])) {
+        plan_.values[op.output] = place_part(op, graph_.ops[static_cast<size_t>(concat)]);
+      } else if (plan_.values[op.output].storage < 0) {  // else a part of it is there already
+        place_new(op.output, preferred_order(op));
+      }
       return;
     }
     const ValueId in = op.inputs[0];
@@ -293,8 +353,9 @@ class Planner {
   MemoryPlan plan_;
   // By ValueId: its axes as they must be nested, outermost first; empty: as its writer likes.
   std::vector<std::vector<size_t>> order_;
-  std::vector<int> output_of_;  // by ValueId: index of the graph output, or -1
-  std::vector<int> producer_;   // by ValueId: operator, or -1
+  std::vector<int> output_of_;    // by ValueId: index of the graph output, or -1
+  std::vector<int> producer_;     // by ValueId: operator, or -1
+  std::vector<int> joined_into_;  // by ValueId: Concat that it is written in the place of, or -1
   size_t original_values_ = 0;
   bool again_ = false;
   // Copies before operators, by their index in graph_.ops.

@@ -266,6 +266,8 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
       const size_t axis = static_cast<size_t>(concat->axis);
       part.out = shifted(part.out, at * out_strides[axis]);
       at += shape[axis];
+      // Written there already.
+      if (part.a.storage == part.out.storage && part.a.offset == part.out.offset) continue;
       for (size_t i = 0; i < shape.size(); ++i) {
         part.dims.push_back({shape[i], stride(id, i), 0, out_strides[i]});
       }
