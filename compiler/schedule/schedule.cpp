@@ -248,9 +248,15 @@ class Scheduler {
         const Set during = keep ? with(set, output) : set;
         const uint64_t held = bytes_of(during);
         if (held > options_.sram_bytes) continue;
+        const bool may_lag = can_lag(std::span(steps_).subspan(at, last - at));
+        std::vector<std::pair<int64_t, bool>> ways;  // rows, and whether some steps lag
         for (const int64_t rows : stripe_heights(steps_[last - 1].layer)) {
+          ways.emplace_back(rows, false);
+          if (may_lag) ways.emplace_back(rows, true);
+        }
+        for (const auto& [rows, lag] : ways) {
           const std::optional<Segment>& segment = striped_segment(
-              at, last, rows, during, static_cast<uint32_t>(options_.sram_bytes - held));
+              at, last, rows, lag, during, static_cast<uint32_t>(options_.sram_bytes - held));
           if (!segment) continue;
           State next;
           next.from = at;
@@ -274,10 +280,10 @@ class Scheduler {
     return {out.begin(), out.end()};
   }
 
-  std::optional<Segment> striped_segment(size_t first, size_t last, int64_t rows, const Set& during,
-                                         uint32_t room) {
+  std::optional<Segment> striped_segment(size_t first, size_t last, int64_t rows, bool lag,
+                                         const Set& during, uint32_t room) {
     const std::vector<bool> resident = mask(during);
-    const std::shared_ptr<const Stripes> stripes = stripes_of(first, last, rows, resident);
+    const std::shared_ptr<const Stripes> stripes = stripes_of(first, last, rows, lag, resident);
     if (stripes == nullptr || stripes->ring_bytes > room) return std::nullopt;
     Segment segment;
     segment.first = first;
@@ -318,12 +324,16 @@ class Scheduler {
       used += choices[which]->costs[to].bytes - choices[which]->costs[chosen[which]].bytes;
       chosen[which] = to;
     }
+    uint64_t pools = 0;
     for (size_t i = 0; i < choices.size(); ++i) {
       segment.plans.push_back(choices[i]->all[chosen[i]]);
       Estimate estimate = estimate_of(segment.plans.back());
       if (segment.split == Split::kRows) add_overlap(estimate, first + i, *stripes, i);
       segment.estimate += estimate;
+      if (std::holds_alternative<PoolLayer>(steps_[first + i].layer)) pools += estimate.engine;
     }
+    // Beside what the array does.
+    if (lag) segment.estimate.engine -= std::min(pools, segment.estimate.engine / 2);
     for (size_t r = 0; r < stripes->rings.size(); ++r) {
       const Ring& ring = stripes->rings[r];
       const int64_t rows =
@@ -358,7 +368,7 @@ class Scheduler {
   }
 
   // Cached: does not depend on what else lies in SRAM.
-  std::shared_ptr<const Stripes> stripes_of(size_t first, size_t last, int64_t rows,
+  std::shared_ptr<const Stripes> stripes_of(size_t first, size_t last, int64_t rows, bool lag,
                                             const std::vector<bool>& resident) {
     Set key_set;
     for (size_t i = first; i < last; ++i) {
@@ -367,13 +377,13 @@ class Scheduler {
           key_set = with(key_set, operand.storage);
       });
     }
-    auto [it, fresh] = stripes_.try_emplace({first, last, rows, key_set});
+    auto [it, fresh] = stripes_.try_emplace({first, last, rows, lag, key_set});
     if (fresh) {
       std::vector<bool> later(plan_.storages.size());
       for (size_t s = 0; s < later.size(); ++s) later[s] = last_[s] >= last;
       if (std::optional<Stripes> made =
               make_stripes(std::span(steps_).subspan(first, last - first), rows, resident, later,
-                           options_.cores, options_.images))
+                           options_.cores, options_.images, lag))
         it->second = std::make_shared<const Stripes>(std::move(*made));
     }
     return it->second;
@@ -483,7 +493,7 @@ class Scheduler {
   std::vector<size_t> first_, last_;  // by storage: steps that use it
   std::vector<std::map<Set, State>> states_;
   std::map<std::tuple<size_t, unsigned, int64_t, Split>, Plans> plans_;
-  std::map<std::tuple<size_t, size_t, int64_t, Set>, std::shared_ptr<const Stripes>> stripes_;
+  std::map<std::tuple<size_t, size_t, int64_t, bool, Set>, std::shared_ptr<const Stripes>> stripes_;
   std::string error_;
 };
 

@@ -74,13 +74,21 @@ bool same_place(const Operand& a, const Operand& b) {
          std::equal(a.stride, a.stride + 3, b.stride);
 }
 
+// The first step behind the first pool; their number if there is none.
+size_t behind_pool(std::span<const Step> steps) {
+  const auto pool = std::ranges::find_if(
+      steps, [](const Step& step) { return std::holds_alternative<PoolLayer>(step.layer); });
+  return pool == steps.end() ? steps.size() : static_cast<size_t>(pool - steps.begin()) + 1;
+}
+
 class Builder {
  public:
   Builder(std::span<const Step> steps, int64_t rows, const std::vector<bool>& resident,
           const std::vector<bool>& used_later)
       : steps_(steps), rows_(rows), resident_(resident), used_later_(used_later) {}
 
-  std::optional<Stripes> run(unsigned cores, bool images) {
+  std::optional<Stripes> run(unsigned cores, bool images, bool lag) {
+    lagging_ = lag ? behind_pool(steps_) : steps_.size();
     out_.step_rows.assign(steps_.size(), 0);
     if (!find_rings()) return std::nullopt;
     height_ = output_shape(steps_.back().layer).height;
@@ -94,10 +102,13 @@ class Builder {
       done_.assign(steps_.size(), 0);
       done_.back() = own.begin;
       loaded_.assign(out_.rings.size(), 0);
-      lowest_.assign(out_.rings.size(), 0);
+      lowest_.assign(out_.rings.size(), -1);
       out_.work.push_back({{}, std::vector<std::pair<int64_t, int64_t>>(steps_.size())});
       for (int64_t at = own.begin; at < own.end; at += rows_)
         stripe({at, std::min(own.end, at + rows_)});
+      std::vector<StripeAction>& actions = out_.work.back().actions;
+      actions.insert(actions.end(), late_.begin(), late_.end());
+      late_.clear();
     }
     for (Ring& ring : out_.rings) {
       ring.rows = std::min(ring.rows, ring.height);
@@ -196,6 +207,7 @@ class Builder {
         needed[use.residual].join({rows.begin * pool, rows.end * pool});
       }
     }
+    const std::vector<int64_t> before = lowest_;
     // Rings hold from the lowest row that is read to the highest written; a ring that is loaded
     // takes the next rows while these are in use, one that is stored lets the store lag behind.
     for (size_t r = 0; r < out_.rings.size(); ++r) {
@@ -212,12 +224,21 @@ class Builder {
           loaded_[r] = needed[r].end;
         }
         ring.rows = std::max(ring.rows, needed[r].end - (first ? needed[r].begin : lowest_[r]));
+      } else if (lagging_ < steps_.size() && lowest_[r] >= 0) {
+        // What is made for this stripe is there beside what the one before still reads.
+        ring.rows = std::max(ring.rows, needed[r].end - lowest_[r]);
       }
       ring.rows = std::max(ring.rows, needed[r].end - needed[r].begin);
       lowest_[r] = needed[r].begin;
     }
+    std::vector<StripeAction> late;
     for (size_t i = 0; i < steps_.size(); ++i) {
+      if (i == lagging_) {
+        actions.insert(actions.end(), late_.begin(), late_.end());
+        late_.clear();
+      }
       if (computed[i].empty()) continue;
+      std::vector<StripeAction>& actions = i < lagging_ ? out_.work.back().actions : late;
       const Rows& rows = computed[i];
       actions.push_back({StripeAction::Kind::kCompute, i, rows.begin, rows.end});
       auto& [computed_begin, computed_end] = out_.work.back().computed[i];
@@ -231,10 +252,13 @@ class Builder {
       const int64_t size = rows.end - rows.begin;
       ring.rows = std::max(ring.rows,
                            std::max(rows.end, read.end) - std::min(rows.begin, read.begin) + size);
+      if (const int64_t low = before[uses_[i].output]; lagging_ < steps_.size() && low >= 0)
+        ring.rows = std::max(ring.rows, std::max(rows.end, read.end) - low + size);
       const int64_t from = std::max(rows.begin, first_[i]);
       if (from < rows.end)
         actions.push_back({StripeAction::Kind::kStore, uses_[i].output, from, rows.end});
     }
+    late_ = std::move(late);
   }
 
   // Rings of a step's operands; kNone: it lies in SRAM as a whole.
@@ -244,14 +268,16 @@ class Builder {
 
   const std::span<const Step> steps_;
   const int64_t rows_;
-  int64_t height_ = 0;  // of the last step's output
+  int64_t height_ = 0;              // of the last step's output
+  size_t lagging_ = 0;              // the first step that is a stripe behind
+  std::vector<StripeAction> late_;  // of the stripe before, by those steps
   const std::vector<bool>&resident_, &used_later_;
   Stripes out_;
   std::vector<Use> uses_;
   std::vector<int64_t> done_;    // by step: rows of its output
   std::vector<int64_t> first_;   // by step: rows before are stored by other cores
   std::vector<int64_t> loaded_;  // by ring
-  std::vector<int64_t> lowest_;  // by ring: lowest row read in the stripe before
+  std::vector<int64_t> lowest_;  // by ring: lowest row read in the stripe before; -1: none yet
 };
 
 }  // namespace
@@ -279,11 +305,16 @@ bool can_stripe(const Step& step) {
   return true;
 }
 
+bool can_lag(std::span<const Step> steps) {
+  const size_t first = behind_pool(steps);
+  return first > 1 && first < steps.size();
+}
+
 std::optional<Stripes> make_stripes(std::span<const Step> steps, int64_t rows,
                                     const std::vector<bool>& resident,
                                     const std::vector<bool>& used_later, unsigned cores,
-                                    bool images) {
-  return Builder(steps, rows, resident, used_later).run(cores, images);
+                                    bool images, bool lag) {
+  return Builder(steps, rows, resident, used_later).run(cores, images, lag);
 }
 
 }  // namespace npu::compiler

@@ -5,6 +5,8 @@
 // is only ever a few rows, in rings in SRAM; no row is computed twice. Of a gang,
 // each core makes its share of the last layer's rows, by itself: what both of two
 // neighbours need of the layers before, each computes.
+// What is behind a pool may lag a stripe, so that the array has work while the
+// vector unit makes what it needs.
 #ifndef NPU_COMPILER_SCHEDULE_STRIPES_H_
 #define NPU_COMPILER_SCHEDULE_STRIPES_H_
 
@@ -63,11 +65,14 @@ bool can_stripe(const Step& step);
 
 // `resident`: by storage, which operands of the segment lie in SRAM as a whole. `used_later`:
 // by storage, whether a step behind the segment reads it. With `images`, each core makes all rows.
-// nullopt if the steps do not form a chain of whole images, or a core would have nothing to do.
+// With `lag`, the steps behind the first pool are a stripe behind. nullopt if the steps do not form
+// a chain of whole images, or a core would have nothing to do.
 std::optional<Stripes> make_stripes(std::span<const Step> steps, int64_t rows,
                                     const std::vector<bool>& resident,
                                     const std::vector<bool>& used_later, unsigned cores,
-                                    bool images);
+                                    bool images, bool lag);
+// Whether steps can lag: some, with a pool before the first of them.
+bool can_lag(std::span<const Step> steps);
 
 }  // namespace npu::compiler
 
