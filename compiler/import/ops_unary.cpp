@@ -209,7 +209,8 @@ void Importer::swish(const onnx::Node& node, Attributes& attributes) {
 // The largest or smallest of one tensor and constants: a clamp.
 void Importer::extremum(const onnx::Node& node, Attributes&) {
   const bool largest = node.op_type() == "Max";
-  float bound = (largest ? -1 : 1) * std::numeric_limits<float>::infinity();
+  const float infinity = std::numeric_limits<float>::infinity();
+  float bound = largest ? -infinity : infinity;
   int operand = -1;
   for (int i = 0; i < node.input_size(); ++i) {
     const Tensor* tensor = input(node, i);
@@ -230,7 +231,6 @@ void Importer::extremum(const onnx::Node& node, Attributes&) {
     unsupported("Max and Min take one tensor and constants of one element");
     return;
   }
-  const float infinity = std::numeric_limits<float>::infinity();
   clamp_real(node, largest ? bound : -infinity, largest ? infinity : bound, operand);
 }
 

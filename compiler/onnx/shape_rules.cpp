@@ -308,7 +308,7 @@ std::vector<int64_t> framed_indices(const std::string& mode, int64_t size, int64
                                     int64_t after) {
   std::vector<int64_t> out;
   for (int64_t i = -before; i < size + after; ++i) {
-    int64_t at = i;
+    int64_t at = 0;
     if (mode == "edge") {
       at = std::clamp<int64_t>(i, 0, size - 1);
     } else if (mode == "wrap") {
@@ -317,8 +317,6 @@ std::vector<int64_t> framed_indices(const std::string& mode, int64_t size, int64
       const int64_t period = 2 * (size - 1);
       at = ((i % period) + period) % period;
       if (at >= size) at = period - at;
-    } else {
-      at = 0;
     }
     out.push_back(at);
   }
