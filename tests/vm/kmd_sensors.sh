@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# lm-sensors, which knows nothing of the card, shows what its hwmon has.
+# lm-sensors, which knows nothing of the card, shows what its hwmon has. The card stays
+# awake: nobody knows the power of one that sleeps.
 #
 # vm: device=npu
+# vm: module-options=autosuspend_ms=-1
 # vm: need=/usr/bin/sensors the package lm-sensors has it
 # vm: file=/usr/bin/sensors:/usr/bin/sensors
 # vm: file=build/test/kmd_test
