@@ -229,7 +229,7 @@ class Compilation {
 std::optional<CompiledModel> compile_graph(const Graph& graph, const CompileOptions& options,
                                            Diagnostics& diagnostics) {
   std::optional<CompiledModel> best = Compilation(graph, options, diagnostics).run(true);
-  if (!best || !options.fuse || !options.keep_fastest) return best;
+  if (!best || !options.fuse || !options.unfused || !options.keep_fastest) return best;
   // Fusion seldom costs more than it saves, as what is added has to stay in SRAM meanwhile: a look
   // at the network without it, and if that is faster a closer one.
   CompileOptions unfused = options;

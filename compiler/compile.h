@@ -27,10 +27,11 @@ struct CompileOptions {
   npu_target target = {};
   uint64_t max_yield_gap = kDefaultYieldGap;  // modelled cycles; 0: no YIELDs
   // Cores that run the network together, 1 to the target's. More than one: shorter alone,
-  // without YIELDs, and the other networks have fewer.
+  // and the other networks have fewer.
   unsigned cores = 1;
   // Off for comparison.
   bool fuse = true;       // output chains
+  bool unfused = true;    // where that is faster, no output chains all the same
   bool residency = true;  // tensors stay in SRAM between layers
   bool stripes = true;    // layers run together, stripe by stripe; needs residency
   // Also tries schedules with less of these, and keeps the fastest by the card's clock. Off in

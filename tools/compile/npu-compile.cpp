@@ -37,6 +37,7 @@ struct Options {
   bool verify = false;
   bool list_ops = false;
   bool no_fuse = false;
+  bool force_fuse = false;
   bool no_residency = false;
   bool no_stripes = false;
   bool quiet = false;
@@ -55,8 +56,8 @@ void add_options(CLI::App& app, Options& o) {
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{65536}));
   app.add_option("--cores", o.cores,
-                 "Cores that run the network together: the shortest latency alone, but no "
-                 "YIELDs, and nothing else can run on those cores meanwhile")
+                 "Cores that run the network together: the shortest latency alone, but "
+                 "nothing else can run on those cores between its YIELDs")
       ->type_name("N")
       ->check(CLI::Range(1, NPU_MAX_CORES))
       ->capture_default_str();
@@ -74,7 +75,11 @@ void add_options(CLI::App& app, Options& o) {
       ->expected(2);
   app.add_flag("--verify", o.verify,
                "Run the result on the simulated card and compare with the reference");
-  app.add_flag("--no-fuse", o.no_fuse, "One operator per command, for comparison");
+  CLI::Option* no_fuse =
+      app.add_flag("--no-fuse", o.no_fuse, "One operator per command, for comparison");
+  app.add_flag("--force-fuse", o.force_fuse,
+               "Fuse what can be fused even if the network is slower so, for comparison")
+      ->excludes(no_fuse);
   app.add_flag("--no-residency", o.no_residency,
                "Every layer's output leaves SRAM, for comparison");
   app.add_flag("--no-stripes", o.no_stripes,
@@ -193,6 +198,7 @@ int compile(const Options& o) {
   compiler::CompileOptions options;
   options.target = choose_target(o.target);
   options.fuse = !o.no_fuse;
+  options.unfused = !o.force_fuse;
   options.max_yield_gap = o.max_yield_gap;
   options.cores = o.cores;
   options.residency = !o.no_residency;
