@@ -63,11 +63,12 @@ class Maker {
  public:
   Maker(const CandidateInput& input, Diagnostics& diagnostics)
       : graph_(input.graph),
-        steps_(input.steps),
-        plan_(input.plan),
+        cache_(input.plans),
+        steps_(input.plans.steps()),
+        plan_(input.plans.memory()),
         options_(input.options),
         target_(input.options.target),
-        images_(input.images),
+        images_(input.plans.images()),
         diagnostics_(diagnostics) {}
 
   std::optional<Candidate> run(const ScheduleOptions& options) {
@@ -77,8 +78,7 @@ class Maker {
     for (int round = 0; round < (options.residency ? kPackRounds : 1); ++round) {
       std::string error;
       size_t step = 0;
-      const std::optional<Schedule> schedule =
-          make_schedule(steps_, plan_, target_, attempt, error, step);
+      const std::optional<Schedule> schedule = make_schedule(cache_, attempt, error, step);
       if (!schedule) {
         if (plain) resources(graph_.ops[steps_[step].op], error);
         return std::nullopt;
@@ -137,7 +137,6 @@ class Maker {
     }
     ModelParts parts;
     parts.jobs = emitter.take_jobs();
-    parts.constants = constants.bytes();
     parts.scratch_bytes = images_ ? options_.cores * scratch_bytes : plan.scratch_bytes;
     if (!plain) {
       for (const Job& job : parts.jobs)
@@ -146,7 +145,7 @@ class Maker {
               std::min<size_t>(NPU_STREAM_MAX_BYTES, target_.max_stream_bytes))
             return std::nullopt;
     }
-    return measure(std::move(parts), layers_of(schedule, plan), plain);
+    return measure(std::move(parts), std::move(constants), layers_of(schedule, plan), plain);
   }
 
   // What is known of the layers before they are measured.
@@ -210,9 +209,10 @@ class Maker {
     add("output", op.output);
   }
 
-  std::optional<Candidate> measure(ModelParts parts, std::vector<LayerReport> layers, bool plain) {
+  std::optional<Candidate> measure(ModelParts parts, Constants constants,
+                                   std::vector<LayerReport> layers, bool plain) {
     CompileReport report;
-    report.constant_bytes = parts.constants.size();
+    report.constant_bytes = constants.size();
     report.scratch_bytes = parts.scratch_bytes;
     report.jobs = static_cast<uint32_t>(parts.jobs.size());
     report.cores = options_.cores;
@@ -245,10 +245,11 @@ class Maker {
                         options_.cores * static_cast<double>(std::max<uint64_t>(1, report.cycles));
     report.utilization = static_cast<double>(report.macs) / peak;
     report.layers = std::move(layers);
-    return Candidate{std::move(parts), std::move(report), std::move(*trace)};
+    return Candidate{std::move(parts), std::move(constants), std::move(report), std::move(*trace)};
   }
 
   const Graph& graph_;
+  PlanCache& cache_;
   const std::vector<Step>& steps_;
   const MemoryPlan& plan_;
   const CompileOptions& options_;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "compiler/compile.h"
+#include "compiler/emit/constants.h"
 #include "compiler/emit/model_file.h"
 #include "compiler/schedule/schedule.h"
 
@@ -16,14 +17,13 @@ namespace npu::compiler {
 
 struct CandidateInput {
   const Graph& graph;
-  const std::vector<Step>& steps;  // of the graph
-  const MemoryPlan& plan;          // likewise
+  PlanCache& plans;  // of the graph; with images(), that is one core's share of them
   const CompileOptions& options;
-  bool images;  // the graph is one core's share of the images
 };
 
 struct Candidate {
-  ModelParts parts;
+  ModelParts parts;      // without constants
+  Constants constants;   // as long as the graph and the steps are there
   CompileReport report;  // layers without what costs_by_node() finds out
   std::vector<JobTrace> trace;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 
 #include "arch/target.h"
 #include "compiler/candidate.h"
@@ -87,6 +88,7 @@ class Compilation {
     if (!plan || !check_memory(*plan)) return std::nullopt;
     plan_ = std::move(*plan);
     steps_ = make_steps(graph_, plan_, target_);
+    cache_.emplace(steps_, plan_, target_, options_.cores, images_);
     // With everything that may help, and with less, on all of the SRAM and on halves of it: what
     // estimates promised counts only once the card's clock has confirmed it, and a larger SRAM
     // offers all that a smaller one does.
@@ -109,7 +111,7 @@ class Compilation {
     std::vector<ScheduleOptions> out;
     for (const auto& [residency, stripes] : kVariants) {
       if ((residency && !options_.residency) || (stripes && !options_.stripes)) continue;
-      out.push_back({residency, stripes, options_.cores, images_, sram_bytes, options_.poll});
+      out.push_back({residency, stripes, sram_bytes, options_.poll});
     }
     return out;
   }
@@ -125,28 +127,34 @@ class Compilation {
 
   // The fastest, of equal ones the first, whatever the threads do.
   std::optional<Candidate> fastest(const std::vector<ScheduleOptions>& variants) {
-    std::vector<std::optional<Candidate>> candidates(variants.size());
     std::vector<Diagnostics> diagnostics(variants.size());
     std::atomic<size_t> done = 0;
+    std::mutex mutex;
+    std::optional<Candidate> best;
+    size_t best_index = 0;
     for_each_index(variants.size(), [&](size_t i) {
       if (options_.progress) options_.progress(done, variants.size());
-      candidates[i] = make_candidate(input(), variants[i], diagnostics[i]);
+      std::optional<Candidate> candidate = make_candidate(input(), variants[i], diagnostics[i]);
       ++done;
+      if (!candidate) return;
+      const std::lock_guard lock(mutex);
+      const auto better = [&] {
+        const uint64_t cycles = candidate->report.cycles, least = best->report.cycles;
+        return cycles < least || (cycles == least && i < best_index);
+      };
+      if (best && !better()) return;
+      best = std::move(candidate);
+      best_index = i;
     });
-    std::optional<Candidate> best;
-    for (size_t i = 0; i < variants.size(); ++i) {
-      if (!diagnostics[i].ok()) {
-        diagnostics_ = diagnostics[i];
-        return std::nullopt;
-      }
-      std::optional<Candidate>& candidate = candidates[i];
-      if (candidate && (!best || candidate->report.cycles < best->report.cycles))
-        best = std::move(candidate);
+    for (const Diagnostics& problems : diagnostics) {
+      if (problems.ok()) continue;
+      diagnostics_ = problems;
+      return std::nullopt;
     }
     return best;
   }
 
-  CandidateInput input() const { return {graph_, steps_, plan_, options_, images_}; }
+  CandidateInput input() { return {graph_, *cache_, options_}; }
 
   // Before anything is emitted: tensors that do not fit would make tiles
   // without end.
@@ -177,6 +185,7 @@ class Compilation {
     out.report = std::move(best.report);
     out.trace = std::move(best.trace);
     add_costs(out);
+    best.parts.constants = best.constants.bytes();
     out.file = write_model(model_, best.parts, out.report, target_);
     if (out.file.empty()) {
       diagnostics_.add({.status = Status::kResources,
@@ -222,6 +231,7 @@ class Compilation {
   Diagnostics& diagnostics_;
   MemoryPlan plan_;
   std::vector<Step> steps_;
+  std::optional<PlanCache> cache_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "compiler/emit/constants.h"
 #include "compiler/emit/emitter.h"
 #include "compiler/emit/transfer.h"
 #include "compiler/ir/graph.h"
@@ -18,18 +19,6 @@
 #include "npu/target.h"
 
 namespace npu::compiler {
-
-// The constants region as it grows.
-class Constants {
- public:
-  explicit Constants(std::vector<uint8_t> initial) : bytes_(std::move(initial)) {}
-  // Appends aligned to a DMA granule; returns the offset.
-  uint64_t add(const std::vector<uint8_t>& bytes);
-  const std::vector<uint8_t>& bytes() const { return bytes_; }
-
- private:
-  std::vector<uint8_t> bytes_;
-};
 
 // Where a layer's working memory lies in SRAM.
 struct WorkMemory {

@@ -12,6 +12,7 @@
 #include "arch/numerics.h"
 #include "compiler/emit/lower.h"
 #include "compiler/emit/slots.h"
+#include "compiler/emit/weights.h"
 #include "npu/compiled_model.h"
 
 namespace npu::compiler {
@@ -367,46 +368,6 @@ class MacLowering final : public LayerLowering {
 
   // ---- weights and parameters -----------------------------------------------
 
-  static void append32(std::vector<uint8_t>& out, uint32_t value) {
-    for (int i = 0; i < 4; ++i) out.push_back(static_cast<uint8_t>(value >> (8 * i)));
-  }
-
-  std::vector<uint8_t> parameter_blob(const ChannelTile& channels) const {
-    std::vector<uint8_t> out;
-    for (int64_t c = channels.begin; c < channels.end && !op_.bias.empty(); ++c) {
-      append32(out, static_cast<uint32_t>(op_.bias[static_cast<size_t>(c)]));
-    }
-    for (int64_t c = channels.begin; c < channels.end && layer_.per_channel_scales(); ++c) {
-      append32(out, arch::f32_bits(op_.scales[static_cast<size_t>(c)]));
-    }
-    for (int64_t c = channels.begin; c < channels.end && layer_.per_channel_zeros(); ++c) {
-      out.push_back(static_cast<uint8_t>(op_.weight_zeros[static_cast<size_t>(c)]));
-    }
-    return out;
-  }
-
-  std::vector<uint8_t> weight_blob(const ChannelTile& channels, const SumStep& step) const {
-    std::vector<uint8_t> out;
-    if (!split_) {
-      out = parameter_blob(channels);
-      out.resize(slot_size(static_cast<int64_t>(out.size())));
-    }
-    const int64_t depth = layer_.depthwise ? 1 : layer_.group_inputs();
-    const int64_t kernel_h = op_.window.kernel[0], kernel_w = op_.window.kernel[1];
-    for (int64_t o = channels.begin; o < channels.end; ++o) {
-      for (int64_t y = step.ky0; y < step.ky1; ++y) {
-        for (int64_t x = step.kx0; x < step.kx1; ++x) {
-          const size_t at = static_cast<size_t>(((o * kernel_h + y) * kernel_w + x) * depth);
-          out.insert(
-              out.end(),
-              op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c0)),
-              op_.weights.begin() + static_cast<std::ptrdiff_t>(at + static_cast<size_t>(step.c1)));
-        }
-      }
-    }
-    return out;
-  }
-
   struct Blob {
     uint64_t offset = 0;
     uint32_t bytes = 0;
@@ -445,8 +406,20 @@ class MacLowering final : public LayerLowering {
     }
     const auto [it, fresh] = places_->weight_offsets.try_emplace({channel, index}, Blob{});
     if (fresh) {
-      const std::vector<uint8_t> blob = weight_blob(channels, step);
-      it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
+      const int64_t width = channels.end - channels.begin;
+      // Parameters stand in front, unless they are loaded once for several pieces.
+      const uint32_t parameters = split_ ? 0 : slot_size(parameter_bytes(layer_, width));
+      const auto bytes = static_cast<uint32_t>(
+          parameters + step_weight_bytes(layer_, width, step.ky1 - step.ky0, step.kx1 - step.kx0,
+                                         step.c1 - step.c0));
+      const auto make = [weights = Weights(layer_), channels, step,
+                         parameters](std::vector<uint8_t>& out) {
+        const size_t begin = out.size();
+        if (parameters > 0) weights.append_parameters(channels, out);
+        out.resize(begin + parameters);
+        weights.append(channels, step, out);
+      };
+      it->second = {constants_.add(bytes, make), bytes};
     }
     load_constants(it->second, place.address);
     return place.address;
@@ -458,8 +431,13 @@ class MacLowering final : public LayerLowering {
     if (place.present) return place.address;
     const auto [it, fresh] = places_->parameter_offsets.try_emplace(channel, Blob{});
     if (fresh) {
-      const std::vector<uint8_t> blob = parameter_blob(channels_[channel]);
-      it->second = {constants_.add(blob), static_cast<uint32_t>(blob.size())};
+      const ChannelTile& channels = channels_[channel];
+      const auto bytes =
+          static_cast<uint32_t>(parameter_bytes(layer_, channels.end - channels.begin));
+      const auto make = [weights = Weights(layer_), channels](std::vector<uint8_t>& out) {
+        weights.append_parameters(channels, out);
+      };
+      it->second = {constants_.add(bytes, make), bytes};
     }
     load_constants(it->second, place.address);
     return place.address;
@@ -489,13 +467,6 @@ class MacLowering final : public LayerLowering {
 };
 
 }  // namespace
-
-uint64_t Constants::add(const std::vector<uint8_t>& bytes) {
-  const uint64_t offset = (bytes_.size() + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
-  bytes_.resize(offset);
-  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  return offset;
-}
 
 std::unique_ptr<LayerLowering> mac_lowering(const MacLayer& layer, const MacPlan& plan,
                                             const WorkMemory& memory, const npu_target& target,

@@ -19,10 +19,11 @@ int nest(const int64_t (&external)[3], const int64_t (&sram)[3], const Extent& s
   int count = 0;
   for (int i = 2; i >= 0; --i) {
     if (size[static_cast<size_t>(i)] == 1) continue;
-    all[count++] = {size[static_cast<size_t>(i)], external[i], sram[i]};
+    // Inserted in order, behind its equals: this runs for every tiling that is tried.
+    int at = count++;
+    for (; at > 0 && external[i] < all[at - 1].external; --at) all[at] = all[at - 1];
+    all[at] = {size[static_cast<size_t>(i)], external[i], sram[i]};
   }
-  std::stable_sort(all, all + count,
-                   [](const Dim& a, const Dim& b) { return a.external < b.external; });
   int merged = 0;
   for (int i = 0; i < count; ++i) {
     if (merged > 0 && all[i].external == dims[merged - 1].external * dims[merged - 1].size &&

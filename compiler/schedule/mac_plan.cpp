@@ -178,6 +178,8 @@ class Search {
     const std::vector<int64_t> widths = halvings(layer_.used_w(), layer_.pool(1), 12);
     for (const int64_t c : channels) {
       if (c > kMaxField) continue;
+      plan.tile_c = c;
+      const auto channel_count = static_cast<int64_t>(channel_tiles(layer_, plan).size());
       for (const int64_t w : widths) {
         if (w > kMaxField || (input_extent(layer_, 1, w, step_w)) > kMaxField) continue;
         // Narrower tiles than the row only where the row alone is too much.
@@ -186,9 +188,8 @@ class Search {
           if (h > kMaxField || input_extent(layer_, 0, h, step_h) > kMaxField) continue;
           plan.tile_h = h;
           plan.tile_w = w;
-          plan.tile_c = c;
           if (!fits_machine(plan, split)) continue;
-          row_fits |= orders(plan, split);
+          row_fits |= orders(plan, split, channel_count);
         }
         if (row_fits && w <= 512) break;
       }
@@ -221,7 +222,7 @@ class Search {
   }
 
   // Tries loop orders and slot counts; true if any fits the SRAM.
-  bool orders(MacPlan plan, bool split) {
+  bool orders(MacPlan plan, bool split, int64_t channel_count) {
     const MacOp& op = *layer_.op;
     const int64_t rows = input_extent(layer_, 0, plan.tile_h, plan.step_h);
     const int64_t columns = input_extent(layer_, 1, plan.tile_w, plan.step_w);
@@ -256,7 +257,7 @@ class Search {
     Counts n;
     n.steps = steps(plan);
     n.space = ceil_div(layer_.used_h(), plan.tile_h) * ceil_div(layer_.used_w(), plan.tile_w);
-    n.channels = static_cast<int64_t>(channel_tiles(layer_, plan).size());
+    n.channels = channel_count;
     for (const OuterDim& dim : layer_.outer) n.repeats *= dim.extent;
     n.inputs = n.space * n.steps * (op.groups == 1 ? 1 : n.channels);
     n.weights = n.channels * n.steps;

@@ -27,23 +27,16 @@ bool contains(const Set& set, int storage) {
   return std::binary_search(set.begin(), set.end(), storage);
 }
 
-// Least cycles first, but traffic costs energy and others' time.
-uint64_t score(const Estimate& estimate) {
-  return estimate.cycles() + estimate.memory / 8;
-}
-
 class Scheduler {
  public:
-  Scheduler(const std::vector<Step>& steps, const MemoryPlan& plan, const npu_target& target,
-            const ScheduleOptions& options)
-      : steps_(steps), plan_(plan), target_(target), options_(options) {
-    // Memory is shared; that all use it at once is the usual case.
-    target_.card_bytes_per_cycle = std::max(1u, target.card_bytes_per_cycle / options.cores);
-    target_.pcie_bytes_per_cycle = std::max(1u, target.pcie_bytes_per_cycle / options.cores);
-  }
+  Scheduler(PlanCache& cache, const ScheduleOptions& options)
+      : cache_(cache),
+        steps_(cache.steps()),
+        plan_(cache.memory()),
+        target_(cache.target()),
+        options_(options) {}
 
   std::optional<Schedule> run(std::string& error, size_t& failed) {
-    find_lives();
     states_.assign(steps_.size() + 1, {});
     states_[0][{}] = {};
     for (size_t at = 0; at < steps_.size(); ++at) {
@@ -87,19 +80,6 @@ class Scheduler {
     }
   }
 
-  void find_lives() {
-    const size_t count = plan_.storages.size();
-    first_.assign(count, steps_.size());
-    last_.assign(count, 0);
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      for_each_operand(steps_[i].layer, [&](const Operand& operand, bool) {
-        const auto s = static_cast<size_t>(operand.storage);
-        first_[s] = std::min(first_[s], i);
-        last_[s] = std::max(last_[s], i);
-      });
-    }
-  }
-
   bool may_stay(int storage) const {
     const Storage& s = plan_.storages[static_cast<size_t>(storage)];
     return options_.residency && s.region == NPU_REGION_SCRATCH && s.bytes <= options_.sram_bytes;
@@ -119,7 +99,7 @@ class Scheduler {
   Set survivors(const Set& set, size_t last) const {
     Set out;
     for (const int storage : set)
-      if (last_[static_cast<size_t>(storage)] >= last) out.push_back(storage);
+      if (cache_.last_use(storage) >= last) out.push_back(storage);
     return out;
   }
 
@@ -144,16 +124,16 @@ class Scheduler {
 
   void alone(size_t at, const Set& set, uint64_t cost) {
     const int output = steps_[at].output_storage();
-    const bool begun = first_[static_cast<size_t>(output)] < at;  // a part of it is written
+    const bool begun = cache_.first_use(output) < at;  // a part of it is written
     for (const bool keep : {false, true}) {
       if (keep && (begun || !may_stay(output))) continue;
       const Set during = keep ? with(set, output) : set;
       const int replaced = keep ? replaceable(at, set, output) : -1;
       const uint64_t held = bytes_of(during) - (replaced >= 0 ? bytes_of(output) : 0);
       if (held > options_.sram_bytes) continue;
-      for (const Split split : options_.images
+      for (const Split split : cache_.images()
                                    ? std::vector<Split>{Split::kImages}
-                                   : splits_of(steps_[at].layer, target_, options_.cores)) {
+                                   : splits_of(steps_[at].layer, target_, cache_.cores())) {
         const StepPlan* plan =
             best_plan(at, mask(during), split, static_cast<uint32_t>(options_.sram_bytes - held));
         if (plan == nullptr) continue;
@@ -165,7 +145,7 @@ class Scheduler {
         next.segment.split = split;
         next.segment.plans = {*plan};
         next.segment.estimate = estimate_of(*plan);
-        if (options_.cores > 1) {
+        if (cache_.cores() > 1) {
           more_weight_slots(next.segment.plans[0],
                             static_cast<uint32_t>(options_.sram_bytes - held));
         }
@@ -194,7 +174,7 @@ class Scheduler {
   // channels the piece that is ready last.
   uint64_t exchange_cycles(const Layer& layer, Split split) const {
     if (split == Split::kNone || split == Split::kImages || split == Split::kRepeats) return 0;
-    const Box part = part_of(layer, split, target_, 0, options_.cores);
+    const Box part = part_of(layer, split, target_, 0, cache_.cores());
     uint64_t bytes = static_cast<uint64_t>(part.channel_end - part.channel_begin);
     if (const auto* mac = std::get_if<MacLayer>(&layer))
       bytes *= static_cast<uint64_t>(mac->out_w / mac->pool(1));
@@ -227,7 +207,7 @@ class Scheduler {
       int uses = 0;
       for_each_operand(steps_[at].layer,
                        [&](const Operand& other, bool) { uses += other.storage == storage; });
-      if (contains(set, storage) && uses == 1 && last_[static_cast<size_t>(storage)] == at &&
+      if (contains(set, storage) && uses == 1 && cache_.last_use(storage) == at &&
           std::equal(operand->stride, operand->stride + 3, out->stride) && operand->offset == 0 &&
           out->offset == 0 && bytes(storage) == bytes(output) && operand->stride[2] == 1) {
         return storage;
@@ -283,20 +263,20 @@ class Scheduler {
   std::optional<Segment> striped_segment(size_t first, size_t last, int64_t rows, bool lag,
                                          const Set& during, uint32_t room) {
     const std::vector<bool> resident = mask(during);
-    const std::shared_ptr<const Stripes> stripes = stripes_of(first, last, rows, lag, resident);
+    const Stripes* stripes = cache_.stripes_of(first, last, rows, lag, resident);
     if (stripes == nullptr || stripes->ring_bytes > room) return std::nullopt;
     Segment segment;
     segment.first = first;
     segment.last = last;
-    if (options_.cores > 1) segment.split = options_.images ? Split::kImages : Split::kRows;
+    if (cache_.cores() > 1) segment.split = cache_.images() ? Split::kImages : Split::kRows;
     uint64_t used = stripes->ring_bytes;
     // Everything between the steps is on chip.
     std::vector<bool> on_chip = resident;
     for (const Ring& ring : stripes->rings) on_chip[static_cast<size_t>(ring.storage)] = true;
-    std::vector<const Plans*> choices;
+    std::vector<const StepPlans*> choices;
     std::vector<size_t> chosen(last - first, 0);
     for (size_t i = first; i < last; ++i) {
-      const Plans& plans = plans_of(i, on_chip, stripes->step_rows[i - first], segment.split);
+      const StepPlans& plans = plans_of(i, on_chip, stripes->step_rows[i - first], segment.split);
       if (plans.all.empty()) return std::nullopt;
       choices.push_back(&plans);
       used += plans.costs[0].bytes;
@@ -307,8 +287,8 @@ class Scheduler {
       double best = 0;
       size_t which = 0, to = 0;
       for (size_t i = 0; i < choices.size(); ++i) {
-        const std::vector<Plans::Cost>& costs = choices[i]->costs;
-        const Plans::Cost& now = costs[chosen[i]];
+        const std::vector<StepPlans::Cost>& costs = choices[i]->costs;
+        const StepPlans::Cost& now = costs[chosen[i]];
         for (size_t j = chosen[i] + 1; j < costs.size(); ++j) {
           const uint32_t more = costs[j].bytes - now.bytes;
           if (used + more > room) break;
@@ -351,7 +331,7 @@ class Scheduler {
 
   // Rows of a step that cores compute beside their share, as they need them.
   void add_overlap(Estimate& estimate, size_t at, const Stripes& stripes, size_t step) const {
-    const Box part = part_of(steps_[at].layer, Split::kRows, target_, 0, options_.cores);
+    const Box part = part_of(steps_[at].layer, Split::kRows, target_, 0, cache_.cores());
     int64_t most = 0;
     for (const StripeWork& work : stripes.work)
       most = std::max(most, work.computed[step].second - work.computed[step].first);
@@ -367,100 +347,17 @@ class Scheduler {
     return rows;
   }
 
-  // Cached: does not depend on what else lies in SRAM.
-  std::shared_ptr<const Stripes> stripes_of(size_t first, size_t last, int64_t rows, bool lag,
-                                            const std::vector<bool>& resident) {
-    Set key_set;
-    for (size_t i = first; i < last; ++i) {
-      for_each_operand(steps_[i].layer, [&](const Operand& operand, bool) {
-        if (resident[static_cast<size_t>(operand.storage)])
-          key_set = with(key_set, operand.storage);
-      });
-    }
-    auto [it, fresh] = stripes_.try_emplace({first, last, rows, lag, key_set});
-    if (fresh) {
-      std::vector<bool> later(plan_.storages.size());
-      for (size_t s = 0; s < later.size(); ++s) later[s] = last_[s] >= last;
-      if (std::optional<Stripes> made =
-              make_stripes(std::span(steps_).subspan(first, last - first), rows, resident, later,
-                           options_.cores, options_.images, lag))
-        it->second = std::make_shared<const Stripes>(std::move(*made));
-    }
-    return it->second;
-  }
-
-  // ---- plans of a layer ------------------------------------------------------------
-
-  // Of which none is beaten in both SRAM and time by another one; the smallest first.
-  struct Plans {
-    struct Cost {
-      uint32_t bytes;
-      double score;
-    };
-    std::vector<StepPlan> all;
-    std::vector<Cost> costs;  // of each
-  };
-
-  const Plans& plans_of(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
-                        Split split) {
-    unsigned flags = 0, bit = 1;
-    for_each_operand(steps_[at].layer, [&](const Operand& operand, bool) {
-      if (on_chip[static_cast<size_t>(operand.storage)]) flags |= bit;
-      bit <<= 1;
-    });
-    auto [it, fresh] = plans_.try_emplace({at, flags, stripe_rows, split});
-    if (fresh) {
-      it->second.all = make_plans(at, on_chip, stripe_rows, split);
-      for (const StepPlan& plan : it->second.all)
-        it->second.costs.push_back(
-            {sram_bytes(plan), static_cast<double>(score(estimate_of(plan)))});
-    }
-    return it->second;
-  }
-
-  std::vector<StepPlan> make_plans(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
-                                   Split split) {
-    Layer layer =
-        placed(steps_[at].layer, on_chip, std::vector<uint32_t>(on_chip.size(), 0), plan_);
-    layer =
-        reduced(layer, split, part_of(layer, split, target_, 0, options_.cores), options_.cores);
-    std::string error;
-    std::vector<StepPlan> out;
-    if (auto* mac = std::get_if<MacLayer>(&layer)) {
-      mac->stripe_rows = stripe_rows;
-      for (const MacPlan& plan : plan_mac(*mac, target_, options_.sram_bytes, error))
-        out.emplace_back(plan);
-    } else {
-      if (auto* pool = std::get_if<PoolLayer>(&layer)) pool->stripe_rows = stripe_rows;
-      // Less room means smaller tiles.
-      for (uint32_t room = options_.sram_bytes >> 6; room <= options_.sram_bytes; room *= 2) {
-        const std::optional<VecPlan> plan = plan_vec(layer, room, error);
-        if (plan && (out.empty() || plan->sram_bytes() > sram_bytes(out.back())))
-          out.emplace_back(*plan);
-        if (room == 0 || room > options_.sram_bytes / 2) break;
-      }
-      if (const auto plan = plan_vec(layer, options_.sram_bytes, error);
-          plan && (out.empty() || plan->sram_bytes() > sram_bytes(out.back())))
-        out.emplace_back(*plan);
-    }
-    if (!error.empty()) error_ = error;
-    return out;
-  }
-
-  std::optional<VecPlan> plan_vec(const Layer& layer, uint32_t room, std::string& error) const {
-    if (const auto* pool = std::get_if<PoolLayer>(&layer))
-      return plan_pool(*pool, target_, room, error);
-    if (const auto* global = std::get_if<GlobalLayer>(&layer))
-      return plan_global(*global, target_, room);
-    if (const auto* resize = std::get_if<ResizeLayer>(&layer))
-      return plan_resize(*resize, target_, room, error);
-    return plan_elements(std::get<ElementLayer>(layer), target_, room, error);
+  const StepPlans& plans_of(size_t at, const std::vector<bool>& on_chip, int64_t stripe_rows,
+                            Split split) {
+    const StepPlans& plans = cache_.plans_of(at, on_chip, stripe_rows, split, options_.sram_bytes);
+    if (!plans.error.empty()) error_ = plans.error;
+    return plans;
   }
 
   // The fastest plan within `room`.
   const StepPlan* best_plan(size_t at, const std::vector<bool>& on_chip, Split split,
                             uint32_t room) {
-    const Plans& plans = plans_of(at, on_chip, 0, split);
+    const StepPlans& plans = plans_of(at, on_chip, 0, split);
     for (size_t i = plans.all.size(); i-- > 0;)
       if (plans.costs[i].bytes <= room) return &plans.all[i];
     return nullptr;
@@ -486,48 +383,20 @@ class Scheduler {
     return schedule;
   }
 
+  PlanCache& cache_;
   const std::vector<Step>& steps_;
   const MemoryPlan& plan_;
-  npu_target target_;  // as one of the cores sees it
+  const npu_target& target_;  // as one of the cores sees it
   const ScheduleOptions& options_;
-  std::vector<size_t> first_, last_;  // by storage: steps that use it
   std::vector<std::map<Set, State>> states_;
-  std::map<std::tuple<size_t, unsigned, int64_t, Split>, Plans> plans_;
-  std::map<std::tuple<size_t, size_t, int64_t, bool, Set>, std::shared_ptr<const Stripes>> stripes_;
   std::string error_;
 };
 
 }  // namespace
 
-uint32_t constant_bytes(const StepPlan& plan) {
-  return std::visit([](const auto& p) { return p.constant_bytes(); }, plan);
-}
-uint32_t data_bytes(const StepPlan& plan) {
-  return std::visit([](const auto& p) { return p.data_bytes(); }, plan);
-}
-const Estimate& estimate_of(const StepPlan& plan) {
-  return std::visit([](const auto& p) -> const Estimate& { return p.estimate; }, plan);
-}
-
-Layer placed(const Layer& layer, const std::vector<bool>& on_chip,
-             const std::vector<uint32_t>& address, const MemoryPlan& plan) {
-  Layer out = layer;
-  for_each_operand(out, [&](Operand& operand, bool) {
-    const auto s = static_cast<size_t>(operand.storage);
-    if (on_chip[s]) {
-      operand.region = kOnChip;
-      operand.offset += address[s];
-    } else {
-      operand.offset += plan.storages[s].offset;
-    }
-  });
-  return out;
-}
-
-std::optional<Schedule> make_schedule(const std::vector<Step>& steps, const MemoryPlan& plan,
-                                      const npu_target& target, const ScheduleOptions& options,
+std::optional<Schedule> make_schedule(PlanCache& cache, const ScheduleOptions& options,
                                       std::string& error, size_t& step) {
-  return Scheduler(steps, plan, target, options).run(error, step);
+  return Scheduler(cache, options).run(error, step);
 }
 
 }  // namespace npu::compiler

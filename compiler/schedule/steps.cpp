@@ -53,4 +53,19 @@ std::vector<Step> make_steps(const Graph& graph, const MemoryPlan& plan, const n
   return steps;
 }
 
+Layer placed(const Layer& layer, const std::vector<bool>& on_chip,
+             const std::vector<uint32_t>& address, const MemoryPlan& plan) {
+  Layer out = layer;
+  for_each_operand(out, [&](Operand& operand, bool) {
+    const auto s = static_cast<size_t>(operand.storage);
+    if (on_chip[s]) {
+      operand.region = kOnChip;
+      operand.offset += address[s];
+    } else {
+      operand.offset += plan.storages[s].offset;
+    }
+  });
+  return out;
+}
+
 }  // namespace npu::compiler

@@ -5,6 +5,7 @@
 #define NPU_COMPILER_SCHEDULE_STEPS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <variant>
 #include <vector>
@@ -51,6 +52,11 @@ struct Step {
 
 // Layers of a laid-out graph. `graph` must stay where it is.
 std::vector<Step> make_steps(const Graph& graph, const MemoryPlan& plan, const npu_target& target);
+
+// The layer with its operands where their storages lie: on chip at `address`, both by storage,
+// or in external memory.
+Layer placed(const Layer& layer, const std::vector<bool>& on_chip,
+             const std::vector<uint32_t>& address, const MemoryPlan& plan);
 
 }  // namespace npu::compiler
 
