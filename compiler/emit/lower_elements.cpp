@@ -16,10 +16,6 @@
 namespace npu::compiler {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 using Dim = ElementLayer::Dim;
 
 // Drops dimensions of 1, nests by the output's strides and merges neighbours

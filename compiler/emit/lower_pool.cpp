@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // Pools on the vector unit, tile by tile with their halos.
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "arch/numerics.h"
+#include "compiler/emit/image_tiles.h"
 #include "compiler/emit/lower.h"
 #include "compiler/emit/slots.h"
 
@@ -14,44 +13,9 @@ namespace {
 
 constexpr int64_t kMaxField = 65535;
 
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-int64_t input_extent(const PoolLayer& layer, int i, int64_t out) {
-  const int64_t whole = i == 0 ? layer.in_h : layer.in_w;
-  return std::min(whole, (out - 1) * layer.op.window.stride[i] + layer.op.window.kernel[i]);
-}
-
 npu_sram_tensor dense_tensor(uint32_t address, int64_t columns, int64_t channels) {
   return {address, static_cast<uint32_t>(columns * channels), static_cast<uint32_t>(channels), 0,
           0};
-}
-
-Estimate estimate(const PoolLayer& layer, const VecPlan& plan, const npu_target& target) {
-  const int64_t tiles = ceil_div(layer.out_h, plan.tile_h) * ceil_div(layer.out_w, plan.tile_w) *
-                        ceil_div(layer.channels, plan.tile_c);
-  const Window& window = layer.op.window;
-  Estimate e;
-  e.engine = static_cast<uint64_t>(layer.out_h * layer.out_w * layer.channels * window.kernel[0] *
-                                   window.kernel[1] / target.mac_outputs);
-  const uint64_t in =
-      layer.input.direct()
-          ? 0
-          : channel_cycles(transfer_bytes(layer.input,
-                                          {input_extent(layer, 0, plan.tile_h),
-                                           input_extent(layer, 1, plan.tile_w), plan.tile_c},
-                                          target.dma_granule_bytes),
-                           layer.input.region, target);
-  const uint64_t out =
-      layer.output.direct()
-          ? 0
-          : channel_cycles(transfer_bytes(layer.output, {plan.tile_h, plan.tile_w, plan.tile_c},
-                                          target.dma_granule_bytes),
-                           layer.output.region, target);
-  e.memory = static_cast<uint64_t>(tiles) * (in + out);
-  e.serial = in + out + (plan.slots > 1 ? 0 : std::min(e.engine, e.memory));
-  return e;
 }
 
 class PoolLowering final : public UndividedLowering {
@@ -197,56 +161,23 @@ class GlobalLowering final : public UndividedLowering {
 
 }  // namespace
 
-// The largest tile that fits with two places each, else with one: whole rows
-// and channels as long as possible, and a few tiles rather than one, so that
-// loading, or the end of the layer before, overlaps.
 std::optional<VecPlan> plan_pool(const PoolLayer& layer, const npu_target& target,
                                  uint32_t sram_bytes, std::string& error) {
-  const auto make = [&](int64_t h, int64_t w, int64_t c, uint32_t slots) {
-    VecPlan plan;
-    plan.tile_h = h;
-    plan.tile_w = w;
-    plan.tile_c = c;
-    plan.slots = slots;
-    if (!layer.input.direct())
-      plan.a_bytes = slot_size(input_extent(layer, 0, h) * input_extent(layer, 1, w) * c);
-    if (!layer.output.direct()) plan.out_bytes = slot_size(h * w * c);
-    return plan;
-  };
-  const auto fits = [&](const VecPlan& plan) {
-    return uint64_t{plan.slots} * (uint64_t{plan.a_bytes} + plan.out_bytes) <= sram_bytes &&
-           plan.tile_h <= kMaxField && plan.tile_w <= kMaxField && plan.tile_c <= kMaxField &&
-           input_extent(layer, 0, plan.tile_h) <= kMaxField &&
-           input_extent(layer, 1, plan.tile_w) <= kMaxField;
-  };
-  const bool resident = layer.input.direct() && layer.output.direct();
-  for (const uint32_t slots : {2u, 1u}) {
-    if (resident && slots > 1) continue;
-    int64_t h = layer.stripe_rows > 0 ? layer.stripe_rows
-                : resident            ? std::max<int64_t>(1, ceil_div(layer.out_h, 8))
-                                      : std::max<int64_t>(1, ceil_div(layer.out_h, 4));
-    int64_t w = layer.out_w, c = layer.channels;
-    VecPlan plan = make(h, w, c, slots);
-    while (!fits(plan)) {
-      if (h > 1) {
-        h = ceil_div(h, 2);
-      } else if (c > target.mac_outputs) {
-        c = ceil_div(c, 2);
-      } else if (w > 1) {
-        w = ceil_div(w, 2);
-      } else if (c > 1) {
-        c = ceil_div(c, 2);
-      } else {
-        break;
-      }
-      plan = make(h, w, c, slots);
-    }
-    if (!fits(plan)) continue;
-    plan.estimate = estimate(layer, plan, target);
-    return plan;
-  }
-  error = fmt::format("one window needs {} bytes of SRAM", make(1, 1, 1, 1).sram_bytes());
-  return std::nullopt;
+  const Window& window = layer.op.window;
+  const int64_t outputs = layer.out_h * layer.out_w * layer.channels;
+  return plan_image(
+      {.out = {layer.out_h, layer.out_w, layer.channels},
+       .input = layer.input,
+       .output = layer.output,
+       .outer = layer.outer,
+       .operations = static_cast<uint64_t>(outputs * window.kernel[0] * window.kernel[1]),
+       .rows_at_once = layer.stripe_rows,
+       .reach =
+           [&](int axis, int64_t count) {
+             const int64_t whole = axis == 0 ? layer.in_h : layer.in_w;
+             return std::min(whole, (count - 1) * window.stride[axis] + window.kernel[axis]);
+           }},
+      target, sram_bytes, error);
 }
 
 std::unique_ptr<LayerLowering> pool_lowering(const PoolLayer& layer, const VecPlan& plan,

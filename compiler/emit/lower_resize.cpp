@@ -2,24 +2,17 @@
 //
 // Resizes on the vector unit, tile by tile with the input rows and columns that each tile's
 // entries name.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "arch/numerics.h"
+#include "compiler/emit/image_tiles.h"
 #include "compiler/emit/lower.h"
 #include "compiler/emit/slots.h"
 #include "npu/compiled_model.h"
 
 namespace npu::compiler {
 namespace {
-
-constexpr int64_t kMaxField = 65535;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // The most that `size` neighbouring entries reach, wherever they begin: any window of that length
 // is the end of one block of entries and the beginning of the next.
@@ -164,30 +157,6 @@ class ResizeLowering final : public UndividedLowering {
   SlotPool tables_, inputs_, outputs_;
 };
 
-Estimate estimate(const ResizeLayer& layer, const VecPlan& plan, const npu_target& target) {
-  const int64_t tiles = ceil_div(layer.out_h, plan.tile_h) * ceil_div(layer.out_w(), plan.tile_w) *
-                        ceil_div(layer.channels, plan.tile_c);
-  int64_t images = 1;
-  for (const OuterDim& dim : layer.outer) images *= dim.extent;
-  const int64_t neighbours = layer.op->interpolation == Interpolation::kNearest ? 1 : 4;
-  Estimate e;
-  e.engine = static_cast<uint64_t>(images * layer.out_h * layer.out_w() * layer.channels *
-                                   neighbours / target.mac_outputs);
-  const Extent in{longest_reach(layer.op->rows, plan.tile_h),
-                  longest_reach(layer.op->columns, plan.tile_w), plan.tile_c};
-  const auto cycles = [&](const Operand& operand, const Extent& size) -> uint64_t {
-    if (operand.direct()) return 0;
-    return channel_cycles(transfer_bytes(operand, size, target.dma_granule_bytes), operand.region,
-                          target);
-  };
-  const uint64_t moved =
-      cycles(layer.input, in) + cycles(layer.output, {plan.tile_h, plan.tile_w, plan.tile_c}) +
-      channel_cycles(plan.table_bytes / plan.slots, NPU_REGION_CONSTANTS, target);
-  e.memory = static_cast<uint64_t>(images * tiles) * moved;
-  e.serial = moved + (plan.slots > 1 ? 0 : std::min(e.engine, e.memory));
-  return e;
-}
-
 }  // namespace
 
 std::pair<int64_t, int64_t> reach(const std::vector<ResizeEntry>& entries, int64_t first,
@@ -201,46 +170,22 @@ std::pair<int64_t, int64_t> reach(const std::vector<ResizeEntry>& entries, int64
   return out;
 }
 
-// As pools: whole rows and channels as long as possible, a few tiles rather than one.
 std::optional<VecPlan> plan_resize(const ResizeLayer& layer, const npu_target& target,
                                    uint32_t sram_bytes, std::string& error) {
-  const auto make = [&](int64_t h, int64_t w, int64_t c, uint32_t slots) {
-    VecPlan plan;
-    plan.tile_h = h;
-    plan.tile_w = w;
-    plan.tile_c = c;
-    plan.slots = slots;
-    plan.table_bytes = slots * slot_size((h + w) * static_cast<int64_t>(sizeof(npu_resize_entry)));
-    if (!layer.input.direct()) {
-      plan.a_bytes =
-          slot_size(longest_reach(layer.op->rows, h) * longest_reach(layer.op->columns, w) * c);
-    }
-    if (!layer.output.direct()) plan.out_bytes = slot_size(h * w * c);
-    return plan;
-  };
-  const auto fits = [&](const VecPlan& plan) {
-    return plan.sram_bytes() <= sram_bytes && plan.tile_h <= kMaxField &&
-           plan.tile_w <= kMaxField && plan.tile_c <= kMaxField &&
-           longest_reach(layer.op->rows, plan.tile_h) <= kMaxField &&
-           longest_reach(layer.op->columns, plan.tile_w) <= kMaxField;
-  };
-  for (const uint32_t slots : {2u, 1u}) {
-    int64_t h = std::max<int64_t>(1, ceil_div(layer.out_h, 4)), w = layer.out_w();
-    int64_t c = layer.channels;
-    VecPlan plan = make(h, w, c, slots);
-    while (!fits(plan)) {
-      int64_t& extent = h > 1 ? h : c > target.mac_outputs || w == 1 ? c : w;
-      if (extent == 1) break;
-      extent = ceil_div(extent, 2);
-      plan = make(h, w, c, slots);
-    }
-    if (!fits(plan)) continue;
-    plan.estimate = estimate(layer, plan, target);
-    return plan;
-  }
-  error =
-      fmt::format("one element of a resize needs {} bytes of SRAM", make(1, 1, 1, 1).sram_bytes());
-  return std::nullopt;
+  const ResizeOp& op = *layer.op;
+  const int64_t neighbours = op.interpolation == Interpolation::kNearest ? 1 : 4;
+  return plan_image({.out = {layer.out_h, layer.out_w(), layer.channels},
+                     .input = layer.input,
+                     .output = layer.output,
+                     .outer = layer.outer,
+                     .operations = static_cast<uint64_t>(layer.out_h * layer.out_w() *
+                                                         layer.channels * neighbours),
+                     .entry_bytes = sizeof(npu_resize_entry),
+                     .reach =
+                         [&](int axis, int64_t count) {
+                           return longest_reach(axis == 0 ? op.rows : op.columns, count);
+                         }},
+                    target, sram_bytes, error);
 }
 
 std::unique_ptr<LayerLowering> resize_lowering(const ResizeLayer& layer, const VecPlan& plan,

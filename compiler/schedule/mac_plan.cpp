@@ -18,10 +18,6 @@ constexpr int64_t kMaxField = 65535;
 constexpr int64_t kMaxSteps = 2048;  // keeps the commands between two checkpoints few
 constexpr uint32_t kMaxSlots = 64;
 
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 // Output pixels per column, input extents of an output extent and kernel piece.
 int64_t input_extent(const MacLayer& layer, int i, int64_t out, int64_t taps) {
   const Window& w = layer.op->window;

@@ -82,6 +82,10 @@ struct SumStep {
   int64_t ky0, ky1, kx0, kx1, c0, c1;
 };
 
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
 inline constexpr uint32_t kSlotAlignment = 64;
 // More than any SRAM has; a few of them still add up in 32 bits.
 inline constexpr int64_t kHugeSlot = int64_t{64} << 20;
