@@ -11,8 +11,8 @@
 
 #include "arch/numerics.h"
 #include "compiler/emit/lower.h"
+#include "compiler/emit/mac_constants.h"
 #include "compiler/emit/slots.h"
-#include "compiler/emit/weights.h"
 #include "npu/compiled_model.h"
 
 namespace npu::compiler {
@@ -412,12 +412,12 @@ class MacLowering final : public LayerLowering {
       const auto bytes = static_cast<uint32_t>(
           parameters + step_weight_bytes(layer_, width, step.ky1 - step.ky0, step.kx1 - step.kx0,
                                          step.c1 - step.c0));
-      const auto make = [weights = Weights(layer_), channels, step,
+      const auto make = [constants = MacConstants(layer_), channels, step,
                          parameters](std::vector<uint8_t>& out) {
         const size_t begin = out.size();
-        if (parameters > 0) weights.append_parameters(channels, out);
+        if (parameters > 0) constants.append_parameters(channels, out);
         out.resize(begin + parameters);
-        weights.append(channels, step, out);
+        constants.append_weights(channels, step, out);
       };
       it->second = {constants_.add(bytes, make), bytes};
     }
@@ -434,8 +434,8 @@ class MacLowering final : public LayerLowering {
       const ChannelTile& channels = channels_[channel];
       const auto bytes =
           static_cast<uint32_t>(parameter_bytes(layer_, channels.end - channels.begin));
-      const auto make = [weights = Weights(layer_), channels](std::vector<uint8_t>& out) {
-        weights.append_parameters(channels, out);
+      const auto make = [constants = MacConstants(layer_), channels](std::vector<uint8_t>& out) {
+        constants.append_parameters(channels, out);
       };
       it->second = {constants_.add(bytes, make), bytes};
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "compiler/emit/weights.h"
+#include "compiler/emit/mac_constants.h"
 
 #include <cstddef>
 
@@ -14,7 +14,7 @@ void append32(std::vector<uint8_t>& out, uint32_t value) {
 
 }  // namespace
 
-void Weights::append_parameters(const ChannelTile& channels, std::vector<uint8_t>& out) const {
+void MacConstants::append_parameters(const ChannelTile& channels, std::vector<uint8_t>& out) const {
   for (int64_t c = channels.begin; c < channels.end && !op_.bias.empty(); ++c)
     append32(out, static_cast<uint32_t>(op_.bias[static_cast<size_t>(c)]));
   for (int64_t c = channels.begin; c < channels.end && scales_; ++c)
@@ -23,8 +23,8 @@ void Weights::append_parameters(const ChannelTile& channels, std::vector<uint8_t
     out.push_back(static_cast<uint8_t>(op_.weight_zeros[static_cast<size_t>(c)]));
 }
 
-void Weights::append(const ChannelTile& channels, const SumStep& step,
-                     std::vector<uint8_t>& out) const {
+void MacConstants::append_weights(const ChannelTile& channels, const SumStep& step,
+                                  std::vector<uint8_t>& out) const {
   const int64_t kernel_h = op_.window.kernel[0], kernel_w = op_.window.kernel[1];
   for (int64_t o = channels.begin; o < channels.end; ++o) {
     for (int64_t y = step.ky0; y < step.ky1; ++y) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Weights and parameters of a convolution or product as MAC commands read them.
-#ifndef NPU_COMPILER_EMIT_WEIGHTS_H_
-#define NPU_COMPILER_EMIT_WEIGHTS_H_
+#ifndef NPU_COMPILER_EMIT_MAC_CONSTANTS_H_
+#define NPU_COMPILER_EMIT_MAC_CONSTANTS_H_
 
 #include <cstdint>
 #include <vector>
@@ -12,9 +12,9 @@
 namespace npu::compiler {
 
 // Of one operator, which must live as long.
-class Weights {
+class MacConstants {
  public:
-  explicit Weights(const MacLayer& layer)
+  explicit MacConstants(const MacLayer& layer)
       : op_(*layer.op),
         depth_(layer.depthwise ? 1 : layer.group_inputs()),
         scales_(layer.per_channel_scales()),
@@ -24,7 +24,8 @@ class Weights {
   // parameter_bytes() of them.
   void append_parameters(const ChannelTile& channels, std::vector<uint8_t>& out) const;
   // [channel][kernel row][kernel column][input channel]: step_weight_bytes() of them.
-  void append(const ChannelTile& channels, const SumStep& step, std::vector<uint8_t>& out) const;
+  void append_weights(const ChannelTile& channels, const SumStep& step,
+                      std::vector<uint8_t>& out) const;
 
  private:
   const MacOp& op_;
@@ -34,4 +35,4 @@ class Weights {
 
 }  // namespace npu::compiler
 
-#endif  // NPU_COMPILER_EMIT_WEIGHTS_H_
+#endif  // NPU_COMPILER_EMIT_MAC_CONSTANTS_H_
