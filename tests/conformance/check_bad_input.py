@@ -230,6 +230,22 @@ def check_compile(program, folder, digits):
                      [(path, (path, "-o", out)) for path in mutations(data, np.random.default_rng(3), folder, ".onnx")])
 
 
+def check_tolerance(program, folder, run, tap):
+    program.run(*run, "--output", folder)
+    logits = np.load(os.path.join(folder, "logits.npy"))
+    place = np.unravel_index(np.argmin(logits), logits.shape)
+    for steps in (1, 2):
+        off = logits.copy()
+        off[place] += steps
+        path = os.path.join(folder, f"off{steps}.npy")
+        np.save(path, off)
+        expect = (*run, "--expect", f"logits={path}")
+        status, stderr = program.run(*expect, "--tolerance", str(steps))
+        tap.result(status == 0, f"npu-run allows {steps} of {steps} steps", f"exit status {status}: {stderr}")
+        program.refused(f"{steps} steps of {steps - 1}", "1 of 10 values differ", *expect, "--tolerance", str(steps - 1))
+    program.refused("a tolerance of nothing", "--expect", *run, "--tolerance", "1")
+
+
 def check_run(program, folder, digits, tap):
     good = os.path.join(folder, "digits.npu")
     status, stderr = program.run("npu-compile", digits, "-o", good)
@@ -267,6 +283,7 @@ def check_run(program, folder, digits, tap):
         program.refused(f"an input of the wrong kind ({kind})", kind if kind == "float64" else "image", *run, "--input", f"image={files[kind]}")
     program.refused("an output other than expected", "logits", *run, "--input", f"image={files['image']}", "--expect",
                     f"logits={files['wrong']}")
+    check_tolerance(program, folder, run + ("--input", f"image={files['image']}"), tap)
     for device in ("63", "/dev/accel/accel63", "/dev/null", "ffff:ff:1f.7"):
         program.refused(f"device {device}", device, "npu-run", good, "--device", device, "--input",
                         f"image={files['image']}")

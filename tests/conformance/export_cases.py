@@ -51,6 +51,8 @@ def export(case, npu, target, folder, device):
         for name, stack in arrays.items():
             np.save(os.path.join(folder, prefix + file_name(name)), stack)
             command += [option, f"{name}={relative}/{prefix}{file_name(name)}"]
+    if case.tolerance:
+        command += ["--tolerance", str(case.tolerance)]
     text = f"{case.name} on device {device} equals {case.source}"
     return f"check {shlex.quote(text)} {shlex.join(command)}"
 

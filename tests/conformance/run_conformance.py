@@ -158,7 +158,8 @@ def random_case(seed, folder, judge):
     name, model = random_ops.random_model(seed)
     case = ModelCase(f"random {name}", folder)
     model.graph.save(case.path)
-    case.inputs, case.count, case.allowed = model.vectors(), random_ops.VECTORS, model.allowed
+    case.inputs, case.count = model.vectors(), random_ops.VECTORS
+    case.tolerance, case.allowed = model.tolerance, model.allowed
     if judge is not None:
         case.expected = judge.run(case.path, case.inputs, fuse_int8_qdq=model.fuse_int8_qdq)
         case.source = "ONNX Runtime"

@@ -49,14 +49,15 @@ class TensorSet {
   std::string first_file_;
 };
 
-// Where two values of a tensor differ.
+// Where two values of a tensor differ by more than they may.
 struct Difference {
   uint64_t count = 0;  // elements
   uint64_t total = 0;
   uint64_t first = 0;  // element index
 };
+// `steps`: by how much integers may differ; others are compared bit for bit.
 Difference compare(const npu_tensor_info& tensor, std::span<const std::byte> got,
-                   std::span<const std::byte> expected);
+                   std::span<const std::byte> expected, uint32_t steps);
 // "output 'logits': 3 of 10 values differ, first at [0,4]: got 17, expected 18"
 std::string describe(const npu_tensor_info& tensor, const Difference& difference,
                      std::span<const std::byte> got, std::span<const std::byte> expected);

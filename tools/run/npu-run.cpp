@@ -27,6 +27,7 @@ struct Options {
   std::string inputs_folder;
   std::string output_folder;
   std::vector<std::string> expected;
+  uint32_t tolerance = 0;
   uint32_t repeat = 1;
   uint32_t seed = 0;
   bool random = false;
@@ -54,10 +55,17 @@ void add_options(CLI::App& app, Options& o) {
   app.add_option("--output", o.output_folder, "Write every output to DIR/NAME.npy")
       ->type_name("DIR");
   app.add_flag("--real", o.real, "Write quantized outputs as the real numbers they stand for");
-  app.add_option("--expect", o.expected,
-                 "Compare an output with a file, bit for bit; exit status 12 if they differ")
-      ->type_name("NAME=FILE")
-      ->allow_extra_args(false);
+  CLI::Option* expect =
+      app.add_option("--expect", o.expected,
+                     "Compare an output with a file; exit status 12 if they differ")
+          ->type_name("NAME=FILE")
+          ->allow_extra_args(false);
+  app.add_option("--tolerance", o.tolerance,
+                 "Steps by which integers may differ from what is expected; 0: bit for bit")
+      ->type_name("STEPS")
+      ->needs(expect)
+      ->check(CLI::Range(0u, 255u))
+      ->capture_default_str();
   app.add_option("--repeat", o.repeat, "Run everything N times")
       ->type_name("N")
       ->check(CLI::Range(1u, 1000000u))
@@ -177,11 +185,12 @@ class Runner {
       }
       if (!expected.has(i)) continue;
       const npu_tensor_info& tensor = network.outputs()[i];
-      const Difference difference = compare(tensor, got, expected.value(i, run));
+      const Difference difference = compare(tensor, got, expected.value(i, run), o_.tolerance);
       if (difference.count == 0) continue;
       wrong = true;
       if (mismatch_.empty()) {
         mismatch_ = describe(tensor, difference, got, expected.value(i, run)) +
+                    (o_.tolerance > 0 ? fmt::format(", more than {} steps", o_.tolerance) : "") +
                     (runs_ > 1 ? fmt::format(", in run {}", run) : "");
       }
     }
