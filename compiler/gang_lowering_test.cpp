@@ -80,6 +80,24 @@ TEST(Gang, RandomEncoders) {
   }
 }
 
+TEST(Gang, RandomMeshes) {
+  for (uint32_t seed = 2000; seed < 2000 + 4 * network_count(); ++seed) {
+    SCOPED_TRACE(seed);
+    const unsigned cores = 2 + seed % 3;
+    CompileOptions options = random_options(cores, kSramSizes[seed % 4]);
+    options.keep_fastest = seed % 2 == 0;
+    check(testing::random_mesh(seed, seed % 5 == 0 ? cores : 1), options);
+  }
+}
+
+// The cores' images have each their own second operand, unlike weights.
+TEST(Gang, ProductsOfTwoOperandsByImages) {
+  RandomGraph g(2);
+  const ValueId a = g.input({2, 9, 20}, ByteType::kUint8);
+  g.output(g.dynamic_matmul(a, g.input({2, 20, 7}, ByteType::kInt8)));
+  for (const uint32_t bytes : kSramSizes) check(g.graph, options_for(2, bytes));
+}
+
 TEST(Gang, ImagesThatDoNotDivide) {
   for (uint32_t seed = 9000; seed < 9012; ++seed) {
     SCOPED_TRACE(seed);

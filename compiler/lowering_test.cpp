@@ -481,6 +481,18 @@ TEST(Lowering, RandomEncoders) {
   }
 }
 
+// What reads what in every way; some rows are larger than the smallest SRAM.
+TEST(Lowering, RandomMeshes) {
+  const char* wanted = std::getenv("NPU_RANDOM_NETWORKS");
+  const uint32_t networks = wanted != nullptr ? static_cast<uint32_t>(std::atoi(wanted)) : 100;
+  for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
+    SCOPED_TRACE(seed);
+    const uint32_t bytes[] = {16384, 32768, 65536, 524288};
+    check(testing::random_mesh(seed, seed % 3 == 0 ? 2 : 1), make_target(bytes[seed % 4]),
+          seed % 5 != 0);
+  }
+}
+
 // Streams that are full continue in another job, with nothing left in SRAM.
 TEST(Lowering, SeveralJobs) {
   npu_target target = make_target(4096);

@@ -44,8 +44,8 @@ class LayerLowering {
   // Emits the next loads that depend on no other layer, about `cycles` of them, as long as they
   // have a place: the first weights.
   virtual void prefetch(uint64_t) {}
-  // On one core of several that make rows of one layer: what one of them loads of the weights
-  // goes to all `cores`. They emit their pieces in turns, as many each.
+  // On one core of several that make rows or images of one layer: what one of them loads of the
+  // weights, if those are constants, goes to all `cores`. They emit their pieces in turns.
   virtual void share_weights(LayerLowering&, unsigned) {}
 };
 

@@ -95,6 +95,7 @@ class MacLowering final : public LayerLowering {
   }
 
   void share_weights(LayerLowering& other, unsigned cores) override {
+    if (layer_.dynamic) return;  // each has its own
     // Of the same layer.
     places_ = static_cast<MacLowering&>(other).places_;
     places_->cores = cores;

@@ -154,7 +154,7 @@ Layer reduced(const Layer& layer, Split split, const Box& part, unsigned cores) 
   if (!same_weights(split)) return out;
   if (auto* mac = std::get_if<MacLayer>(&out)) {
     mac->out_h = std::min(mac->out_h, (part.row_end - part.row_begin) * mac->pool(0));
-    mac->weight_sharers = cores;
+    if (!mac->dynamic) mac->weight_sharers = cores;
   } else if (auto* pool = std::get_if<PoolLayer>(&out)) {
     pool->out_h = part.row_end - part.row_begin;
   } else if (auto* resize = std::get_if<ResizeLayer>(&out)) {

@@ -77,6 +77,10 @@ Graph random_encoder(uint32_t seed, int64_t images);
 // images up to 24 x 24, with one or two outputs.
 Graph random_network(uint32_t seed, int64_t images);
 
+// Operators of every kind on tensors of 1 to 4 axes, each on results of any before it: values that
+// many read, that are outputs too or joined twice, joins of joins, views of views.
+Graph random_mesh(uint32_t seed, int64_t images);
+
 }  // namespace npu::compiler::testing
 
 #endif  // NPU_COMPILER_TESTING_RANDOM_GRAPH_H_
