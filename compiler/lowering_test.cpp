@@ -29,17 +29,14 @@ npu_target make_target(uint32_t sram_bytes) {
 // per layer.
 constexpr uint32_t kSramSizes[] = {4096, 16384, 65536, 2097152};
 
-// Whether some layers run in stripes.
-bool check(const Graph& graph, const CompileOptions& options) {
+std::vector<LayerReport> check(const Graph& graph, const CompileOptions& options) {
   Diagnostics diagnostics;
   const auto model = compile_graph(graph, options, diagnostics);
   EXPECT_TRUE(model) << diagnostics.text();
-  if (!model) return false;
+  if (!model) return {};
   const Verification result = verify(graph, model->file, options.target, kTestPatterns);
   EXPECT_TRUE(result.ok) << result.text << " (SRAM " << options.target.sram_bytes << ")";
-  const auto& layers = model->report.layers;
-  return std::any_of(layers.begin(), layers.end(),
-                     [](const LayerReport& layer) { return layer.stripe_rows > 0; });
+  return model->report.layers;
 }
 
 // The fastest schedule and the most ambitious one.
@@ -454,7 +451,8 @@ TEST(Lowering, Stripes) {
       CompileOptions options;
       options.target = make_target(bytes);
       options.keep_fastest = false;
-      striped += check(g.graph, options);
+      striped += std::ranges::any_of(
+          check(g.graph, options), [](const LayerReport& layer) { return layer.stripe_rows > 0; });
     }
   }
   EXPECT_GE(striped, 48);  // of 72 networks
@@ -479,6 +477,41 @@ TEST(Lowering, RandomEncoders) {
     const uint32_t bytes[] = {4096, 8192, 16384, 65536, 524288};
     check(testing::random_encoder(seed, seed % 3 == 0 ? 2 : 1), make_target(bytes[seed % 5]));
   }
+}
+
+// A residual whose axes are nested in another order is not where the output may be written.
+TEST(Lowering, TransposedResiduals) {
+  RandomGraph g(6);
+  const ValueId r = g.lut(g.input({3, 4, 5, 8}, ByteType::kUint8));
+  const ValueId x = g.lut(g.input({4, 3, 5, 6}, ByteType::kInt8));
+  g.output(g.softmax(g.add(g.matmul(x, 8), g.transpose(r, {1, 0, 2, 3}))));
+  check_all_sizes(g.graph);
+}
+
+// Taps so far apart that all of them miss the image, though the kernel as a whole does not.
+TEST(Lowering, DilationsBeyondTheImage) {
+  uint32_t split = 0;
+  // Such that the best sum is one of pieces that miss it.
+  for (const uint32_t seed : {1937u, 2023u, 2051u, 2160u, 2274u, 2292u}) {
+    SCOPED_TRACE(seed);
+    RandomGraph g(seed);
+    const int64_t h = g.pick(1, 4), w = g.pick(1, 30), c = g.pick(1, 16) * 4;
+    Window window;
+    window.kernel[0] = g.pick(2, 7);
+    window.kernel[1] = g.pick(1, 7);
+    window.dilation[0] = h + g.pick(1, 2);
+    window.pad_before[0] = window.pad_after[0] = window.span(0) - 1;
+    window.pad_before[1] = window.pad_after[1] = window.kernel[1] / 2;
+    const ValueId x = g.conv(g.input({1, 3, h, w}, ByteType::kUint8), c, 1, Window{});
+    g.output(g.softmax(g.conv(x, g.pick(1, 40), 1, window)));
+    CompileOptions options;
+    options.target = make_target(static_cast<uint32_t>(g.pick(4, 40)) * 1024);
+    if (g.chance(30)) options.target.accumulator_rows = 64;
+    options.keep_fastest = false;
+    for (const LayerReport& layer : check(g.graph, options))
+      split += layer.tiling.find("sum 1x") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_GE(split, 4u);  // by rows of the kernel
 }
 
 // What reads what in every way; some rows are larger than the smallest SRAM.

@@ -231,9 +231,9 @@ class Search {
             ? 0
             : step_weight_bytes(layer_, plan.tile_c, plan.step_h, plan.step_w, plan.step_c);
     // What sees padding only reads one pixel of zero points.
-    const int64_t in_bytes = !layer_.input.direct()        ? rows * columns * in_channels
-                             : layer_.pads_beyond_kernel() ? in_channels
-                                                           : 0;
+    const int64_t in_bytes = !layer_.input.direct()       ? rows * columns * in_channels
+                             : layer_.sees_padding_only() ? in_channels
+                                                          : 0;
     const int64_t out_pixels = (plan.tile_h / layer_.pool(0)) * (plan.tile_w / layer_.pool(1));
     const int64_t out_bytes = layer_.output.direct() ? 0 : out_pixels * plan.tile_c;
     const int64_t residual_bytes = op.chain.residual && !layer_.residual.direct()

@@ -51,11 +51,15 @@ struct MacLayer {
   // Output rows and columns that count: whole pooling windows.
   int64_t used_h() const { return out_h / pool(0) * pool(0); }
   int64_t used_w() const { return out_w / pool(1) * pool(1); }
-  // Some outputs may see padding only, at either end.
-  bool pads_beyond_kernel() const {
+  // Some outputs may see padding only: at either end, or between taps that are further apart than
+  // the image is long.
+  bool sees_padding_only() const {
     const Window& w = op->window;
-    for (int i = 0; i < 2; ++i)
+    const int64_t size[2] = {in_h, in_w};
+    for (int i = 0; i < 2; ++i) {
       if (w.pad_before[i] >= w.span(i) || w.pad_after[i] >= w.span(i)) return true;
+      if (w.kernel[i] > 1 && w.dilation[i] > size[i]) return true;
+    }
     return false;
   }
   // A computed second operand is used where it lies, its rows of k or of n being contiguous.

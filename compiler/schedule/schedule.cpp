@@ -189,7 +189,9 @@ class Scheduler {
     const Operand* out = nullptr;
     if (const auto* mac = std::get_if<MacLayer>(&steps_[at].layer)) {
       out = &mac->output;
-      if (mac->op->chain.residual && !mac->op->chain.pool) candidates = {&mac->residual};
+      const bool same = std::ranges::all_of(
+          mac->outer, [](const OuterDim& dim) { return dim.residual == dim.output; });
+      if (mac->op->chain.residual && !mac->op->chain.pool && same) candidates = {&mac->residual};
     } else if (const auto* elements = std::get_if<ElementLayer>(&steps_[at].layer)) {
       out = &elements->out;
       const auto same = [&](int64_t ElementLayer::Dim::*stride) {

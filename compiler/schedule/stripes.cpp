@@ -299,7 +299,7 @@ bool can_stripe(const Step& step) {
   const auto* mac = std::get_if<MacLayer>(&step.layer);
   if (mac == nullptr || mac->op->matmul || mac->dynamic || !mac->outer.empty()) return false;
   // A stripe that lies in the padding only would have no input.
-  if (mac->pads_beyond_kernel()) return false;
+  if (mac->sees_padding_only()) return false;
   for (int i = 0; i < 2; ++i)
     if (mac->op->window.kernel[i] > 255) return false;
   return true;
