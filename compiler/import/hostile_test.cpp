@@ -3,6 +3,7 @@
 // Damaged files: truncated everywhere, bytes flipped, fields replaced by
 // extreme values. Import and compilation may refuse or accept, never crash;
 // what they accept must also survive the card's checks.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -467,6 +468,91 @@ bool try_calibrate(const std::string& file) {
   } catch (const Enough&) {
     return false;
   }
+}
+
+// Files of a few kilobytes that ask for much more than they hold.
+struct Chain {
+  OnnxBuilder b;
+  std::string last = "x_f";
+  Chain() {
+    b.input("x", {1, 2, 2, 64});
+    b.quantization("x", 0.05f, 10);
+    b.dequantize("x");
+  }
+  // Nodes that each read the one before, and `with` if it is not empty.
+  void add(const std::string& type, int count, const std::string& with) {
+    for (; count > 0; --count) {
+      const std::string next = fmt::format("t{}", b.graph().node_size());
+      onnx::Node& node = b.node(type, {last}, next);
+      if (!with.empty()) node.add_input(with == "itself" ? last : with);
+      last = next;
+    }
+  }
+  bool compiles() {
+    b.quantization("y", 0.1f, 0);
+    b.node("QuantizeLinear", {last, "y_s", "y_z"}, "y");
+    b.output("y");
+    const std::clock_t begin = std::clock();
+    const bool out = try_compile(b.serialize());
+    EXPECT_LT(std::clock() - begin, 20 * CLOCKS_PER_SEC);
+    return out;
+  }
+};
+
+TEST(Hostile, FunctionsOfFunctions) {
+  Chain chain;
+  chain.add("Sigmoid", 1, "");
+  chain.add("Mul", 100, "itself");
+  EXPECT_TRUE(chain.compiles());
+}
+
+TEST(Hostile, FactorsBehindFactors) {
+  Chain chain;
+  chain.b.scale("one", 1);
+  chain.add("GlobalAveragePool", 1, "");
+  chain.add("Mul", 15000, "one");
+  EXPECT_TRUE(chain.compiles());
+}
+
+TEST(Hostile, MovesBehindMoves) {
+  Chain chain;
+  chain.b.int64s("shape", {1, 1, 4, 64});
+  chain.add("Sigmoid", 1, "");
+  chain.add("Reshape", 15000, "shape");
+  EXPECT_FALSE(chain.compiles());
+}
+
+TEST(Hostile, PiecesOfPieces) {
+  Chain chain;
+  std::vector<int64_t> indices(1024);
+  for (size_t i = 0; i < indices.size(); i += 2) indices[i] = 2;
+  chain.b.int64s("indices", indices);
+  chain.b.int64s("pads", {0, 0, 1, 0, 0, 0, 0, 0});
+  chain.add("Pad", 1, "pads");
+  for (int i = 0; i < 300; ++i) {
+    chain.add("Gather", 1, "indices");
+    OnnxBuilder::integer(*chain.b.graph().mutable_node()->rbegin(), "axis", 2);
+  }
+  EXPECT_FALSE(chain.compiles());
+}
+
+TEST(Hostile, LargeFrames) {
+  OnnxBuilder b;
+  b.input("x", {1, 1, 1, 1});
+  b.int64s("pads", {0, int64_t{1} << 35, 0, 0, 0, 0, 0, 0});
+  b.node("Pad", {"x", "pads"}, "y");
+  b.output("y");
+  EXPECT_FALSE(try_compile(b.serialize()));
+}
+
+TEST(Hostile, ConstantsOfConstants) {
+  Chain chain;
+  chain.b.int64s("count", {1 << 20});
+  chain.b.node("ConstantOfShape", {"count"}, "many");
+  onnx::Node& joined = chain.b.node("Concat", {"many"}, "more");
+  for (int i = 0; i < 5000; ++i) joined.add_input("many");
+  chain.add("Sigmoid", 1, "");
+  EXPECT_FALSE(chain.compiles());
 }
 
 TEST(Hostile, FloatModels) {

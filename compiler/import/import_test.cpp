@@ -232,6 +232,20 @@ TEST(Import, SumsAndProductsWithOneConstantAreTables) {
   }
 }
 
+// As the runtime's QuantizeLinear takes what is no number.
+TEST(Import, NoNumberIsTheLowestByte) {
+  OnnxBuilder b;
+  b.input("x", {1, 2});
+  b.quantization("x", 1, 100);
+  b.dequantize("x");
+  b.node("Sqrt", {"x_f"}, "root");
+  b.node("Relu", {"root"}, "y_f");
+  b.quantization("y", 1, 50);
+  b.quantize("y");
+  b.output("y");
+  EXPECT_EQ(interpret(import(b), {{99, 104}})[0], (Bytes{0, 52}));
+}
+
 TEST(Import, DivisionOfTwoTensorsIsRefused) {
   OnnxBuilder b = between({3});
   b.input("z", {3});

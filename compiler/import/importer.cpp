@@ -14,6 +14,8 @@ namespace {
 
 // Far above any real network.
 constexpr int kMaxInputs = 32;
+// One node can be thousands: a Gather is a slice for each run of indices.
+constexpr size_t kMaxOperators = 1 << 17;
 
 }  // namespace
 
@@ -36,7 +38,12 @@ bool Importer::run(const onnx::Model& model) {
   const std::optional<std::vector<int>> order = node_order(
       graph, [this](const std::string& name) { return tensors_.count(name) > 0; }, diagnostics_);
   if (!order) return false;
-  for (const int index : *order) import_node(graph.node(index));
+  for (const int index : *order) {
+    import_node(graph.node(index));
+    if (graph_.ops.size() <= kMaxOperators) continue;
+    unsupported(fmt::format("a model becomes at most {} operators", kMaxOperators), "more");
+    return false;
+  }
   bind_outputs(graph);
   if (!diagnostics_.ok()) return false;
   drop_dead_ops();
@@ -178,9 +185,7 @@ bool Importer::fold_node(const onnx::Node& node) {
   if (first == nullptr) return false;
   std::optional<ConstTensor> result = fold_constants(node, operands);
   if (!result) return false;
-  if (!count_constant(result->floats.size() * sizeof(float) + result->bytes.size() +
-                      result->ints.size() * sizeof(int64_t)))
-    return true;
+  if (!count_constant(result->data_bytes())) return true;
   ConstantTensor out = *first;
   if (!only_moves(node)) out = {};
   if (out.scales.size() > 1 && type == "Transpose") {
@@ -302,6 +307,11 @@ void Importer::drop_dead_ops() {
     Source& source = graph_.sources[op.source];
     source.macs += macs_of(graph_, op);
     source.absorbed_by.reset();  // has an operator of its own, whoever has one for it too
+  }
+  // Nodes are absorbed by later ones: from the last one on, chains are short.
+  for (uint32_t i = static_cast<uint32_t>(graph_.sources.size()); i-- > 0;) {
+    Source& source = graph_.sources[i];
+    if (source.absorbed_by) source.absorbed_by = graph_.owner(i);
   }
 }
 

@@ -12,6 +12,7 @@
 #ifndef NPU_COMPILER_IMPORT_IMPORTER_H_
 #define NPU_COMPILER_IMPORT_IMPORTER_H_
 
+#include <array>
 #include <functional>
 #include <limits>
 #include <map>
@@ -43,6 +44,8 @@ struct OutputQuantization {
 inline constexpr int64_t kMostPieces = 1024;
 
 using RealFunction = std::function<float(float)>;
+// What a function makes of an 8-bit value, by its stored byte.
+using RealTable = std::array<float, 256>;
 
 // 8-bit weights with their scales, for the MAC array.
 struct Weights {
@@ -65,25 +68,33 @@ struct MacParts {
   Shape out_shape;
 };
 
+// Data movement, a max pool or a frame behind a pending operator.
+struct FollowUp {
+  // Makes a value of the graph from one; with the real value of a frame's elements.
+  std::function<ValueId(ValueId, float)> emit;
+  float fill = 0;
+};
+// Of one operator: all of them are copied to every tensor on the way.
+inline constexpr size_t kMostFollowUps = 64;
+
 // A float operator on its way to a QuantizeLinear.
 struct Pending {
   uint32_t source = 0;
   Shape shape;  // of the operator's own result, before `after`
-  // An element-wise function of one dequantized value ...
+  // An element-wise function of one value ...
   ValueId unary_value = kNoValue;
-  Quantization unary_q;
-  std::vector<RealFunction> functions;
+  std::shared_ptr<const RealTable> table;
   // ... or anything else: emits the operator with this output and clamp. Both, if the operator
   // has arithmetic of its own unless more functions follow.
   std::function<ValueId(const OutputQuantization&, const Clamp&)> emit;
   // A product that has no bias yet.
   std::shared_ptr<const MacParts> product;
-  // Clamp of the real result (Relu, Clip behind the operator).
+  // What `emit` makes stands for this many times its value.
+  float times = 1, divided_by = 1;
+  // Clamp of the real result (Relu, Clip behind the operator), and then steps.
   float low = -std::numeric_limits<float>::infinity();
   float high = std::numeric_limits<float>::infinity();
-  // Data movement and max pools behind the operator; each makes a value of the
-  // graph from one.
-  std::vector<std::function<ValueId(ValueId)>> after;
+  std::vector<FollowUp> after;
 };
 
 struct QuantizedTensor {
@@ -112,15 +123,10 @@ struct ConstantTensor {
 
 using Tensor = std::variant<QuantizedTensor, RealTensor, ConstantTensor>;
 
-// What a tensor is a function of, if it is element-wise in one dequantized value.
+// What a tensor is a function of, if it is element-wise in one value.
 struct UnaryView {
-  ValueId value = kNoValue;  // none: a constant, which the functions make from anything
-  Quantization q;
-  std::vector<RealFunction> functions;
-  float operator()(float v) const {
-    for (const RealFunction& function : functions) v = function(v);
-    return v;
-  }
+  ValueId value = kNoValue;  // none: a constant
+  std::shared_ptr<const RealTable> table;
 };
 
 struct ResizePlan {
@@ -296,8 +302,9 @@ class Importer {
   void power(const onnx::Node& node, Attributes& attributes);
   void qlinear_sigmoid(const onnx::Node& node, Attributes& attributes);
   void qlinear_leaky_relu(const onnx::Node& node, Attributes& attributes);
-  void unary(const onnx::Node& node, RealFunction function);
+  void unary(const onnx::Node& node, const RealFunction& function);
   void qlinear_unary(const onnx::Node& node, const RealFunction& function);
+  std::optional<UnaryView> unary_view(const RealTensor& real) const;
   std::optional<UnaryView> unary_operand(const onnx::Node& node, int index);
   // Arithmetic on functions of one value and constants: a function of that value. `emit`, if
   // there is one, serves where it is all that happens between two quantizations. False if the
@@ -345,6 +352,9 @@ class Importer {
                       int output = 0);
   void apply_view(const onnx::Node& node, const Shape& out_shape, const OpDetail& detail,
                   int output = 0);
+  // One more step behind the pending operator that the first input is.
+  void define_follow_up(const onnx::Node& node, const Shape& out_shape, FollowUp step,
+                        int output = 0);
   std::optional<Shape> input_shape(const onnx::Node& node, int index);
   ValueId emit_concat(uint32_t source, const std::vector<ValueId>& parts, int axis,
                       const Shape& shape, const OutputQuantization& out);
@@ -416,9 +426,10 @@ Clamp quantize_clamp(float low, float high, const OutputQuantization& out);
 float logistic(float x);
 // Likewise of the hyperbolic tangent.
 float hyperbolic_tangent(float x);
-// Tabulates `function` between two quantizations.
-Lut tabulate(const Quantization& from, ByteType from_type, const OutputQuantization& to,
-             const std::vector<RealFunction>& functions, float low, float high);
+// What the stored bytes stand for.
+RealTable dequantized(const Quantization& q, ByteType type);
+RealTable clamped(RealTable table, float low, float high);
+Lut tabulate(const RealTable& table, const OutputQuantization& to);
 
 }  // namespace npu::compiler
 

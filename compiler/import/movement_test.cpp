@@ -87,6 +87,51 @@ TEST(ImportMovement, ResizeBeforeOpset11LooksElsewhere) {
   OneNode upsample("Upsample", {"x", "scales"}, 10);
   upsample.b.floats("scales", {4}, {1, 1, 1, 2});
   EXPECT_EQ(upsample.run(), old.run());
+  // Up where an axis shrinks: column 1 / 0.67 = 1.49 is the last one.
+  OneNode smaller("Resize", {"x", "scales"}, 10);
+  smaller.b.floats("scales", {4}, {1, 1, 2, 0.67f});
+  EXPECT_EQ(smaller.run(), (Bytes{0, 2, 0, 2, 3, 5, 3, 5}));
+}
+
+// The frame is part of what the Clip and the factor behind it are about.
+TEST(ImportMovement, FramesBehindAnOperator) {
+  const auto framed = [](const std::string& type, std::initializer_list<std::string> inputs) {
+    OnnxBuilder b;
+    b.input("x", {1, 1, 1, 2});
+    b.quantization("x", 0.5f, 10);
+    b.dequantize("x");
+    OnnxBuilder::ints(b.node("AveragePool", {"x_f"}, "a"), "kernel_shape", {1, 1});
+    b.int64s("pads", {0, 0, 0, 1, 0, 0, 0, 0});
+    b.scale("fill", 3);
+    b.scale("one", 1);
+    b.scale("two", 2);
+    b.node("Pad", {"a", "pads", "fill"}, "p");
+    b.node(type, inputs, "y_f");
+    b.quantization("y", 0.25f, 100);
+    b.quantize("y");
+    b.output("y");
+    return interpret(import(b), {{12, 9}})[0];  // 1 and -0.5
+  };
+  EXPECT_EQ(framed("Clip", {"p", "", "two"}), (Bytes{108, 104, 98}));
+  EXPECT_EQ(framed("Relu", {"p"}), (Bytes{112, 104, 100}));
+  EXPECT_EQ(framed("Mul", {"p", "two"}), (Bytes{124, 108, 96}));
+  EXPECT_EQ(framed("Div", {"p", "two"}), (Bytes{106, 102, 99}));
+}
+
+// A Clip before the frame does not bound it.
+TEST(ImportMovement, FrameBehindAClip) {
+  OnnxBuilder b;
+  b.input("x", {1, 1, 1, 2});
+  b.quantization("x", 0.5f, 10);
+  b.dequantize("x");
+  b.node("Relu", {"x_f"}, "r");
+  b.int64s("pads", {0, 0, 0, 1, 0, 0, 0, 0});
+  b.scale("fill", -1);
+  b.node("Pad", {"r", "pads", "fill"}, "y_f");
+  b.quantization("y", 0.25f, 100);
+  b.quantize("y");
+  b.output("y");
+  EXPECT_EQ(interpret(import(b), {{12, 9}})[0], (Bytes{96, 104, 100}));
 }
 
 TEST(ImportMovement, ResizeOfChannelsLast) {
@@ -370,6 +415,17 @@ TEST(ImportMovement, MaxOfATensorAndANumberIsAClamp) {
   b.quantize("y");
   b.output("y");
   EXPECT_EQ(interpret(import(b), {{0, 3, 9}})[0], (Bytes{1, 1, 7}));
+}
+
+TEST(ImportMovement, HalfIsTrue) {
+  OneNode one("Reshape", {"x", "shape"});
+  one.b.floats("halves", {3}, {0.5f, -0.5f, 2});
+  OnnxBuilder::integer(one.b.node("Cast", {"halves"}, "truths"), "to", Tensor::BOOL);
+  OnnxBuilder::integer(one.b.node("Cast", {"truths"}, "ones"), "to", Tensor::INT64);
+  one.b.int64s("extents", {1, 2, 3});
+  one.b.node("Mul", {"ones", "extents"}, "shape");
+  const Graph graph = import(one.b);
+  EXPECT_EQ(graph.value(graph.outputs[0]).shape, (Shape{1, 2, 3}));
 }
 
 }  // namespace

@@ -6,12 +6,10 @@
 #include <cmath>
 
 #include "compiler/import/importer.h"
+#include "compiler/onnx/fold.h"
 
 namespace npu::compiler {
 namespace {
-
-// Of one model; a small file could name one large constant many times.
-constexpr uint64_t kMaxConstantBytes = uint64_t{4} << 30;
 
 bool usable_scale(float scale) {
   return std::isfinite(scale) && scale > 0;
@@ -301,6 +299,7 @@ ValueId Importer::emit_lut(uint32_t source, ValueId input, const Lut& table,
 }
 
 ValueId Importer::emit_clamp(uint32_t source, ValueId input, const Clamp& clamp) {
+  if (input == kNoValue) return input;
   const ByteType type = value(input).type;
   if (clamp.low <= byte_low(type) && clamp.high >= byte_high(type)) return input;
   Lut table;
@@ -326,17 +325,29 @@ void Importer::define_pending(
 }
 
 ValueId Importer::materialize(const Pending& pending, const OutputQuantization& out) {
-  ValueId id;
+  ValueId id = kNoValue;
   if (pending.emit) {
-    id = pending.emit(out, quantize_clamp(pending.low, pending.high, out));
+    OutputQuantization unscaled = out;
+    unscaled.q.scale = out.q.scale * pending.divided_by / pending.times;
+    if (!usable_scale(unscaled.q.scale)) {
+      unsupported("output scale / constant factors is a positive, finite binary32",
+                  fmt::format("{} * {} / {}", out.q.scale, pending.divided_by, pending.times));
+      return kNoValue;
+    }
+    const size_t before = graph_.values.size();
+    id = pending.emit(unscaled, quantize_clamp(pending.low, pending.high, out));
+    if (id == kNoValue) return id;
+    if (unscaled.q.scale != out.q.scale) {
+      if (id < before) id = add_view(pending.source, id, value(id).shape, ReshapeOp{});
+      graph_.value(id).quantization = out.q;
+    }
   } else {
     id = emit_lut(pending.source, pending.unary_value,
-                  tabulate(pending.unary_q, value(pending.unary_value).type, out, pending.functions,
-                           pending.low, pending.high),
-                  out);
+                  tabulate(clamped(*pending.table, pending.low, pending.high), out), out);
   }
-  if (id == kNoValue) return id;
-  for (const auto& step : pending.after) id = step(id);
+  for (const FollowUp& step : pending.after) {
+    if (id != kNoValue) id = step.emit(id, step.fill);
+  }
   return id;
 }
 

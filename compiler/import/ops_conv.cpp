@@ -153,7 +153,7 @@ ValueId Importer::emit_prelu(uint32_t source, const RealTensor& x, const std::ve
   const ValueId negative = emit_conv(source, parts, out, {byte_low(out.type), byte_high(out.type)});
   if (negative == kNoValue) return kNoValue;
   const ValueId positive =
-      emit_lut(source, x.value, tabulate(x.q, type, out, {}, 0, infinity), out);
+      emit_lut(source, x.value, tabulate(clamped(dequantized(x.q, type), 0, infinity), out), out);
   RealTensor a, b;
   a.value = negative;
   b.value = positive;

@@ -180,22 +180,26 @@ void Importer::clamp_real(const onnx::Node& node, float low, float high, int ope
   const auto* real = std::get_if<RealTensor>(tensor);
   if (real == nullptr || real->graph_input >= 0) {
     unsupported("the input comes from DequantizeLinear or another operator",
-                real != nullptr ? "a float graph input" : "a constant",
+                real != nullptr                                    ? "a float graph input"
+                : std::holds_alternative<QuantizedTensor>(*tensor) ? "an 8-bit tensor"
+                                                                   : "a constant",
                 "Put QuantizeLinear and DequantizeLinear before it");
     return;
   }
   std::shared_ptr<Pending> pending;
   if (real->pending) {
     pending = std::make_shared<Pending>(*real->pending);
-    const float outer_low = low, outer_high = high;
-    pending->low = std::min(std::max(pending->low, outer_low), outer_high);
-    pending->high = std::min(std::max(pending->high, outer_low), outer_high);
+    const auto within = [low, high](float& v) { v = std::min(std::max(v, low), high); };
+    within(pending->low);
+    within(pending->high);
+    for (FollowUp& step : pending->after) within(step.fill);
   } else {
     pending = std::make_shared<Pending>();
     pending->source = source_;
     pending->shape = real->shape;
     pending->unary_value = real->value;
-    pending->unary_q = real->q;
+    pending->table =
+        std::make_shared<const RealTable>(dequantized(real->q, value(real->value).type));
     pending->low = low;
     pending->high = high;
   }

@@ -139,6 +139,7 @@ ValueId Importer::emit_pad(uint32_t source, ValueId x, const std::vector<int64_t
   fill.shape.assign(in.size(), 1);
   const size_t runs = in.size() >= 3 ? 1 : in.size() - 1;
   fill.shape[runs] = out_shape[runs];
+  if (!count_constant(static_cast<uint64_t>(fill.shape[runs]))) return kNoValue;
   fill.constant.assign(static_cast<size_t>(fill.shape[runs]), byte);
   const ValueId frame = graph_.add_value(std::move(fill));
   Value result;
@@ -256,16 +257,18 @@ void Importer::pad_real(const onnx::Node& node, const Shape& shape, float fill,
       return;
     }
   }
-  if (real != nullptr && real->pending &&
-      (fill < real->pending->low || fill > real->pending->high)) {
-    unsupported("a Pad behind a Clip adds what the Clip allows", fmt::format("{}", fill),
-                "Put QuantizeLinear and DequantizeLinear before it");
+  if (real != nullptr && real->pending) {
+    const auto frame = [this, framed](ValueId x, float value_of_frame) {
+      const Value& inner = value(x);
+      return framed(
+          x, static_cast<uint8_t>(quantize_value(value_of_frame, inner.quantization, inner.type)));
+    };
+    define_follow_up(node, shape, {frame, fill});
     return;
   }
   const Quantization q = real != nullptr ? real->q : Quantization{};
-  const bool known = real != nullptr && real->value != kNoValue;
-  apply_movement(node, shape, [this, framed, stored, q, known](ValueId x) {
-    return framed(x, stored(known ? q : value(x).quantization, value(x).type));
+  apply_movement(node, shape, [this, framed, stored, q](ValueId x) {
+    return framed(x, stored(q, value(x).type));
   });
 }
 

@@ -79,7 +79,11 @@ std::optional<Shape> Importer::dynamic_matmul_shape(const Shape& a, const Shape&
   }
   Shape out = a;
   out.back() = b.back();
-  if (!checked_elements(out) || a.back() > kMaxDepth) {
+  if (a.back() > kMaxDepth) {
+    unsupported("the inner dimension is at most 2^24", std::to_string(a.back()));
+    return std::nullopt;
+  }
+  if (!checked_elements(out)) {
     unsupported("a tensor has at most 2^36 elements", to_text(out));
     return std::nullopt;
   }

@@ -48,14 +48,31 @@ void Importer::apply_movement(const onnx::Node& node, const Shape& out_shape, co
   }
   RealTensor result;
   result.shape = out_shape;
-  if (real->value != kNoValue) {
-    result.value = emit(real->value);
-    result.q = real->q;
-  } else {
-    auto pending = std::make_shared<Pending>(*real->pending);
-    pending->after.push_back(emit);
-    result.pending = std::move(pending);
+  if (real->value == kNoValue) {
+    define_follow_up(node, out_shape, {[emit](ValueId x, float) { return emit(x); }}, output);
+    return;
   }
+  result.value = emit(real->value);
+  if (result.value == kNoValue) return;
+  result.q = real->q;
+  define(node, output, std::move(result));
+}
+
+void Importer::define_follow_up(const onnx::Node& node, const Shape& out_shape, FollowUp step,
+                                int output) {
+  const auto& before = *std::get<RealTensor>(*input(node, 0)).pending;
+  if (before.after.size() >= kMostFollowUps) {
+    unsupported(
+        fmt::format("at most {} data movements follow an operator before its QuantizeLinear",
+                    kMostFollowUps),
+        "more", "Put QuantizeLinear and DequantizeLinear between");
+    return;
+  }
+  auto pending = std::make_shared<Pending>(before);
+  pending->after.push_back(std::move(step));
+  RealTensor result;
+  result.shape = out_shape;
+  result.pending = std::move(pending);
   define(node, output, std::move(result));
 }
 

@@ -15,19 +15,6 @@
 namespace npu::compiler {
 namespace {
 
-// If it is element-wise in one value and nothing was moved behind it.
-std::optional<UnaryView> unary_view(const RealTensor& real) {
-  if (real.value != kNoValue) return UnaryView{real.value, real.q, {}};
-  if (!real.pending || real.pending->unary_value == kNoValue || !real.pending->after.empty()) {
-    return std::nullopt;
-  }
-  UnaryView out{real.pending->unary_value, real.pending->unary_q, real.pending->functions};
-  out.functions.push_back([low = real.pending->low, high = real.pending->high](float v) {
-    return std::min(std::max(v, low), high);
-  });
-  return out;
-}
-
 // The real value of a constant of one element.
 std::optional<float> scalar(const ConstantTensor& constant) {
   const ConstTensor& data = *constant.data;
@@ -40,6 +27,19 @@ std::optional<float> scalar(const ConstantTensor& constant) {
 
 }  // namespace
 
+// If it is element-wise in one value and nothing was moved behind it.
+std::optional<UnaryView> Importer::unary_view(const RealTensor& real) const {
+  if (real.value != kNoValue) {
+    const RealTable table = dequantized(real.q, value(real.value).type);
+    return UnaryView{real.value, std::make_shared<const RealTable>(table)};
+  }
+  if (!real.pending || real.pending->unary_value == kNoValue || !real.pending->after.empty()) {
+    return std::nullopt;
+  }
+  const RealTable table = clamped(*real.pending->table, real.pending->low, real.pending->high);
+  return UnaryView{real.pending->unary_value, std::make_shared<const RealTable>(table)};
+}
+
 // ---- arithmetic ---------------------------------------------------------------------
 
 // A function of a value, or a constant of one element; nullopt for anything else.
@@ -51,7 +51,9 @@ std::optional<UnaryView> Importer::unary_operand(const onnx::Node& node, int ind
   const auto* constant = std::get_if<ConstantTensor>(tensor);
   const std::optional<float> number = constant != nullptr ? scalar(*constant) : std::nullopt;
   if (!number) return std::nullopt;
-  return UnaryView{kNoValue, {}, {[number = *number](float) { return number; }}};
+  RealTable table;
+  table.fill(*number);
+  return UnaryView{kNoValue, std::make_shared<const RealTable>(table)};
 }
 
 bool Importer::function_of_one_value(
@@ -62,8 +64,7 @@ bool Importer::function_of_one_value(
   const UnaryView& view = a->value != kNoValue ? *a : *b;
   if (view.value == kNoValue) return false;
   for (const UnaryView* other : {&*a, &*b}) {
-    if (other->value != kNoValue && (other->value != view.value || !(other->q == view.q)))
-      return false;
+    if (other->value != kNoValue && other->value != view.value) return false;
   }
   const std::optional<Shape> left = input_shape(node, 0), right = input_shape(node, 1);
   const std::optional<Shape> shape = broadcast(*left, *right);
@@ -72,9 +73,9 @@ bool Importer::function_of_one_value(
   pending->source = source_;
   pending->shape = *shape;
   pending->unary_value = view.value;
-  pending->unary_q = view.q;
-  pending->functions.push_back(
-      [a = *a, b = *b, function](float v) { return function(a(v), b(v)); });
+  RealTable table;
+  for (size_t i = 0; i < table.size(); ++i) table[i] = function((*a->table)[i], (*b->table)[i]);
+  pending->table = std::make_shared<const RealTable>(table);
   pending->emit = emit;
   RealTensor result;
   result.shape = *shape;
@@ -99,16 +100,11 @@ bool Importer::scaled_result(const onnx::Node& node, bool divide) {
     if (!number || !std::isfinite(*number) || *number <= 0) continue;
     auto pending = std::make_shared<Pending>(*real->pending);
     pending->product = nullptr;
-    for (float* bound : {&pending->low, &pending->high})
-      *bound = divide ? *bound / *number : *bound * *number;
-    pending->emit = [this, inner = real->pending->emit, number = *number, divide](
-                        const OutputQuantization& out, const Clamp& clamp) {
-      OutputQuantization scaled = out;
-      scaled.q.scale = divide ? out.q.scale * number : out.q.scale / number;
-      const ValueId id = inner(scaled, clamp);
-      if (id != kNoValue) graph_.value(id).quantization = out.q;
-      return id;
-    };
+    (divide ? pending->divided_by : pending->times) *= *number;
+    const auto scale = [divide, number](float& v) { v = divide ? v / *number : v * *number; };
+    scale(pending->low);
+    scale(pending->high);
+    for (FollowUp& step : pending->after) scale(step.fill);
     RealTensor result;
     result.shape = real->shape;
     result.pending = std::move(pending);
@@ -135,7 +131,7 @@ void Importer::divide(const onnx::Node& node, Attributes&) {
 
 // ---- functions ----------------------------------------------------------------------
 
-void Importer::unary(const onnx::Node& node, RealFunction function) {
+void Importer::unary(const onnx::Node& node, const RealFunction& function) {
   const Tensor* tensor = input(node, 0);
   if (tensor == nullptr) return;
   const auto* real = std::get_if<RealTensor>(tensor);
@@ -144,7 +140,9 @@ void Importer::unary(const onnx::Node& node, RealFunction function) {
   if (!view) {
     unsupported("the input comes from DequantizeLinear: a table needs an 8-bit value",
                 real != nullptr && real->pending ? "the float result of another operator"
-                                                 : "a float graph input or a constant",
+                : std::holds_alternative<QuantizedTensor>(*tensor)
+                    ? "an 8-bit tensor that stands for itself"
+                    : "a float graph input or a constant",
                 "Put QuantizeLinear and DequantizeLinear before it");
     return;
   }
@@ -152,9 +150,9 @@ void Importer::unary(const onnx::Node& node, RealFunction function) {
   pending->source = source_;
   pending->shape = real->shape;
   pending->unary_value = view->value;
-  pending->unary_q = view->q;
-  pending->functions = view->functions;
-  pending->functions.push_back(std::move(function));
+  RealTable table = *view->table;
+  for (float& real_value : table) real_value = function(real_value);
+  pending->table = std::make_shared<const RealTable>(table);
   RealTensor result;
   result.shape = real->shape;
   result.pending = std::move(pending);
@@ -260,7 +258,7 @@ void Importer::power(const onnx::Node& node, Attributes&) {
     if (!node_failed_) unsupported("the exponent is a constant of one element");
     return;
   }
-  unary(node, [power = (*exponent)(0)](float v) { return std::pow(v, power); });
+  unary(node, [power = (*exponent->table)[0]](float v) { return std::pow(v, power); });
 }
 
 // x, x_scale, x_zero, y_scale, y_zero.
@@ -270,9 +268,9 @@ void Importer::qlinear_unary(const onnx::Node& node, const RealFunction& functio
   const std::optional<OutputQuantization> yq = quantization_inputs(node, 3, 4);
   if (!x || !xq || !yq) return;
   if (value(*x).quantization.scale == 0) graph_.value(*x).quantization = xq->q;
-  const float inf = std::numeric_limits<float>::infinity();
-  const ValueId id =
-      emit_lut(source_, *x, tabulate(xq->q, value(*x).type, *yq, {function}, -inf, inf), *yq);
+  RealTable table = dequantized(xq->q, value(*x).type);
+  for (float& real : table) real = function(real);
+  const ValueId id = emit_lut(source_, *x, tabulate(table, *yq), *yq);
   graph_.value(id).name = node.output(0);
   define(node, 0, QuantizedTensor{id});
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "arch/numerics.h"
 #include "compiler/import/importer.h"
 
 namespace npu::compiler {
@@ -48,9 +49,7 @@ float requantization_scale(float x_scale, float w_scale, float y_scale) {
 int quantize_value(float value, const Quantization& q, ByteType type) {
   const float low = static_cast<float>(byte_low(type) - q.zero);
   const float high = static_cast<float>(byte_high(type) - q.zero);
-  float scaled = value / q.scale;
-  if (std::isnan(scaled)) scaled = 0;
-  return static_cast<int>(std::nearbyintf(std::clamp(scaled, low, high))) + q.zero;
+  return static_cast<int>(std::nearbyintf(arch::clamp_f32(value / q.scale, low, high))) + q.zero;
 }
 
 Clamp quantize_clamp(float low, float high, const OutputQuantization& out) {
@@ -99,24 +98,29 @@ float hyperbolic_tangent(float x) {
   return product / q;
 }
 
-Lut tabulate(const Quantization& from, ByteType from_type, const OutputQuantization& to,
-             const std::vector<RealFunction>& functions, float low, float high) {
-  Lut table;
-  for (int byte = 0; byte < 256; ++byte) {
-    const int stored = byte_value(from_type, static_cast<uint8_t>(byte));
-    float real = static_cast<float>(stored - from.zero) * from.scale;
-    for (const RealFunction& function : functions) real = function(real);
-    real = std::min(std::max(real, low), high);
-    table[static_cast<size_t>(byte)] = static_cast<uint8_t>(quantize_value(real, to.q, to.type));
-  }
+RealTable dequantized(const Quantization& q, ByteType type) {
+  RealTable out;
+  for (size_t byte = 0; byte < out.size(); ++byte)
+    out[byte] = static_cast<float>(byte_value(type, static_cast<uint8_t>(byte)) - q.zero) * q.scale;
+  return out;
+}
+
+RealTable clamped(RealTable table, float low, float high) {
+  for (float& real : table) real = std::min(std::max(real, low), high);
   return table;
+}
+
+Lut tabulate(const RealTable& table, const OutputQuantization& to) {
+  Lut out;
+  for (size_t byte = 0; byte < out.size(); ++byte)
+    out[byte] = static_cast<uint8_t>(quantize_value(table[byte], to.q, to.type));
+  return out;
 }
 
 ValueId Importer::requantize(uint32_t source, ValueId id, const Quantization& from,
                              const OutputQuantization& to) {
   if (value(id).type == to.type && from == to.q) return id;
-  const float inf = std::numeric_limits<float>::infinity();
-  return emit_lut(source, id, tabulate(from, value(id).type, to, {}, -inf, inf), to);
+  return emit_lut(source, id, tabulate(dequantized(from, value(id).type), to), to);
 }
 
 void Importer::quantize_linear(const onnx::Node& node, Attributes& attributes) {
@@ -255,8 +259,12 @@ void Importer::dequantize_linear(const onnx::Node& node, Attributes& attributes)
   }
   const ConstTensor* scale = constant_input(node, 1, "the scale");
   if (scale == nullptr) return;
-  if (scale->type != ConstType::kFloat || !usable(scale->floats)) {
-    malformed_node("scales are finite, positive floats");
+  if (scale->type != ConstType::kFloat) {
+    unsupported("scales are float", onnx_type_name(scale->onnx_type));
+    return;
+  }
+  if (!usable(scale->floats)) {
+    malformed_node("scales are finite and positive");
     return;
   }
   ConstantTensor out;

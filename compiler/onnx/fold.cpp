@@ -14,7 +14,7 @@
 namespace npu::compiler {
 namespace {
 
-// Elements of a result that is larger than its operands (Expand, ConstantOfShape, Range).
+// Elements of a result that is larger than its operands (Concat, Expand, ConstantOfShape, Range).
 constexpr int64_t kMostMade = 1 << 20;
 
 using Operands = std::vector<const ConstTensor*>;
@@ -208,7 +208,7 @@ Result concat(Call& call) {
       out = *x;
       continue;
     }
-    if (x->type != out.type) return std::nullopt;
+    if (x->type != out.type || out.shape[0] + x->shape[0] > kMostMade) return std::nullopt;
     out.floats.insert(out.floats.end(), x->floats.begin(), x->floats.end());
     out.ints.insert(out.ints.end(), x->ints.begin(), x->ints.end());
     out.shape[0] += x->shape[0];
@@ -286,6 +286,10 @@ Result cast(Call& call) {
       const double limit = wide ? 9.2e18 : 2147483520.0;
       out.ints = x->ints;
       for (const double v : values) {
+        if (out.type == ConstType::kBool) {
+          out.ints.push_back(v != 0);
+          continue;
+        }
         if (!(std::fabs(v) <= limit)) return std::nullopt;
         out.ints.push_back(static_cast<int64_t>(v));
       }
@@ -327,7 +331,8 @@ Result arithmetic(Call& call) {
   const ConstTensor* a = call.operand(0);
   const ConstTensor* b = call.operand(1);
   if (call.count() != 2 || a == nullptr || b == nullptr || !has_elements(*a) || !has_elements(*b) ||
-      a->type != b->type || a->is_byte() || a->type == ConstType::kBool)
+      a->type != b->type || a->is_byte() || a->type == ConstType::kBool ||
+      call.attributes.integer("fmod", 0) != 0)
     return std::nullopt;
   const auto shape = broadcast_shape(a->shape, b->shape, call.broken);
   if (!shape || elements(*shape) > std::max({kMostMade, a->count(), b->count()}))

@@ -16,6 +16,10 @@ class Node;
 
 namespace npu::compiler {
 
+// Of one model, in the file and made from others; a small file could name one large constant many
+// times.
+inline constexpr uint64_t kMaxConstantBytes = uint64_t{4} << 30;
+
 // The one output of a node; operands that are absent are null. nullopt if the node is none of
 // these, or wrong: whoever imports it says what is the matter.
 std::optional<ConstTensor> fold_constants(const onnx::Node& node,

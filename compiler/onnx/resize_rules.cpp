@@ -27,13 +27,17 @@ float position(const ResizeAxis& axis, int64_t at, const std::string& mode) {
   return in / 2 * (1 - adjustment) + centre;
 }
 
+// The runtime's rule before there was a nearest_mode: down, or up where the axis shrinks.
+constexpr const char* kOldNearest = "before opset 11";
+
 // A position this close to the middle of two elements lies there.
 constexpr float kMiddle = 1e-6f;
 
-int64_t nearest_element(float at, const std::string& mode) {
+int64_t nearest_element(float at, const std::string& mode, bool shrinks) {
   const float below = std::floor(at);
-  if (mode == "floor") return static_cast<int64_t>(below);
-  if (mode == "ceil") return static_cast<int64_t>(std::ceil(at));
+  const bool ceil = mode == "ceil" || (mode == kOldNearest && shrinks);
+  if (ceil) return static_cast<int64_t>(std::ceil(at));
+  if (mode == "floor" || mode == kOldNearest) return static_cast<int64_t>(below);
   const double fraction = static_cast<double>(at) - static_cast<double>(below);
   const bool up = std::fabs(fraction - 0.5) < static_cast<double>(kMiddle)
                       ? mode == "round_prefer_ceil"
@@ -54,7 +58,8 @@ std::vector<ResizeEntry> resize_entries(const ResizeAxis& axis, const ResizeMode
       entry.second = std::min(entry.first + 1, axis.in - 1);
       entry.weight = entry.first == entry.second ? 0.5f : inside - static_cast<float>(entry.first);
     } else {
-      entry.first = std::clamp<int64_t>(nearest_element(at, mode.nearest), 0, axis.in - 1);
+      entry.first =
+          std::clamp<int64_t>(nearest_element(at, mode.nearest, axis.scale < 1), 0, axis.in - 1);
       entry.second = entry.first;
     }
     out.push_back(entry);
@@ -76,7 +81,7 @@ std::optional<ResizeMode> resize_mode(Attributes& attributes, bool modern, RuleB
   out.linear = mode == "linear";
   out.coordinates =
       attributes.text("coordinate_transformation_mode", modern ? "half_pixel" : "asymmetric");
-  out.nearest = attributes.text("nearest_mode", modern ? "round_prefer_floor" : "floor");
+  out.nearest = modern ? attributes.text("nearest_mode", "round_prefer_floor") : kOldNearest;
   const std::string policy = attributes.text("keep_aspect_ratio_policy", "stretch");
   const bool plain =
       attributes.integer("antialias", 0) == 0 && attributes.integer("exclude_outside", 0) == 0;
@@ -89,7 +94,7 @@ std::optional<ResizeMode> resize_mode(Attributes& attributes, bool modern, RuleB
                   "coordinates of a resize are half_pixel, asymmetric, align_corners, "
                   "pytorch_half_pixel, half_pixel_symmetric or tf_half_pixel_for_nn",
               .value = out.coordinates};
-  } else if (!known(kNearest, out.nearest)) {
+  } else if (modern && !known(kNearest, out.nearest)) {
     broken = {.malformed = true,
               .rule = "nearest_mode is round_prefer_floor, round_prefer_ceil, floor or ceil",
               .value = out.nearest};

@@ -36,10 +36,10 @@ std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b, RuleBreak& 
       return malformed(broken, "the operands' shapes can be broadcast",
                        fmt::format("{} and {}", to_text(a), to_text(b)));
     }
-    out[out.size() - 1 - i] = std::max(da, db);
+    out[out.size() - 1 - i] = da == 1 ? db : da;
   }
   if (!checked_elements(out))
-    return unsupported(broken, "a tensor has at most 2^36 elements", to_text(out));
+    return unsupported(broken, "a tensor has 1 to 2^36 elements", to_text(out));
   return out;
 }
 

@@ -30,6 +30,10 @@ struct ConstTensor {
   std::vector<int64_t> ints;  // int32, int64 and bool
 
   int64_t count() const { return elements(shape); }
+  // In memory.
+  uint64_t data_bytes() const {
+    return floats.size() * sizeof(float) + bytes.size() + ints.size() * sizeof(int64_t);
+  }
   bool is_byte() const { return type == ConstType::kInt8 || type == ConstType::kUint8; }
   ByteType byte_type() const {
     return type == ConstType::kInt8 ? ByteType::kInt8 : ByteType::kUint8;

@@ -25,6 +25,29 @@ def _between(op, shape, domain="", **attributes):
     return nodes, shape, 13, ()
 
 
+def _chain(shape, *operators, constants=()):
+    """(type, further inputs, attributes) one behind the other between DequantizeLinear and QuantizeLinear."""
+    nodes, last = [helper.make_node("DequantizeLinear", ["input", "xs", "xz"], ["real"])], "real"
+    for i, (op, inputs, attributes) in enumerate(operators):
+        nodes.append(helper.make_node(op, [last, *inputs], [f"made{i}"], **attributes))
+        last = f"made{i}"
+    nodes.append(helper.make_node("QuantizeLinear", [last, "ys", "yz"], ["output"]))
+    return nodes, shape, 13, constants
+
+
+def _framed(op, *inputs):
+    """A frame of 1.5 behind a pool, and an operator behind that."""
+    constants = (("pads", np.array([0, 0, 1, 2, 0, 0, 0, 1], np.int64)), ("fill", np.float32(1.5)),
+                 ("half", np.float32(0.5)), ("one", np.float32(1)))
+    return _chain(IMAGE, ("AveragePool", (), WINDOW), ("Pad", ("pads", "fill"), {}), (op, inputs, {}),
+                  constants=constants)
+
+
+def _old_resize(height, width):
+    constants = (("scales", np.array([1, 1, height, width], np.float32)),)
+    return _alone("Resize", IMAGE, 10, "", constants, ("scales",))
+
+
 def _conv(shape, last):
     weights = np.random.default_rng(1).integers(-127, 128, (7, 6, 3, 3)).astype(np.int8)
     constants = (("w", weights), ("ws", np.float32(0.005)), ("wz", np.int8(0)))
@@ -60,6 +83,12 @@ FORMS = {
         _resize(IMAGE, (1, 1, 1.3, 0.7), coordinate_transformation_mode="tf_half_pixel_for_nn"), 0),
     "resize of given axes": (
         _alone("Resize", IMAGE, 18, "", (("sizes", np.array([20, 5], np.int64)),), ("", "", "sizes"), axes=[3, 2]), 0),
+    "resize of opset 10, smaller": (_old_resize(0.6, 0.3), 0),
+    "resize of opset 10, smaller and larger": (_old_resize(0.7, 1.7), 0),
+    "roots of negative numbers": (_between("Sqrt", (1, 256)), 0),
+    "logarithms of negative numbers": (_between("Log", (1, 256)), 0),
+    "frame, then Clip": (_framed("Clip", "half", "one"), 1),
+    "frame, then Mul": (_framed("Mul", "half"), 1),
     "pad that cuts": (
         _alone("Pad", IMAGE, 13, "", (("p", np.array([0, 1, -1, 2, 0, 0, 3, -2], np.int64)), ("v", np.uint8(7))),
                ("p", "v")), 0),
