@@ -248,6 +248,34 @@ TEST(Simplify, OldFormsBecomeNewOnes) {
   EXPECT_EQ(model.nodes[2].input(0), "s");
 }
 
+// The nearest element was the one above where an axis shrank.
+TEST(Simplify, ResizeBeforeOpset11) {
+  const auto resized = [](float height, float width, Diagnostics& diagnostics) {
+    OnnxBuilder b(10);
+    b.input("x", {1, 1, 2, 3}, Tensor::FLOAT);
+    b.floats("scales", {4}, {1, 1, height, width});
+    b.node("Resize", {"x", "scales"}, "y");
+    b.output("y");
+    const std::string file = b.serialize();
+    const auto model = read_float_model(testing::as_bytes(file), 0, diagnostics);
+    std::vector<float> y;
+    if (!model || !diagnostics.ok()) return y;
+    EXPECT_TRUE(execute(
+        *model, {{{1, 1, 2, 3}, {0, 1, 2, 3, 4, 5}}},
+        [&](const std::string& name, const FloatTensor& tensor) {
+          if (name == "y") y = tensor.data;
+        },
+        [] {}, diagnostics));
+    return y;
+  };
+  Diagnostics fine, mixed;
+  EXPECT_EQ(resized(1, 0.67f, fine), (std::vector<float>{0, 2, 3, 5}));
+  EXPECT_EQ(resized(1, 2, fine), (std::vector<float>{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5}));
+  EXPECT_TRUE(fine.ok()) << fine.text();
+  resized(2, 0.67f, mixed);
+  EXPECT_NE(mixed.text().find("before opset 11"), std::string::npos) << mixed.text();
+}
+
 TEST(Simplify, SplitIsSlices) {
   OnnxBuilder b;
   b.input("x", {1, 5}, Tensor::FLOAT);
@@ -360,6 +388,20 @@ TEST(Calibrate, OldOperatorsAreBroughtUpToDate) {
     EXPECT_LE(error.largest_error, 0.51 * static_cast<double>(error.quantization.scale));
 }
 
+// One per row is no bias, even where there are as many rows as columns.
+TEST(Calibrate, ABiasByRowIsRefused) {
+  OnnxBuilder b;
+  b.input("x", {2, 3}, Tensor::FLOAT);
+  b.floats("w", {3, 2}, {1, 2, 3, 4, 5, 6});
+  b.floats("c", {2, 1}, {7, 700});
+  b.node("Gemm", {"x", "w", "c"}, "y");
+  b.output("y");
+  Diagnostics diagnostics;
+  EXPECT_FALSE(calibrate(b, diagnostics, random_samples(1, 6)));
+  EXPECT_NE(diagnostics.text().find("one value per output channel"), std::string::npos)
+      << diagnostics.text();
+}
+
 TEST(Calibrate, AllProblemsAtOnce) {
   OnnxBuilder b = small_network();
   b.node("Sinh", {"y"}, "z");
@@ -418,7 +460,10 @@ TEST(Calibrate, ConstantsWithoutElementsAreRefused) {
   b.node("BatchNormalization", {"c", "nothing", "nothing", "nothing", "nothing"}, "n");
   b.node("Gemm", {"x", "row", "nothing"}, "g");
   b.node("Add", {"x", "nothing"}, "a");
-  for (const char* name : {"n", "g", "a"}) b.output(name);
+  b.floats("columns", {3, 0}, {});
+  b.floats("three", {3}, {1, 2, 3});
+  OnnxBuilder::integer(b.node("Gemm", {"x", "columns", "three"}, "h"), "transB", 1);
+  for (const char* name : {"n", "g", "a", "h"}) b.output(name);
   Diagnostics diagnostics;
   EXPECT_FALSE(calibrate(b, diagnostics, {}));
   EXPECT_FALSE(diagnostics.ok());

@@ -13,6 +13,8 @@ namespace npu::compiler {
 namespace {
 
 constexpr size_t kMaxInputs = 32;
+// Of all tensors that are needed at one time: 4 GiB.
+constexpr size_t kMaxLive = size_t{1} << 30;
 
 Problem problem_of(const onnx::Node& node, const RuleBreak& broken) {
   return {.status = broken.malformed ? Status::kMalformed : Status::kUnsupported,
@@ -211,8 +213,16 @@ class Reader {
       if (!name.empty() && !model_.is_constant(name)) return false;
     }
     FloatNode call(node, operands_of(model_, {}, nullptr, node), model_.opset);
+    if (folded_bytes_ > kMaxConstantBytes) return false;
     FloatResult result = evaluate(call);
     if (!result) return false;  // the import says what is wrong
+    folded_bytes_ += result->data.size() * sizeof(float);
+    if (folded_bytes_ > kMaxConstantBytes) {
+      RuleBreak broken;
+      broken.rule = "the constants of a model take at most 4 GiB";
+      diagnostics_.add(problem_of(node, broken));
+      return true;
+    }
     model_.constants[node.output(0)] = std::move(*result);
     return true;
   }
@@ -220,6 +230,7 @@ class Reader {
   FloatModel& model_;
   Diagnostics& diagnostics_;
   std::unordered_map<std::string, std::string> alias_;
+  uint64_t folded_bytes_ = 0;
 };
 
 // What a node makes if that is known from shapes and constants.
@@ -339,6 +350,8 @@ bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
                Diagnostics& diagnostics, Known* known) {
   std::unordered_map<std::string, size_t> uses = model.use_counts();
   std::unordered_map<std::string, FloatTensor> computed;
+  size_t live = 0;
+  uint64_t known_bytes = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].data.size() != static_cast<size_t>(elements(inputs[i].shape))) {
       diagnostics.add({.status = Status::kUnsupported,
@@ -351,11 +364,14 @@ bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
     }
     visit(model.inputs[i].name, inputs[i]);
     computed[model.inputs[i].name] = inputs[i];
+    live += inputs[i].data.size();
   }
   for (const onnx::Node& node : model.nodes) {
     poll();
     if (known != nullptr && node.output_size() > 0 && !model.is_output(node.output(0))) {
       if (std::optional<ConstTensor> made = fold_known(model, node, computed, *known)) {
+        known_bytes += made->data_bytes();
+        if (known_bytes > kMaxConstantBytes) return false;  // the import says so
         (*known)[node.output(0)] = std::move(*made);
         continue;
       }
@@ -370,10 +386,24 @@ bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
         return false;
       }
       visit(node.output(k), *result);
-      if (uses.count(node.output(k)) > 0) computed[node.output(k)] = std::move(*result);
+      if (uses.count(node.output(k)) == 0) continue;
+      live += result->data.size();
+      computed[node.output(k)] = std::move(*result);
+      if (live > kMaxLive) {
+        RuleBreak broken;
+        broken.rule =
+            "tensors of a float model that are needed together have at most 2^30 elements";
+        broken.value = std::to_string(live);
+        diagnostics.add(problem_of(node, broken));
+        return false;
+      }
     }
     for (const std::string& name : node.input()) {
-      if (--uses[name] == 0) computed.erase(name);
+      if (--uses[name] > 0) continue;
+      const auto it = computed.find(name);
+      if (it == computed.end()) continue;
+      live -= it->second.data.size();
+      computed.erase(it);
     }
   }
   return true;

@@ -123,18 +123,26 @@ FloatResult evaluate_unary(FloatNode& node) {
 }
 
 FloatResult evaluate_binary(FloatNode& node) {
-  const FloatTensor* a = node.real(0);
-  const FloatTensor* b = node.real(1);
-  if (a == nullptr || b == nullptr) return std::nullopt;
-  const std::optional<Shape> shape = broadcast_shape(a->shape, b->shape, node.broken);
-  if (!shape) return std::nullopt;
+  // Max and Min have any number of operands.
+  const bool any = node.type() == "Max" || node.type() == "Min";
+  const size_t count = any ? std::max<size_t>(node.operand_count(), 1) : 2;
+  std::optional<Shape> shape = Shape{};
+  std::vector<const FloatTensor*> operands;
+  for (size_t i = 0; i < count; ++i) {
+    operands.push_back(node.real(i));
+    if (operands.back() == nullptr) return std::nullopt;
+    shape = broadcast_shape(*shape, operands.back()->shape, node.broken);
+    if (!shape) return std::nullopt;
+  }
   FloatResult out = node.result(*shape);
   if (!out) return std::nullopt;
-  walk(*shape, broadcast_strides(a->shape, *shape),
-       [&](size_t at, size_t from) { out->data[at] = a->data[from]; });
-  walk(*shape, broadcast_strides(b->shape, *shape), [&](size_t at, size_t from) {
-    out->data[at] = combine(node.type(), out->data[at], b->data[from]);
-  });
+  for (size_t i = 0; i < count; ++i) {
+    const FloatTensor& operand = *operands[i];
+    walk(*shape, broadcast_strides(operand.shape, *shape), [&](size_t at, size_t from) {
+      float& made = out->data[at];
+      made = i == 0 ? operand.data[from] : combine(node.type(), made, operand.data[from]);
+    });
+  }
   return out;
 }
 

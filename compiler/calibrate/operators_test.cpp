@@ -198,6 +198,8 @@ TEST(FloatOperators, TwoOperandsAreBroadcast) {
   expect(Call("Mul").with({2}, {1, 2}).with({}, {3}), {2}, {3, 6});
   expect(Call("Div").with({2}, {1, 2}).with({}, {4}), {2}, {0.25f, 0.5f});
   expect(Call("Pow").with({2}, {3, 2}).with({}, {2}), {2}, {9, 4});
+  expect(Call("Max").with({2}, {3, 2}).with({}, {1}).with({1}, {2.5f}), {2}, {3, 2.5f});
+  expect(Call("Min").with({2}, {3, 2}), {2}, {3, 2});
 }
 
 TEST(FloatOperators, DataMovement) {

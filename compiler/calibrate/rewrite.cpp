@@ -223,7 +223,7 @@ class Rewriter {
     const std::string& type = from.op_type();
     if (type != "Conv" && type != "Gemm" && type != "MatMul") return false;
     const FloatTensor* weights = from.input_size() > 1 ? float_constant(from.input(1)) : nullptr;
-    if (weights == nullptr || weights->shape.size() < 2) return false;
+    if (weights == nullptr || weights->shape.size() < 2 || weights->data.empty()) return false;
     Attributes attributes(from);
     const bool by_column =
         type == "MatMul" || (type == "Gemm" && attributes.integer("transB", 0) == 0);
@@ -234,7 +234,9 @@ class Rewriter {
                               : has_bias        ? float_constant(from.input(2))
                                                 : nullptr;
     const auto channels = static_cast<size_t>(weights->shape[static_cast<size_t>(channel_axis)]);
-    if (bias != nullptr && bias->data.size() != channels) bias = nullptr;  // the import says so
+    if (bias != nullptr && (bias->data.size() != channels || bias->shape.empty() ||
+                            static_cast<size_t>(bias->shape.back()) != channels))
+      bias = nullptr;  // the import says so
     for (const FloatTensor* tensor : {weights, bias}) {
       if (tensor != nullptr && !RangeCollector(100).add(tensor->data))
         not_finite(tensor == weights ? from.input(1) : behind != nullptr ? *behind : from.input(2));

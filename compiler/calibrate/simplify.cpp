@@ -143,7 +143,19 @@ class Simplifier {
       node.add_input(node.input(1));
       node.set_input(1, "");
       set_text(node, "coordinate_transformation_mode", "asymmetric");
-      set_text(node, "nearest_mode", "floor");
+      // Up where an axis shrinks, else down: a Resize of today has one for all axes.
+      const FloatTensor* scales = constant(node, 2);
+      bool shrinks = false, grows = false;
+      for (const float scale : scales != nullptr ? scales->data : std::vector<float>{}) {
+        shrinks = shrinks || scale < 1;
+        grows = grows || scale > 1;
+      }
+      set_text(node, "nearest_mode", shrinks ? "ceil" : "floor");
+      if (shrinks && grows && attributes.text("mode", "nearest") == "nearest") {
+        problem(node,
+                "before opset 11 a nearest resize makes no axis larger and another one smaller",
+                "both", "Make it two");
+      }
     } else if (type == "Clip" && node.input_size() == 1) {
       const float inf = INFINITY;
       const float low = attributes.real("min", -inf), high = attributes.real("max", inf);
@@ -218,7 +230,9 @@ class Simplifier {
       for (float& v : scaled.data) v *= alpha;
       node.set_input(1, add_constant(node.input(1) + "_scaled", std::move(scaled)));
     }
-    if (has_c && (c->data.size() == 1 || static_cast<int64_t>(c->data.size()) == columns)) {
+    const bool by_column = has_c && !c->shape.empty() && c->shape.back() == columns &&
+                           static_cast<int64_t>(c->data.size()) == columns;
+    if (has_c && (c->data.size() == 1 || by_column)) {
       FloatTensor bias{{columns}, c->data};
       bias.data.resize(static_cast<size_t>(columns), c->data[0]);
       for (float& v : bias.data) v *= beta;
@@ -328,7 +342,7 @@ class Simplifier {
     const size_t channels = affine.factor.size();
     if (channels == 0 ||
         static_cast<size_t>(last ? weights->shape.back() : weights->shape[0]) != channels ||
-        (has_bias && bias->data.size() != channels))
+        (has_bias && bias->shape != Shape{static_cast<int64_t>(channels)}))
       return false;
     FloatTensor scaled = *weights;
     const size_t inner = last ? 1 : scaled.data.size() / channels;
