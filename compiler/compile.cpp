@@ -167,6 +167,10 @@ class Compilation {
     for (const Op& op : graph_.ops) {
       if (const MacOp* mac = op.as<MacOp>()) bytes += mac->weights.size();
     }
+    return check_memory(bytes);
+  }
+
+  bool check_memory(uint64_t bytes) {
     const uint64_t memory = uint64_t{target_.card_memory_mib} << 20;
     if (bytes <= memory) return true;
     diagnostics_.add(
@@ -186,6 +190,10 @@ class Compilation {
     out.trace = std::move(best.trace);
     add_costs(out);
     best.parts.constants = best.constants.bytes();
+    // What libnpu puts there, which is known only now.
+    if (!check_memory(best.parts.constants.size() + best.parts.scratch_bytes +
+                      out.report.command_bytes))
+      return std::nullopt;
     out.file = write_model(model_, best.parts, out.report, target_);
     if (out.file.empty()) {
       diagnostics_.add({.status = Status::kResources,

@@ -606,5 +606,20 @@ TEST(Lowering, TensorsBeyondCardMemoryAreAnError) {
   EXPECT_EQ(diagnostics.status(), Status::kResources);
 }
 
+// Weights of 1 that stand for an average count as well.
+TEST(Lowering, ConstantsBeyondCardMemoryAreAnError) {
+  RandomGraph g(13);
+  const ValueId x = g.lut(g.input({1, 1, 480, 1000}, ByteType::kUint8));
+  g.output(g.global_average(g.lut(x)));
+  CompileOptions options;
+  options.target = make_target(4096);
+  options.target.card_memory_mib = 1;
+  Diagnostics diagnostics;
+  EXPECT_FALSE(compile_graph(g.graph, options, diagnostics));
+  EXPECT_EQ(diagnostics.status(), Status::kResources);
+  options.target.card_memory_mib = 2;
+  check(g.graph, options);
+}
+
 }  // namespace
 }  // namespace npu::compiler

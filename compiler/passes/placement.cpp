@@ -12,6 +12,8 @@ namespace npu::compiler {
 namespace {
 
 constexpr uint64_t kAlignment = 64;  // a DMA granule of every preset
+// Strides of commands have 32 bits.
+constexpr uint64_t kMostTensorBytes = UINT32_MAX;
 
 uint64_t align_up(uint64_t value) {
   return (value + kAlignment - 1) / kAlignment * kAlignment;
@@ -47,6 +49,7 @@ class Planner {
   Planner(Graph& graph, Diagnostics& diagnostics) : graph_(graph), diagnostics_(diagnostics) {}
 
   std::optional<MemoryPlan> run() {
+    if (!check_sizes()) return std::nullopt;
     separate_outputs();
     original_values_ = graph_.values.size();
     find_producers();
@@ -73,6 +76,20 @@ class Planner {
 
  private:
   static constexpr int kMaxRounds = 40;
+
+  bool check_sizes() {
+    for (const Value& value : graph_.values) {
+      if (static_cast<uint64_t>(elements(value.shape)) <= kMostTensorBytes) continue;
+      diagnostics_.add({.status = Status::kResources,
+                        .node = {},
+                        .op = {},
+                        .rule = "a tensor has less than 4 GiB",
+                        .value = fmt::format("{} {}", value.name, to_text(value.shape)),
+                        .suggestion = "Choose a smaller input or batch"});
+      return false;
+    }
+    return true;
+  }
 
   void find_producers() {
     producer_.assign(graph_.values.size(), -1);

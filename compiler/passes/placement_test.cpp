@@ -102,5 +102,16 @@ TEST(MemoryPlan, ScratchIsSharedByLifetime) {
   }
 }
 
+// Strides of commands have 32 bits, whatever memory there is.
+TEST(MemoryPlan, TensorsOf4GiBAreAnError) {
+  for (const int64_t columns : {(int64_t{1} << 31) - 1, int64_t{1} << 31}) {
+    RandomGraph g(6);
+    g.output(g.lut(g.transpose(g.input({2, columns}, ByteType::kUint8), {1, 0})));
+    Diagnostics diagnostics;
+    EXPECT_EQ(plan_memory(g.graph, diagnostics).has_value(), columns < int64_t{1} << 31);
+    EXPECT_EQ(diagnostics.status() == Status::kResources, columns >= int64_t{1} << 31);
+  }
+}
+
 }  // namespace
 }  // namespace npu::compiler
