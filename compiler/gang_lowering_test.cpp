@@ -98,6 +98,13 @@ TEST(Gang, ProductsOfTwoOperandsByImages) {
   for (const uint32_t bytes : kSramSizes) check(g.graph, options_for(2, bytes));
 }
 
+// Of a vector each core has but a part of the sum.
+TEST(Gang, ProductsOfAVectorAreNotDividedByImages) {
+  RandomGraph g(3);
+  g.output(g.matmul(g.input({8}, ByteType::kUint8), 8));
+  check(g.graph, options_for(2, 65536));
+}
+
 TEST(Gang, ImagesThatDoNotDivide) {
   for (uint32_t seed = 9000; seed < 9012; ++seed) {
     SCOPED_TRACE(seed);

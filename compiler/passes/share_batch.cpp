@@ -14,7 +14,7 @@ class BatchShare {
     if (graph_.inputs.empty()) return std::nullopt;
     const Shape& first = graph_.value(graph_.inputs[0]).shape;
     images_ = first.empty() ? 0 : first[0];
-    if (images_ < cores || images_ % cores != 0) return std::nullopt;
+    if (cores < 2 || images_ < cores || images_ % cores != 0) return std::nullopt;
     for (const ValueId id : graph_.inputs) {
       if (!leads(id)) return std::nullopt;
       batched_[id] = true;
@@ -58,6 +58,7 @@ class BatchShare {
     if (op.as<PadOp>() != nullptr && graph_.value(op.inputs[1]).shape[0] != 1) return false;
     if (op.is_over_last_axis() && rank < 2) return false;
     if (const auto* mac = op.as<MacOp>()) {
+      if (mac->matmul && rank < 2) return false;
       // A computed second operand has a matrix for each image.
       if (mac->matmul && mac->weights.empty() && (rank < 3 || !batched_[op.inputs[1]]))
         return false;

@@ -16,7 +16,7 @@ class Mesh {
     const ValueId x = any();
     const Shape in = g_.shape(x);
     const bool image = in.size() >= 3;
-    switch (g_.pick(0, 15)) {
+    switch (g_.pick(0, 16)) {
       case 0:
       case 1:
         return image ? convolution(x, in) : g_.matmul(x, g_.pick(1, 40));
@@ -43,6 +43,8 @@ class Mesh {
         return g_.chance(50) ? g_.softmax(x) : g_.layer_norm(x);
       case 14:
         return image ? g_.resize(x, in.size() == 4 ? g_.pick(1, 14) : 1, g_.pick(1, 14)) : kNoValue;
+      case 15:
+        return expanded(x, in);
       default:
         return product_of_two(x, in);
     }
@@ -53,7 +55,8 @@ class Mesh {
   int64_t size() const { return static_cast<int64_t>(live_.size()); }
 
   ValueId convolution(ValueId x, const Shape& in) {
-    const Window window = g_.window(in.size() == 4 ? in[2] : 1, in.back(), 3, true);
+    const Window window =
+        g_.window(in.size() == 4 ? in[2] : 1, in.back(), g_.chance(15) ? 9 : 3, true);
     if (g_.chance(30)) return g_.conv(x, in[1], in[1], window);
     if (in[1] % 2 == 0 && g_.chance(20)) return g_.conv(x, 2 * g_.pick(1, 12), 2, window);
     // As many channels as another one has, for sums.
@@ -147,6 +150,13 @@ class Mesh {
     return g_.pad(x, std::move(before), std::move(to), static_cast<uint8_t>(g_.pick(0, 255)));
   }
 
+  ValueId expanded(ValueId x, const Shape& in) {
+    Shape to = in;
+    for (int64_t& dim : to)
+      if (dim == 1 && g_.chance(60)) dim = g_.pick(1, 6);
+    return to == in ? kNoValue : g_.expand(x, std::move(to));
+  }
+
   ValueId product_of_two(ValueId x, const Shape& in) {
     if (in.size() < 2) return kNoValue;
     for (int tries = 0; tries < 6; ++tries) {
@@ -175,7 +185,8 @@ Graph random_mesh(uint32_t seed, int64_t images) {
   std::vector<ValueId> live;
   for (int64_t inputs = g.pick(1, 3); inputs > 0; --inputs) {
     Shape shape{images, g.pick(1, 12), g.pick(1, 12), g.pick(1, 12)};
-    for (int64_t drop = g.pick(-2, 2); drop > 0; --drop) shape.pop_back();
+    for (int64_t drop = g.pick(-3, 3); drop > 0; --drop) shape.pop_back();
+    if (g.chance(15)) shape.back() = g.pick(20, 300);
     live.push_back(g.input(std::move(shape), g.byte_type()));
   }
   constexpr int64_t kMostElements = 12000;
