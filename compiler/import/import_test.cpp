@@ -347,10 +347,15 @@ TEST(Import, EveryProblemIsReportedWithItsNode) {
   b.node("Det", {"y_f2"}, "e_f");
   b.graph().mutable_node(5)->set_output(0, "y_f2");
   b.node("Einsum", {"y_f2"}, "g_f");
+  // Behind a node that failed: what is unknown is said, what is known cannot be judged.
+  b.node("Hardmax", {"e_f"}, "h_f");
+  b.node("Sigmoid", {"h_f"}, "i_f");
   b.output("e_f");
   b.output("g_f");
+  b.output("i_f");
   const Diagnostics diagnostics = refuse(b);
-  ASSERT_EQ(diagnostics.problems().size(), 2u) << diagnostics.text();
+  ASSERT_EQ(diagnostics.problems().size(), 3u) << diagnostics.text();
+  EXPECT_EQ(diagnostics.problems()[2].op, "Hardmax");
   EXPECT_EQ(diagnostics.problems()[0].node, "e_f_node");
   EXPECT_EQ(diagnostics.problems()[1].op, "Einsum");
   EXPECT_EQ(diagnostics.status(), Status::kUnsupported);

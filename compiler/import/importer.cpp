@@ -135,20 +135,19 @@ void Importer::import_node(const onnx::Node& node) {
     node_failed_ = true;
   }
   if (!node_failed_ && node.output_size() == 0) malformed_node("a node has an output");
-  if (!node_failed_ && !fold_node(node)) {
-    const OperatorEntry* entry = find_operator(node.domain(), node.op_type());
-    if (entry == nullptr) {
-      unsupported("this operator is not supported",
-                  node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type(),
-                  "npu-compile --list-ops shows the supported ones");
-    } else {
-      Attributes attributes(node);
-      (this->*entry->handler)(node, attributes);
-      if (!node_failed_) {
-        note_absorption(node);
-        for (const std::string& name : attributes.unread()) {
-          unsupported(fmt::format("attribute '{}' is not supported", name));
-        }
+  // That can be said wherever it stands.
+  const OperatorEntry* entry = find_operator(node.domain(), node.op_type());
+  if (entry == nullptr) {
+    unsupported("this operator is not supported",
+                node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type(),
+                "npu-compile --list-ops shows the supported ones");
+  } else if (!node_failed_ && !fold_node(node)) {
+    Attributes attributes(node);
+    (this->*entry->handler)(node, attributes);
+    if (!node_failed_) {
+      note_absorption(node);
+      for (const std::string& name : attributes.unread()) {
+        unsupported(fmt::format("attribute '{}' is not supported", name));
       }
     }
   }

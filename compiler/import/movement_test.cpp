@@ -169,6 +169,16 @@ TEST(ImportMovement, ResizeRules) {
   EXPECT_NE(refused("coordinate_transformation_mode", "tf_crop_and_resize").find("coordinates"),
             std::string::npos);
   EXPECT_NE(refused("keep_aspect_ratio_policy", "not_larger").find("stretch"), std::string::npos);
+  OnnxBuilder vast;
+  vast.input("x", {1, int64_t{1} << 34, 1, 1});
+  vast.quantization("x", 0.5f, 10);
+  vast.dequantize("x");
+  vast.floats("scales", {4}, {1, 1, 32768, 32768});  // 2^64 elements
+  text(vast.node("Resize", {"x_f", "", "scales"}, "y_f"), "mode", "linear");
+  vast.quantization("y", 0.5f, 10);
+  vast.quantize("y");
+  vast.output("y");
+  EXPECT_NE(refusal(vast).find("2^36"), std::string::npos);
   OneNode channels("Resize", {"x", "", "scales"});
   channels.b.floats("scales", {4}, {1, 2, 2, 2});
   EXPECT_NE(refusal(channels.b).find("space"), std::string::npos);

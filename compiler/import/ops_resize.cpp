@@ -51,7 +51,11 @@ void Importer::resize(const onnx::Node& node, Attributes& attributes) {
   plan.channels_last = !last;
   plan.op.interpolation = mode->linear ? Interpolation::kTruncated : Interpolation::kNearest;
   const size_t column = last ? rank - 1 : 2;
-  for (const size_t i : {column - 1, column}) {
+  if (!checked_elements(plan.shape)) {
+    unsupported("a tensor has at most 2^36 elements", to_text(plan.shape));
+    return;
+  }
+  for (size_t i = rank == 3 ? column : column - 1; i <= column; ++i) {
     if ((*axes)[i].in > kMostResized) {
       unsupported(fmt::format("a resized image has at most {} rows and columns", kMostResized),
                   to_text(*in));
