@@ -219,7 +219,10 @@ void Importer::extremum(const onnx::Node& node, Attributes&) {
       bound = largest ? std::max(bound, *number) : std::min(bound, *number);
     } else if (operand >= 0 || constant != nullptr) {
       unsupported("Max and Min take one tensor and constants of one element",
-                  constant != nullptr ? to_text(constant->data->shape) : "two computed tensors");
+                  constant != nullptr
+                      ? fmt::format("{} {}", onnx_type_name(constant->data->onnx_type),
+                                    to_text(constant->data->shape))
+                      : "two computed tensors");
       return;
     } else {
       operand = i;
