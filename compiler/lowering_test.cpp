@@ -150,6 +150,16 @@ TEST(Lowering, ProductsDeeperThanSram) {
   check_all_sizes(g.graph);
 }
 
+// Of which thousands are too many at once.
+TEST(Lowering, ProductsOfMillionsOfRows) {
+  RandomGraph g(3);
+  g.output(g.matmul(g.input({4'000'000, 2}, ByteType::kUint8), 1));
+  CompileOptions options;
+  options.target = make_target(4096);
+  options.keep_fastest = false;
+  check(g.graph, options);
+}
+
 TEST(Lowering, ProductsOfTwoComputedOperands) {
   for (uint32_t seed = 1; seed <= 10; ++seed) {
     SCOPED_TRACE(seed);

@@ -26,7 +26,7 @@ int64_t input_extent(const MacLayer& layer, int i, int64_t out, int64_t taps) {
 }
 
 // size, size/2, ... 1, in multiples of `unit` (at least one unit).
-std::vector<int64_t> halvings(int64_t size, int64_t unit, size_t limit) {
+std::vector<int64_t> halvings(int64_t size, int64_t unit, size_t limit = SIZE_MAX) {
   std::vector<int64_t> out;
   for (int64_t pieces = 1; out.size() < limit; pieces *= 2) {
     const int64_t piece = std::min(size, ceil_div(ceil_div(size, pieces), unit) * unit);
@@ -141,7 +141,7 @@ class Search {
   }
 
   std::vector<int64_t> heights() const {
-    if (layer_.stripe_rows == 0) return halvings(layer_.used_h(), layer_.pool(0), 16);
+    if (layer_.stripe_rows == 0) return halvings(layer_.used_h(), layer_.pool(0));
     return {std::min(layer_.stripe_rows * layer_.pool(0), layer_.used_h())};
   }
 
@@ -171,7 +171,7 @@ class Search {
         if (c < group) channels.push_back(c);
       }
     }
-    const std::vector<int64_t> widths = halvings(layer_.used_w(), layer_.pool(1), 12);
+    const std::vector<int64_t> widths = halvings(layer_.used_w(), layer_.pool(1));
     for (const int64_t c : channels) {
       if (c > kMaxField) continue;
       plan.tile_c = c;

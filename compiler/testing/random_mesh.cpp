@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "compiler/testing/random_graph.h"
@@ -121,7 +122,7 @@ class Mesh {
 
   ValueId transposed(ValueId x, const Shape& in) {
     std::vector<int> order(in.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
+    std::iota(order.begin(), order.end(), 0);
     for (size_t i = order.size(); i > 1; --i)
       std::swap(order[i - 1], order[static_cast<size_t>(g_.pick(0, static_cast<int64_t>(i) - 1))]);
     return g_.transpose(x, std::move(order));
@@ -166,8 +167,8 @@ class Mesh {
       if (!std::equal(in.begin(), in.end() - 2, shape.begin())) continue;
       if (shape[in.size() - 2] == in.back()) return g_.dynamic_matmul(x, other);
       if (shape.back() != in.back()) continue;
-      std::vector<int> order;
-      for (int i = 0; i < static_cast<int>(in.size()); ++i) order.push_back(i);
+      std::vector<int> order(in.size());
+      std::iota(order.begin(), order.end(), 0);
       std::swap(order[in.size() - 2], order[in.size() - 1]);
       return g_.dynamic_matmul(x, g_.transpose(other, std::move(order)));
     }
