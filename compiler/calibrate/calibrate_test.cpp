@@ -3,9 +3,11 @@
 // From a float model to a quantized one: ranges, which tensors are quantized, constants, errors.
 #include "compiler/calibrate/calibrate.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <ctime>
 #include <numeric>
 #include <random>
 
@@ -400,6 +402,19 @@ TEST(Calibrate, ABiasByRowIsRefused) {
   EXPECT_FALSE(calibrate(b, diagnostics, random_samples(1, 6)));
   EXPECT_NE(diagnostics.text().find("one value per output channel"), std::string::npos)
       << diagnostics.text();
+}
+
+// Names of the parts of shared constants are found at once, however many there are.
+TEST(Simplify, FreshNames) {
+  FloatModel model;
+  const std::clock_t begin = std::clock();
+  for (int i = 1; i <= 100000; ++i) {
+    const std::string name = model.fresh_name("w");
+    if (i > 1) {
+      ASSERT_EQ(name, fmt::format("w_{}", i));
+    }
+  }
+  EXPECT_LT(std::clock() - begin, 20 * CLOCKS_PER_SEC);
 }
 
 TEST(Calibrate, AllProblemsAtOnce) {

@@ -309,7 +309,8 @@ bool FloatModel::is_output(const std::string& name) const {
 
 std::string FloatModel::fresh_name(const std::string& stem) {
   std::string name = stem;
-  for (int i = 2; !names.insert(name).second; ++i) name = fmt::format("{}_{}", stem, i);
+  int& last = numbers.try_emplace(stem, 1).first->second;
+  while (!names.insert(name).second) name = fmt::format("{}_{}", stem, ++last);
   return name;
 }
 

@@ -32,7 +32,8 @@ struct FloatModel {
     Shape shape;
   };
   std::vector<Input> inputs;
-  std::unordered_set<std::string> names;  // of all tensors
+  std::unordered_set<std::string> names;         // of all tensors
+  std::unordered_map<std::string, int> numbers;  // the last one behind each stem of fresh_name
 
   bool is_constant(const std::string& name) const {
     return constants.count(name) > 0 || other_constants.count(name) > 0;

@@ -54,7 +54,8 @@ class Rewriter {
 
   std::string fresh(const std::string& stem) {
     std::string name = stem;
-    for (int i = 2; !names_.insert(name).second; ++i) name = fmt::format("{}_{}", stem, i);
+    int& last = numbers_.try_emplace(stem, 1).first->second;
+    while (!names_.insert(name).second) name = fmt::format("{}_{}", stem, ++last);
     return name;
   }
 
@@ -300,6 +301,7 @@ class Rewriter {
   const std::vector<OutputQuantization>& quantizations_;
   Diagnostics& diagnostics_;
   std::unordered_set<std::string> names_;
+  std::unordered_map<std::string, int> numbers_;  // the last one behind each stem
   std::unordered_set<std::string> kept_;
   onnx::Model out_;
   QdqModel result_;
