@@ -13,6 +13,7 @@
 #include "compiler/parallel.h"
 #include "compiler/passes/copy_inputs.h"
 #include "compiler/passes/fold_pads.h"
+#include "compiler/passes/fold_tables.h"
 #include "compiler/passes/fuse.h"
 #include "compiler/passes/order.h"
 #include "compiler/passes/placement.h"
@@ -79,6 +80,7 @@ class Compilation {
     }
     if (options_.fuse) {
       fold_pads(graph_);
+      fold_tables(graph_);
       fuse_output_chains(graph_, target_);
     }
     reorder_flattened_weights(graph_);

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "compiler/passes/fold_tables.h"
+
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "arch/numerics.h"
+
+namespace npu::compiler {
+namespace {
+
+// A value as a function of another one, element by element; of itself, if there is nothing better.
+struct Function {
+  ValueId of = kNoValue;
+  Lut table{};
+};
+
+class TableFolder {
+ public:
+  explicit TableFolder(Graph& graph) : graph_(graph), functions_(graph.values.size()) {}
+
+  void run() {
+    for (Op& op : graph_.ops) {
+      if (const LutOp* lut = op.as<LutOp>()) {
+        Function made = function(op.inputs[0]);
+        for (uint8_t& byte : made.table) byte = lut->table[byte];
+        functions_[op.output] = made;
+      } else if (op.as<AddOp>() != nullptr || op.as<MulOp>() != nullptr) {
+        fold(op);
+      }
+    }
+    remove_unused();
+  }
+
+ private:
+  Function function(ValueId id) const {
+    if (functions_[id].of != kNoValue) return functions_[id];
+    Function self{id, {}};
+    std::iota(self.table.begin(), self.table.end(), uint8_t{0});
+    return self;
+  }
+
+  void fold(Op& op) {
+    const Function a = function(op.inputs[0]), b = function(op.inputs[1]);
+    const Value& out = graph_.value(op.output);
+    // Shapes of another rank are broadcast, if by a dimension of 1 only: tables keep the shape.
+    if (a.of != b.of || graph_.value(a.of).shape != out.shape) return;
+    const ByteType a_type = graph_.value(op.inputs[0]).type;
+    const ByteType b_type = graph_.value(op.inputs[1]).type;
+    Lut table;
+    for (size_t i = 0; i < table.size(); ++i)
+      table[i] = static_cast<uint8_t>(
+          compute(op, byte_value(a_type, a.table[i]), byte_value(b_type, b.table[i])));
+    op.inputs = {a.of};
+    op.detail = LutOp{table};
+    functions_[op.output] = {a.of, table};
+    by_table_.emplace_back(a.of, op.source);
+  }
+
+  static int32_t compute(const Op& op, int a, int b) {
+    if (const MulOp* mul = op.as<MulOp>())
+      return arch::multiply(a, b, mul->a_zero, mul->b_zero, mul->scale, mul->out_zero,
+                            mul->clamp.low, mul->clamp.high);
+    const AddArithmetic& add = op.as<AddOp>()->arithmetic;
+    return arch::add(a, b, add.ra, add.rb, add.fix, add.clamp.low, add.clamp.high);
+  }
+
+  // What nothing reads any more was read by a table that does its work now.
+  void remove_unused() {
+    if (by_table_.empty()) return;
+    std::vector<uint32_t> uses = graph_.use_counts();
+    std::vector<Op> kept;
+    for (size_t i = graph_.ops.size(); i-- > 0;) {
+      Op& op = graph_.ops[i];
+      if (op.as<LutOp>() == nullptr || uses[op.output] > 0) {
+        kept.push_back(std::move(op));
+        continue;
+      }
+      --uses[op.inputs[0]];
+      const ValueId of = functions_[op.output].of;
+      const auto user = std::find_if(by_table_.begin(), by_table_.end(),
+                                     [&](const auto& folded) { return folded.first == of; });
+      if (user != by_table_.end()) graph_.absorb(op.source, user->second);
+    }
+    graph_.ops.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
+  }
+
+  Graph& graph_;
+  std::vector<Function> functions_;  // by value; of kNoValue: not known
+  std::vector<std::pair<ValueId, uint32_t>>
+      by_table_;  // what was folded: of which value, whose node
+};
+
+}  // namespace
+
+void fold_tables(Graph& graph) {
+  TableFolder(graph).run();
+}
+
+}  // namespace npu::compiler
