@@ -468,24 +468,33 @@ TEST(Lowering, Stripes) {
   EXPECT_GE(striped, 48);  // of 72 networks
 }
 
-// Whole networks share scratch memory and SRAM between layers.
-TEST(Lowering, RandomNetworks) {
-  const char* wanted = std::getenv("NPU_RANDOM_NETWORKS");
-  const uint32_t networks = wanted != nullptr ? static_cast<uint32_t>(std::atoi(wanted)) : 30;
-  for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
+// Each pool writes its part of what is joined, and the next one reads it: spatial pyramid pooling.
+// Some parts are made in stripes, and all of them lie in one tensor.
+TEST(Lowering, JoinedPools) {
+  for (uint32_t seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE(seed);
-    const uint32_t bytes[] = {4096, 8192, 16384, 65536, 524288};
-    check(testing::random_network(seed, 1), make_target(bytes[seed % 5]));
+    RandomGraph g(seed);
+    const int64_t size = g.pick(3, 12), channels = g.pick(16, 128);
+    ValueId x = g.input({1, 2 * channels, size, size}, ByteType::kUint8);
+    x = g.conv(g.conv(x, 2 * channels, 1, Window{}), channels, 1, Window{});
+    Window window{{5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}};
+    std::vector<ValueId> parts = {x};
+    for (int i = 0; i < 3; ++i) parts.push_back(g.pool(parts.back(), PoolKind::kMax, window, false));
+    g.output(g.conv(g.concat(parts, 1), channels, 1, Window{}));
+    for (const uint32_t bytes : {8192u, 20000u, 65536u, 262144u, 524288u})
+      check(g.graph, make_target(bytes));
   }
 }
 
-TEST(Lowering, RandomEncoders) {
+// Whole networks share scratch memory and SRAM between layers.
+template <typename Make>
+void check_random(Make&& make) {
   const char* wanted = std::getenv("NPU_RANDOM_NETWORKS");
   const uint32_t networks = wanted != nullptr ? static_cast<uint32_t>(std::atoi(wanted)) : 30;
   for (uint32_t seed = 100; seed < 100 + networks; ++seed) {
     SCOPED_TRACE(seed);
     const uint32_t bytes[] = {4096, 8192, 16384, 65536, 524288};
-    check(testing::random_encoder(seed, seed % 3 == 0 ? 2 : 1), make_target(bytes[seed % 5]));
+    check(make(seed), make_target(bytes[seed % 5]));
   }
 }
 
@@ -534,6 +543,14 @@ TEST(Lowering, RandomMeshes) {
     check(testing::random_mesh(seed, seed % 3 == 0 ? 2 : 1), make_target(bytes[seed % 4]),
           seed % 5 != 0);
   }
+}
+
+TEST(Lowering, RandomNetworks) {
+  check_random([](uint32_t seed) { return testing::random_network(seed, 1); });
+}
+
+TEST(Lowering, RandomEncoders) {
+  check_random([](uint32_t seed) { return testing::random_encoder(seed, seed % 3 == 0 ? 2 : 1); });
 }
 
 // Streams that are full continue in another job, with nothing left in SRAM.

@@ -80,9 +80,12 @@ class Scheduler {
     }
   }
 
-  bool may_stay(int storage) const {
+  // Whether what step `at` writes can stay in SRAM from here on: all of it, so that no step before
+  // may have written a part.
+  bool may_stay(int storage, size_t at) const {
     const Storage& s = plan_.storages[static_cast<size_t>(storage)];
-    return options_.residency && s.region == NPU_REGION_SCRATCH && s.bytes <= options_.sram_bytes;
+    return options_.residency && s.region == NPU_REGION_SCRATCH && s.bytes <= options_.sram_bytes &&
+           cache_.first_use(storage) >= at;
   }
 
   uint64_t bytes_of(int storage) const {
@@ -124,9 +127,8 @@ class Scheduler {
 
   void alone(size_t at, const Set& set, uint64_t cost) {
     const int output = steps_[at].output_storage();
-    const bool begun = cache_.first_use(output) < at;  // a part of it is written
     for (const bool keep : {false, true}) {
-      if (keep && (begun || !may_stay(output))) continue;
+      if (keep && !may_stay(output, at)) continue;
       const Set during = keep ? with(set, output) : set;
       const int replaced = keep ? replaceable(at, set, output) : -1;
       const uint64_t held = bytes_of(during) - (replaced >= 0 ? bytes_of(output) : 0);
@@ -226,7 +228,7 @@ class Scheduler {
       if (!can_stripe(steps_[last - 1])) break;
       const int output = steps_[last - 1].output_storage();
       for (const bool keep : {false, true}) {
-        if (keep && !may_stay(output)) continue;
+        if (keep && !may_stay(output, last - 1)) continue;
         const Set during = keep ? with(set, output) : set;
         const uint64_t held = bytes_of(during);
         if (held > options_.sram_bytes) continue;
