@@ -62,10 +62,9 @@ bool has_padding(const npu_command_dma& dma) {
 bool check_external(const npu_command_dma& dma, Violation& v) {
   if (!v.range("region", dma.region, 0, NPU_MAX_REGIONS - 1)) return false;
   // size <= 2^24 elements in all and strides of 32 bits: no overflow.
-  uint64_t end = uint64_t{1} << dma.element_log2;
-  for (int i = 0; i < 4; ++i) end += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
+  const uint64_t extent = external_extent(dma);
   const uint64_t limit = uint64_t{1} << NPU_VA_BITS;
-  return (end <= limit && dma.external_offset <= limit - end) ||
+  return (extent <= limit && dma.external_offset <= limit - extent) ||
          v.fail("external_offset %#llx and external_stride reach beyond 2^%d",
                 static_cast<unsigned long long>(dma.external_offset), NPU_VA_BITS);
 }

@@ -243,13 +243,8 @@ Status ModelFile::check_external(const arch::Command& command) const {
   if (command.opcode() != NPU_OP_LOAD && command.opcode() != NPU_OP_STORE) return {};
   const npu_command_dma& dma = command.dma();
   if (dma.region >= model().regions()) return bad("region " + std::to_string(dma.region));
-  unsigned __int128 end = dma.external_offset;
-  for (int i = 0; i < 4; i++) {
-    end += (unsigned __int128){dma.size[i] - 1} * dma.external_stride[i];
-  }
-  end += 1u << dma.element_log2;
   const uint64_t bytes = region_bytes(dma.region);
-  if (end > bytes) {
+  if (dma.external_offset + arch::external_extent(dma) > bytes) {
     return bad("reaches beyond region " + std::to_string(dma.region) + " of " +
                std::to_string(bytes) + " bytes");
   }
