@@ -479,7 +479,8 @@ TEST(Lowering, JoinedPools) {
     x = g.conv(g.conv(x, 2 * channels, 1, Window{}), channels, 1, Window{});
     Window window{{5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}};
     std::vector<ValueId> parts = {x};
-    for (int i = 0; i < 3; ++i) parts.push_back(g.pool(parts.back(), PoolKind::kMax, window, false));
+    for (int i = 0; i < 3; ++i)
+      parts.push_back(g.pool(parts.back(), PoolKind::kMax, window, false));
     g.output(g.conv(g.concat(parts, 1), channels, 1, Window{}));
     for (const uint32_t bytes : {8192u, 20000u, 65536u, 262144u, 524288u})
       check(g.graph, make_target(bytes));
@@ -547,6 +548,10 @@ TEST(Lowering, RandomMeshes) {
 
 TEST(Lowering, RandomNetworks) {
   check_random([](uint32_t seed) { return testing::random_network(seed, 1); });
+}
+
+TEST(Lowering, RandomBodies) {
+  check_random([](uint32_t seed) { return testing::random_body(seed, seed % 4 == 0 ? 2 : 1); });
 }
 
 TEST(Lowering, RandomEncoders) {

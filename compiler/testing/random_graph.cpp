@@ -471,4 +471,69 @@ Graph random_network(uint32_t seed, int64_t images) {
   return std::move(g.graph);
 }
 
+Graph random_body(uint32_t seed, int64_t images) {
+  RandomGraph g(seed);
+  const ByteType type = g.byte_type();
+  std::vector<ValueId> live{g.input({images, g.pick(1, 24), g.pick(3, 30), g.pick(3, 24)}, type)};
+  const auto any = [&] {
+    return live[static_cast<size_t>(g.pick(0, static_cast<int64_t>(live.size()) - 1))];
+  };
+  const auto same_type = [&](ValueId id) {
+    return g.graph.value(id).type == type ? id : g.lut(id);
+  };
+  // The size of an image stays.
+  const auto window = [&](int64_t most) {
+    Window w;
+    for (int i = 0; i < 2; ++i) {
+      w.kernel[i] = g.pick(1, most);
+      w.pad_before[i] = g.pick(0, w.kernel[i] - 1);
+      w.pad_after[i] = w.kernel[i] - 1 - w.pad_before[i];
+    }
+    return w;
+  };
+  for (int64_t layers = g.pick(4, 14); layers > 0; --layers) {
+    const ValueId x = any();
+    const Shape in = g.shape(x);
+    ValueId y = kNoValue;
+    switch (g.pick(0, 8)) {
+      case 0:
+        y = g.conv(x, g.pick(1, 32), 1, Window{});
+        break;
+      case 1:
+        y = g.conv(x, g.pick(1, 32), 1, window(3));
+        break;
+      case 2:
+        y = g.conv(x, in[1], in[1], window(5));
+        break;
+      case 3:
+        y = g.pool(x, g.chance(70) ? PoolKind::kMax : PoolKind::kAverage, window(5), false);
+        break;
+      case 4:
+        y = g.mul(x, g.lut(x));
+        break;
+      case 5:
+        y = g.mul(x, g.lut(g.conv(g.global_average(x), in[1], 1, Window{})));
+        break;
+      case 6: {
+        std::vector<ValueId> parts = {same_type(x)};
+        for (int64_t n = g.pick(1, 3); n > 0; --n) parts.push_back(same_type(any()));
+        y = g.concat(std::move(parts), 1);
+        break;
+      }
+      case 7:
+        if (in[1] < 2) break;
+        y = g.slice(x, {0, g.pick(0, in[1] / 2), 0, 0}, {in[0], (in[1] + 1) / 2, in[2], in[3]});
+        break;
+      default:
+        y = g.add(x, g.conv(any(), in[1], 1, Window{}));
+        break;
+    }
+    // Wide ones stay few.
+    if (y != kNoValue && g.shape(y)[1] <= 96) live.push_back(y);
+  }
+  g.output(live.back());
+  if (g.chance(40)) g.output(live[live.size() / 2]);
+  return std::move(g.graph);
+}
+
 }  // namespace npu::compiler::testing
