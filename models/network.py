@@ -25,6 +25,7 @@ class Network:
     def __init__(self, name, input_shape, input_name="input", output_name="output"):
         self.name, self.input_shape = name, tuple(input_shape)
         self.input_name, self.output_name = input_name, output_name
+        self.further_outputs = []  # layers besides the last one
         self.layers = [("input", (), {})]
         self.shapes = [self.input_shape]
 
@@ -125,7 +126,7 @@ class Network:
                 quants.append(quants[operands[0]])
             elif kind == "input" and input_quant is not None:
                 quants.append(input_quant)
-            elif kind in ("sigmoid", "softmax"):
+            elif kind in ("sigmoid", "hard_sigmoid", "softmax"):
                 quants.append(Quant(1 / 256, 0 if dtype is np.uint8 else -128, dtype))
             elif options.get("activation") is not None:
                 # Nothing below zero: the whole range for the rest, so that the quantization is the activation.
@@ -165,6 +166,8 @@ class Network:
             else:
                 value = getattr(graph, kind)(args[0], quants[i])
             values.append(value)
+        for layer in self.further_outputs:
+            graph.output(values[layer], f"{self.output_name}{layer}")
         graph.output(values[-1], self.output_name)
         return graph
 

@@ -17,6 +17,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,9 @@ need_packages("schedules")
 import large_networks  # noqa: E402
 from judge import ROOT  # noqa: E402
 
-NETWORKS = ("resnet50", "resnet18", "mobilenet_v1", "mobilenet_v2", "resnet8", "ds_cnn", "bert_layer")
+# and the size of their input
+NETWORKS = {"resnet50": 224, "resnet18": 224, "mobilenet_v1": 224, "mobilenet_v2": 224, "mobilenet_v3": 224,
+            "efficientnet_b0": 224, "yolov5n": 320, "resnet8": 32, "ds_cnn": 49, "bert_layer": 128}
 # What a target has that its base has not.
 TARGETS = {"edge": {}, "card": {}, "edge with 32 x 32": {"base": "edge", "mac_outputs": 32, "mac_inputs": 32}}
 SRAM_KIB = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -41,6 +44,9 @@ PROMISES = {
     ("resnet50", "edge", 2048): (0.85, 27e6),
     ("mobilenet_v2", "edge", 512): (0.48, 5.5e6),
     ("mobilenet_v2", "edge", 2048): (0.48, 4.1e6),
+    ("mobilenet_v3", "edge", 512): (0.34, 6.3e6),
+    ("efficientnet_b0", "edge", 512): (0.40, 7.1e6),
+    ("yolov5n", "edge", 512): (0.73, 3.5e6),
     ("resnet8", "edge", 512): (0.62, None),
     ("ds_cnn", "edge", 512): (0.25, None),
     ("resnet50", "card", 2048): (0.65, None),
@@ -159,13 +165,16 @@ def check_interrupt(tap, compiler, model):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--options", action="store_true", help="the optimisations alone, with every SRAM size")
+    parser.add_argument("--only", default="", help="regular expression on the networks' names")
     args = parser.parse_args()
     tap = Tap()
     with tempfile.TemporaryDirectory(prefix="schedules") as folder:
         compiler = Compiler(folder)
-        for name in NETWORKS:
+        for name, size in NETWORKS.items():
+            if not re.search(args.only, name):
+                continue
             model = os.path.join(folder, name + ".onnx")
-            large_networks.make(name, 128 if name == "bert_layer" else 224, model)
+            large_networks.make(name, size, model)
             for kib in SRAM_KIB if args.options else (512,):
                 check_options(tap, compiler, name, model, kib)
             if not args.options:
@@ -179,7 +188,7 @@ def main():
                 if name == "resnet50":
                     check_interrupt(tap, compiler, model)
             os.remove(model)
-        if not args.options:
+        if not args.options and re.search(args.only, "resnet50"):
             model = os.path.join(folder, "batched.onnx")
             large_networks.make("resnet50", 224, model, batch="N")
             for batch, least in ((1, 1.6), (2, 1.9)):

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Networks of the size that people use, with random weights: too large for git, made on demand.
 
-    large_networks.py mobilenet_v1|mobilenet_v2|resnet18|resnet50|resnet8|ds_cnn|bert_layer -o FILE.onnx
-        [--size 224] [--form qdq]
+    large_networks.py NETWORK -o FILE.onnx [--size 224] [--form qdq]
 
 run_conformance.py takes the file like any other. Shapes, strides and operator counts are those of the published
 networks; the ranges come from one random image.
@@ -19,6 +18,7 @@ import onnx  # noqa: E402
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models"))
 
 from example_networks import Random  # noqa: E402
+from gates import GatedNetwork  # noqa: E402
 from network import Network  # noqa: E402
 from transformer import Transformer  # noqa: E402
 
@@ -26,6 +26,17 @@ SIX = (0.0, 6.0)
 # expansion, channels, repetitions, stride of the first
 MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
                 (6, 320, 1, 1))
+
+# kernel, expanded channels, channels, squeeze and excite, hard swish (else Relu), stride
+MOBILENET_V3_LARGE = (
+    (3, 16, 16, False, False, 1), (3, 64, 24, False, False, 2), (3, 72, 24, False, False, 1),
+    (5, 72, 40, True, False, 2), (5, 120, 40, True, False, 1), (5, 120, 40, True, False, 1),
+    (3, 240, 80, False, True, 2), (3, 200, 80, False, True, 1), (3, 184, 80, False, True, 1),
+    (3, 184, 80, False, True, 1), (3, 480, 112, True, True, 1), (3, 672, 112, True, True, 1),
+    (5, 672, 160, True, True, 2), (5, 960, 160, True, True, 1), (5, 960, 160, True, True, 1))
+# expansion, channels, repetitions, kernel, stride of the first
+EFFICIENTNET_B0 = ((1, 16, 1, 3, 1), (6, 24, 2, 3, 2), (6, 40, 2, 5, 2), (6, 80, 3, 3, 2), (6, 112, 3, 5, 1),
+                   (6, 192, 4, 5, 2), (6, 320, 1, 3, 1))
 
 
 def head(r, net, x):
@@ -87,6 +98,87 @@ def mobilenet_v1(size):
     return net
 
 
+def squeeze_excite(r, net, x, squeezed, gate):
+    y = r.conv(net, net.global_average_pool(x), squeezed, 1, activation="relu")
+    return net.multiply(x, gate(r.conv(net, y, net.shapes[x][1], 1)))
+
+
+def mobilenet_v3(size):
+    """The large one."""
+    r, net = Random(3), GatedNetwork("mobilenet_v3", (1, 3, size, size))
+
+    def conv(x, channels, kernel, hard, **options):
+        y = r.conv(net, x, channels, kernel, pads=(kernel // 2,) * 4, activation=None if hard else "relu", **options)
+        return net.hard_swish(y) if hard else y
+
+    x = conv(0, 16, 3, True, strides=(2, 2))
+    for kernel, wide, channels, excite, hard, step in MOBILENET_V3_LARGE:
+        y = x if wide == net.shapes[x][1] else conv(x, wide, 1, hard)
+        y = conv(y, wide, kernel, hard, strides=(step, step), group=wide)
+        if excite:
+            y = squeeze_excite(r, net, y, max(8, (wide // 4 + 4) // 8 * 8), net.hard_sigmoid)
+        y = r.conv(net, y, channels, 1)
+        x = net.add(y, x) if net.shapes[x] == net.shapes[y] else y
+    x = net.hard_swish(r.conv(net, net.global_average_pool(conv(x, 960, 1, True)), 1280, 1))
+    r.dense(net, net.flatten(x), 1000)
+    return net
+
+
+def efficientnet_b0(size):
+    r, net = Random(4), GatedNetwork("efficientnet_b0", (1, 3, size, size))
+
+    def conv(x, channels, kernel, **options):
+        return net.silu(r.conv(net, x, channels, kernel, pads=(kernel // 2,) * 4, **options))
+
+    x = conv(0, 32, 3, strides=(2, 2))
+    for expansion, channels, repetitions, kernel, stride in EFFICIENTNET_B0:
+        for i in range(repetitions):
+            narrow, step = net.shapes[x][1], stride if i == 0 else 1
+            wide = narrow * expansion
+            y = conv(x, wide, 1) if expansion > 1 else x
+            y = conv(y, wide, kernel, strides=(step, step), group=wide)
+            y = squeeze_excite(r, net, y, narrow // 4, net.sigmoid)
+            y = r.conv(net, y, channels, 1)
+            x = net.add(y, x) if net.shapes[x] == net.shapes[y] else y
+    head(r, net, conv(x, 1280, 1))
+    return net
+
+
+def yolov5n(size):
+    """Up to the three maps of boxes and classes."""
+    r, net = Random(5), GatedNetwork("yolov5n", (1, 3, size, size))
+
+    def conv(x, channels, kernel=1, step=1):
+        return net.silu(r.conv(net, x, channels, kernel, strides=(step, step), pads=(kernel // 2,) * 4))
+
+    def c3(x, channels, repetitions, add):
+        y = conv(x, channels // 2)
+        for _ in range(repetitions):
+            z = conv(conv(y, channels // 2), channels // 2, 3)
+            y = net.add(z, y) if add else z
+        return conv(net.concat([y, conv(x, channels // 2)]), channels)
+
+    def pool(x):
+        return net.max_pool(x, (5, 5), (1, 1), (2, 2, 2, 2))
+
+    x = net.silu(r.conv(net, 0, 16, 6, strides=(2, 2), pads=(2, 2, 2, 2)))
+    levels = []
+    for channels, repetitions in ((32, 1), (64, 2), (128, 3), (256, 1)):
+        x = c3(conv(x, channels, 3, 2), channels, repetitions, True)
+        levels.append(x)
+    pools = [conv(x, 128)]
+    for _ in range(3):
+        pools.append(pool(pools[-1]))
+    deep = conv(conv(net.concat(pools), 256), 128)
+    middle = conv(c3(net.concat([net.upsample(deep), levels[2]]), 128, 1, False), 64)
+    fine = c3(net.concat([net.upsample(middle), levels[1]]), 64, 1, False)
+    medium = c3(net.concat([conv(fine, 64, 3, 2), middle]), 128, 1, False)
+    coarse = c3(net.concat([conv(medium, 128, 3, 2), deep]), 256, 1, False)
+    net.further_outputs = [r.conv(net, level, 3 * 85, 1) for level in (fine, medium)]
+    r.conv(net, coarse, 3 * 85, 1)
+    return net
+
+
 def resnet8():
     """MLPerf Tiny's image classifier: 32 x 32, three stages of one block each."""
     r, net = Random(8), Network("resnet8", (1, 3, 32, 32))
@@ -123,6 +215,9 @@ def bert_layer(tokens):
 NETWORKS = {
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3": mobilenet_v3,
+    "efficientnet_b0": efficientnet_b0,
+    "yolov5n": yolov5n,
     "resnet18": lambda size: resnet("resnet18", size, (2, 2, 2, 2), False),
     "resnet50": lambda size: resnet("resnet50", size, (3, 4, 6, 3), True),
     "resnet8": lambda _: resnet8(),
