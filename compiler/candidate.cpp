@@ -11,7 +11,6 @@
 #include "compiler/emit/emit_schedule.h"
 #include "compiler/emit/yields.h"
 #include "compiler/report/measure.h"
-#include "compiler/schedule/sram_map.h"
 #include "npu/compiled_model.h"
 
 namespace npu::compiler {
@@ -65,6 +64,7 @@ class Maker {
   Maker(const CandidateInput& input, Diagnostics& diagnostics)
       : graph_(input.graph),
         cache_(input.plans),
+        attempts_(input.attempts),
         steps_(input.plans.steps()),
         plan_(input.plans.memory()),
         options_(input.options),
@@ -84,8 +84,10 @@ class Maker {
         if (plain) resources(graph_.ops[steps_[step].op], error);
         return std::nullopt;
       }
-      if (const auto map = map_sram(*schedule, steps_, plan_, options.sram_bytes))
+      if (const auto map = map_sram(*schedule, steps_, plan_, options.sram_bytes)) {
+        if (!attempts_.add(*schedule, *map) && !plain) return std::nullopt;
         return emit(*schedule, *map, plain);
+      }
       // Leave more room for gaps.
       attempt.sram_bytes -= attempt.sram_bytes / 16;
     }
@@ -275,6 +277,7 @@ class Maker {
 
   const Graph& graph_;
   PlanCache& cache_;
+  Attempts& attempts_;
   const std::vector<Step>& steps_;
   const MemoryPlan& plan_;
   const CompileOptions& options_;
@@ -284,6 +287,14 @@ class Maker {
 };
 
 }  // namespace
+
+bool Attempts::add(const Schedule& schedule, const SramMap& map) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [made, where] : made_)
+    if (made == schedule && where == map) return false;
+  made_.emplace_back(schedule, map);
+  return true;
+}
 
 std::optional<Candidate> make_candidate(const CandidateInput& input,
                                         const ScheduleOptions& schedule, Diagnostics& diagnostics) {

@@ -79,9 +79,11 @@ class Compilation {
       return std::nullopt;
     }
     if (options_.fuse) {
+      const std::vector<size_t> before = kinds();
       fold_pads(graph_);
       fold_tables(graph_);
       fuse_output_chains(graph_, target_);
+      fused_ = kinds() != before;
     }
     reorder_flattened_weights(graph_);
     fill_array_gaps(graph_);
@@ -107,7 +109,16 @@ class Compilation {
     return finish(std::move(*best));
   }
 
+  // Whether fusion made a difference.
+  bool fused() const { return fused_; }
+
  private:
+  std::vector<size_t> kinds() const {
+    std::vector<size_t> out;
+    for (const Op& op : graph_.ops) out.push_back(op.detail.index());
+    return out;
+  }
+
   // From the most ambitious to the plainest.
   std::vector<ScheduleOptions> variants_of(uint32_t sram_bytes) const {
     std::vector<ScheduleOptions> out;
@@ -156,7 +167,7 @@ class Compilation {
     return best;
   }
 
-  CandidateInput input() { return {graph_, *cache_, options_}; }
+  CandidateInput input() { return {graph_, *cache_, attempts_, options_}; }
 
   // Before anything is emitted: tensors that do not fit would make tiles
   // without end.
@@ -236,20 +247,26 @@ class Compilation {
   const Graph& model_;  // as it was given
   Graph graph_;         // as it is compiled: of one core's images, if those are divided
   bool images_ = false;
+  bool fused_ = false;
   const CompileOptions& options_;
   const npu_target& target_;
   Diagnostics& diagnostics_;
   MemoryPlan plan_;
   std::vector<Step> steps_;
   std::optional<PlanCache> cache_;
+  Attempts attempts_;
 };
 
 }  // namespace
 
 std::optional<CompiledModel> compile_graph(const Graph& graph, const CompileOptions& options,
                                            Diagnostics& diagnostics) {
-  std::optional<CompiledModel> best = Compilation(graph, options, diagnostics).run(true);
-  if (!best || !options.fuse || !options.unfused || !options.keep_fastest) return best;
+  std::optional<CompiledModel> best;
+  {
+    Compilation compilation(graph, options, diagnostics);
+    best = compilation.run(true);
+    if (!best || !compilation.fused() || !options.unfused || !options.keep_fastest) return best;
+  }
   // Fusion seldom costs more than it saves, as what is added has to stay in SRAM meanwhile: a look
   // at the network without it, and if that is faster a closer one.
   CompileOptions unfused = options;

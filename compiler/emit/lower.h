@@ -24,6 +24,7 @@ namespace npu::compiler {
 struct WorkMemory {
   uint32_t constants = 0;  // tables, weights, parameters
   uint32_t data = 0;       // pieces of activations
+  bool operator==(const WorkMemory&) const = default;
 };
 
 // Emits the commands of one layer, all rows at once or stripe by stripe; keeps
@@ -91,6 +92,7 @@ struct VecPlan {
   uint32_t constant_bytes() const { return table_bytes; }
   uint32_t data_bytes() const { return slots * (a_bytes + b_bytes + out_bytes); }
   uint32_t sram_bytes() const { return slot_size(constant_bytes()) + slot_size(data_bytes()); }
+  bool operator==(const VecPlan&) const = default;
 };
 
 // The best tiles within `sram_bytes`; nullopt and the need in `error` if there are none.

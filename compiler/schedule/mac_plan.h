@@ -110,6 +110,7 @@ struct Estimate {
     serial += other.serial;
     return *this;
   }
+  bool operator==(const Estimate&) const = default;
 };
 
 // Cycles that moving bytes of a region keeps its memory's channel busy.
@@ -141,6 +142,7 @@ struct MacPlan {
     return step_h < layer.op->window.kernel[0] || step_w < layer.op->window.kernel[1] ||
            step_c < (layer.depthwise ? 1 : layer.group_inputs());
   }
+  bool operator==(const MacPlan&) const = default;
 };
 
 std::vector<ChannelTile> channel_tiles(const MacLayer& layer, const MacPlan& plan);

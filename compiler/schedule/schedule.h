@@ -23,6 +23,7 @@ struct Segment {
   const Stripes* stripes = nullptr;  // of the cache; null for one step
   std::vector<StepPlan> plans;       // of its steps
   Estimate estimate;
+  bool operator==(const Segment&) const = default;
 };
 
 struct Schedule {
@@ -30,6 +31,7 @@ struct Schedule {
   std::vector<bool> resident;  // by storage: lies in SRAM
   // By storage: resident in the place of another one, which ends where this begins; or -1.
   std::vector<int> in_place_of;
+  bool operator==(const Schedule&) const = default;
 };
 
 struct ScheduleOptions {

@@ -21,6 +21,7 @@ struct SramMap {
   std::vector<bool> early_constants;
   // By segment: something that an earlier one left is in SRAM, or something will be left.
   std::vector<bool> holds;
+  bool operator==(const SramMap&) const = default;
 };
 
 // nullopt if it does not pack into `sram_bytes`.
