@@ -3,9 +3,11 @@
 // Resizes, frames, selections, and what is computed of constants and shapes.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <numeric>
 
 #include "compiler/import/import.h"
+#include "compiler/onnx/shape_rules.h"
 #include "compiler/passes/fold_pads.h"
 #include "compiler/reference/interpreter.h"
 #include "compiler/testing/onnx_builder.h"
@@ -156,6 +158,22 @@ TEST(ImportMovement, LinearResizeOfRealValues) {
   b.output("y");
   // Real values 1 and 4 and, between, 1.75 and 3.25.
   EXPECT_EQ(interpret(import(b), {{12, 18}})[0], (Bytes{104, 107, 113, 116}));
+}
+
+// Strides are multiplied with steps: none is left that nobody makes.
+TEST(ImportMovement, StepsBeyondTheAxis) {
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max() - 1;
+  RuleBreak broken;
+  const auto bounds = sliced({7, 8, 9}, {1, 6, 8}, {7, 0, 0}, std::vector<int64_t>{0, 1, 2},
+                             std::vector<int64_t>{kHuge, -kHuge, -8}, broken);
+  ASSERT_TRUE(bounds) << broken.rule;
+  EXPECT_EQ(bounds->start, (std::vector<int64_t>{1, 6, 8}));
+  EXPECT_EQ(bounds->shape, (Shape{1, 1, 1}));
+  EXPECT_EQ(bounds->step, (std::vector<int64_t>{1, 1, 1}));
+  const auto two = sliced({9}, {8}, {-10}, std::nullopt, std::vector<int64_t>{-8}, broken);
+  ASSERT_TRUE(two) << broken.rule;
+  EXPECT_EQ(two->shape, (Shape{2}));
+  EXPECT_EQ(two->step, (std::vector<int64_t>{-8}));
 }
 
 TEST(ImportMovement, ResizeRules) {

@@ -253,10 +253,12 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
       return unsupported(broken, "a slice is not empty",
                          fmt::format("{}..{} of axis {}", begin, end, axis));
     }
-    if (steps) out.step[static_cast<size_t>(axis)] = step;
     const int64_t stride = step < 0 ? -step : step;
+    const int64_t count = (span - 1) / stride + 1;
+    // A step that is never made may be beyond what strides can be multiplied with.
+    if (steps) out.step[static_cast<size_t>(axis)] = count > 1 ? step : 1;
     out.start[static_cast<size_t>(axis)] = begin;
-    out.shape[static_cast<size_t>(axis)] = (span - 1) / stride + 1;
+    out.shape[static_cast<size_t>(axis)] = count;
   }
   return out;
 }
