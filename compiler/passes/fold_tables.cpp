@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "compiler/passes/fold_tables.h"
 
-#include <algorithm>
 #include <iterator>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -57,7 +57,7 @@ class TableFolder {
     op.inputs = {a.of};
     op.detail = LutOp{table};
     functions_[op.output] = {a.of, table};
-    by_table_.emplace_back(a.of, op.source);
+    folded_.try_emplace(a.of, op.source);
   }
 
   static int32_t compute(const Op& op, int a, int b) {
@@ -70,7 +70,7 @@ class TableFolder {
 
   // What nothing reads any more was read by a table that does its work now.
   void remove_unused() {
-    if (by_table_.empty()) return;
+    if (folded_.empty()) return;
     std::vector<uint32_t> uses = graph_.use_counts();
     std::vector<Op> kept;
     for (size_t i = graph_.ops.size(); i-- > 0;) {
@@ -80,18 +80,15 @@ class TableFolder {
         continue;
       }
       --uses[op.inputs[0]];
-      const ValueId of = functions_[op.output].of;
-      const auto user = std::find_if(by_table_.begin(), by_table_.end(),
-                                     [&](const auto& folded) { return folded.first == of; });
-      if (user != by_table_.end()) graph_.absorb(op.source, user->second);
+      const auto user = folded_.find(functions_[op.output].of);
+      if (user != folded_.end()) graph_.absorb(op.source, user->second);
     }
     graph_.ops.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
   }
 
   Graph& graph_;
-  std::vector<Function> functions_;  // by value; of kNoValue: not known
-  std::vector<std::pair<ValueId, uint32_t>>
-      by_table_;  // what was folded: of which value, whose node
+  std::vector<Function> functions_;     // by value; of kNoValue: not known
+  std::map<ValueId, uint32_t> folded_;  // by value: the first node that became a table of it
 };
 
 }  // namespace
