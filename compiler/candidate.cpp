@@ -114,7 +114,10 @@ class Maker {
       if (!segment.stripes) continue;
       for (const Ring& ring : segment.stripes->rings) {
         Storage& storage = plan.storages[static_cast<size_t>(ring.storage)];
-        if (!ring.load && !ring.store) storage.on_chip = true;
+        // What is joined has parts that others write and read elsewhere.
+        const bool inside = cache_.first_use(ring.storage) >= segment.first &&
+                            cache_.last_use(ring.storage) < segment.last;
+        if (!ring.load && !ring.store && inside) storage.on_chip = true;
         // All of a segment's steps run at once.
         storage.first_op = std::min(storage.first_op, steps_[segment.first].op);
         storage.last_op = std::max(storage.last_op, steps_[segment.last - 1].op);

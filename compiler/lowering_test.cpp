@@ -487,6 +487,11 @@ TEST(Lowering, JoinedPools) {
   }
 }
 
+// Of two parts of what nobody reads, one only is made in stripes.
+TEST(Lowering, PartsOfWhatNobodyReads) {
+  check(testing::random_network(1311, 1), make_target(8192));
+}
+
 // Whole networks share scratch memory and SRAM between layers.
 template <typename Make>
 void check_random(Make&& make) {
