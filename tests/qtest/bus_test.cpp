@@ -41,16 +41,20 @@ TEST_F(Bus, AnAddressWithoutMemoryIsADmaError) {
   start();
   card().start(0, 0);
   const uint64_t nowhere = 0x9000'0000;
-  const npu_completion c = card().run(
-      0, with_flags(copy(NPU_MEMORY_HOST, nowhere, NPU_MEMORY_CARD, 0, 64), NPU_PACKET_IRQ));
+  const npu_completion c = card().run(0, copy(NPU_MEMORY_HOST, nowhere, NPU_MEMORY_CARD, 0, 64));
   EXPECT_EQ(c.status, uint32_t{NPU_STATUS_DMA_ERROR});
   EXPECT_EQ(c.address, nowhere);
   EXPECT_EQ(c.access, uint8_t{NPU_ACCESS_READ});
   EXPECT_EQ(card().run(0, fill(nowhere, 64, 1, NPU_MEMORY_HOST)).access, uint8_t{NPU_ACCESS_WRITE});
   // Registers are no memory: a card does not program its neighbours, nor itself.
   const uint64_t self = card().bar(NPU_BAR_REGISTERS);
-  EXPECT_EQ(card().run(0, copy(NPU_MEMORY_HOST, self, NPU_MEMORY_CARD, 0, 64)).status,
-            uint32_t{NPU_STATUS_DMA_ERROR});
+  EXPECT_EQ(
+      card()
+          .run(0, with_flags(copy(NPU_MEMORY_HOST, self, NPU_MEMORY_CARD, 0, 64), NPU_PACKET_IRQ))
+          .status,
+      uint32_t{NPU_STATUS_DMA_ERROR});
+  // The event follows the completion, and the interrupt the event.
+  ASSERT_TRUE(eventually([&] { return card().take_message(1); }));
   const auto events = card().events();
   ASSERT_EQ(events.size(), 3u);
   EXPECT_EQ(events[0].status, uint32_t{NPU_STATUS_DMA_ERROR});
