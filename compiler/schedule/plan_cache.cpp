@@ -71,10 +71,9 @@ StepPlans PlanCache::make_plans(size_t at, const std::vector<bool>& on_chip, int
   } else {
     if (auto* pool = std::get_if<PoolLayer>(&layer)) pool->stripe_rows = stripe_rows;
     // Less room means smaller tiles.
-    for (uint32_t room = sram_bytes >> 6;
-         room > 0 && room<sram_bytes; room = room> sram_bytes / 2 ? sram_bytes : room * 2)
-      add(plan_vec(layer, room, out.error));
-    add(plan_vec(layer, sram_bytes, out.error));
+    for (unsigned halvings = 7; halvings-- > 0;)
+      if (const uint32_t room = sram_bytes >> halvings; room > 0)
+        add(plan_vec(layer, room, out.error));
   }
   for (const StepPlan& plan : out.all)
     out.costs.push_back(
