@@ -11,8 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -336,24 +338,25 @@ std::string driver_state() {
   return read_file(first_match("/sys/kernel/debug/accel/*:*/state"));
 }
 
-std::vector<unsigned> hardware_queues() {
-  std::vector<unsigned> queues;
+std::vector<HardwareQueue> hardware_queues() {
+  std::vector<HardwareQueue> queues;
   std::istringstream lines(driver_state());
   for (std::string line; std::getline(lines, line);) {
-    unsigned queue = 0;
-    if (sscanf(line.c_str(), "queue %u:", &queue) == 1 && queue != 0) queues.push_back(queue);
+    HardwareQueue queue = {};
+    if (sscanf(line.c_str(), "queue %u: state %u ", &queue.id, &queue.state) != 2) continue;
+    if (const size_t at = line.find(" preempted "); at != std::string::npos)
+      queue.preemptions = strtoul(line.c_str() + at + strlen(" preempted "), nullptr, 10);
+    if (queue.id != 0) queues.push_back(queue);
   }
   return queues;
 }
 
-bool wait_for_running(unsigned count) {
-  for (int i = 0; i < 2000; ++i) {
-    const std::string state = driver_state();
-    unsigned running = 0;
-    for (size_t at = state.find(": state 3 "); at != std::string::npos;
-         at = state.find(": state 3 ", at + 1))
-      ++running;
-    if (running >= count) return true;
+bool wait_for_queues(npu_queue_state state, unsigned count) {
+  const auto in_state = [&] {
+    return std::ranges::count(hardware_queues(), uint32_t{state}, &HardwareQueue::state);
+  };
+  for (int i = 0; i < 3000; ++i) {
+    if (in_state() >= count) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return false;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "drm/npu_accel.h"
+#include "npu/registers.h"
 #include "npu/status.h"
 #include "npu/target.h"
 
@@ -133,11 +134,16 @@ bool write_file(const std::string& path, const std::string& text);
 // The driver's view of each queue, cores and counts: debugfs' state.
 std::string driver_state();
 
-// Numbers of the hardware queues that users have now.
-std::vector<unsigned> hardware_queues();
+// A hardware queue that a user has, as the card shows it. The kernel's own is not among them.
+struct HardwareQueue {
+  uint32_t id;
+  uint32_t state;  // npu_queue_state
+  uint64_t preemptions;
+};
+std::vector<HardwareQueue> hardware_queues();
 
-// Polls until `count` hardware queues run a job; false after 20 s.
-bool wait_for_running(unsigned count);
+// Polls until `count` of them are in this state; false after 30 s.
+bool wait_for_queues(npu_queue_state state, unsigned count = 1);
 
 // Polls until all counts of living objects are what is given; false after 5 s.
 // Objects of closed files disappear a little later than the file.

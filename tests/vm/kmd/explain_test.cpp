@@ -142,7 +142,7 @@ TEST_F(Explain, WhatNobodyIsGuiltyOfLeavesNoDump) {
     LookupJob lookup(device_, 60000, 1, DRM_NPU_PLACEMENT_HOST, 0, 4000);
     const drm_npu_job job = lookup.job();
     ASSERT_EQ(device_.submit(lookup.queue(), {&job, 1}), 0);
-    ASSERT_TRUE(wait_for_running(1));
+    ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   }
   EXPECT_TRUE(wait_for_counts(device_, 0, 0, 0));
   EXPECT_EQ(device_.counters().faults, faults + 1);

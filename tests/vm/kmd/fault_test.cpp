@@ -187,7 +187,7 @@ TEST_F(Fault, CardResetRestartsWhatMayRunAgain) {
   const drm_npu_sync also = {.handle = device_.create_syncobj(), .flags = 0, .point = 0};
   ASSERT_EQ(device_.submit(victim.queue(), {&job, 1}, {}, {&done, 1}), 0);
   ASSERT_EQ(device_.submit(restarted.queue(), {&again, 1}, {}, {&also, 1}), 0);
-  ASSERT_TRUE(wait_for_running(2));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING, 2));
 
   ASSERT_TRUE(write_file(first_match("/sys/kernel/debug/accel/*:*/reset"), "card"));
   ASSERT_EQ(device_.wait_syncobj(done.handle), 0);
@@ -213,7 +213,7 @@ TEST_F(Fault, CardResetRestartsInsideAChain) {
   const std::vector<drm_npu_job> chain(3, job);
   const drm_npu_sync done = {.handle = device_.create_syncobj(), .flags = 0, .point = 0};
   ASSERT_EQ(device_.submit(lookup.queue(), chain, {}, {&done, 1}), 0);
-  ASSERT_TRUE(wait_for_running(1));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   ASSERT_TRUE(write_file(first_match("/sys/kernel/debug/accel/*:*/reset"), "card"));
   ASSERT_EQ(device_.wait_syncobj(done.handle, 60), 0);
   EXPECT_EQ(device_.fence_status(done.handle), 1);

@@ -155,7 +155,7 @@ TEST_P(SleepTo, PendingWorkGoesOn) {
                               .size = bound.output().size()};
   ASSERT_EQ(device.bind(bound.vm(), {&op, 1}, DRM_NPU_VM_BIND_ASYNC, {&p2, 1}, {&p3, 1}), 0);
   ASSERT_EQ(device.submit(bound.queue(), {&third, 1}, {&p3, 1}, {&p4, 1}), 0);
-  ASSERT_TRUE(wait_for_running(1));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   const uint64_t faults = device.counters().faults;
 
   int waited = -1;
@@ -198,7 +198,7 @@ TEST(MachineSleep, ItsLimitIsTheAdministrators) {
   const drm_npu_job job = slow.job();
   ASSERT_TRUE(write_file(limit, "50"));
   ASSERT_EQ(device.submit(slow.queue(), {&job, 1}, {}, {&done, 1}), 0);
-  ASSERT_TRUE(wait_for_running(1));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   EXPECT_EQ(sleep_machine(), -EBUSY);
   EXPECT_EQ(device.wait_syncobj(done.handle, 60), 0);
   EXPECT_EQ(device.fence_status(done.handle), 1);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -21,39 +22,9 @@ namespace {
 // look-up is about a thousand modelled cycles.
 constexpr uint32_t kLong = 20000, kElements = 60000;
 
-// Lines of the card's queues, beginning with queue 0's.
-std::vector<std::string> queue_lines() {
-  const std::string text = read_file(first_match("/sys/kernel/debug/accel/*:*/state"));
-  std::vector<std::string> lines;
-  for (size_t at = text.find("\nqueue "); at != std::string::npos;) {
-    const size_t next = text.find("\n", at + 1);
-    lines.push_back(text.substr(at + 1, next - at - 1));
-    at = text.find("\nqueue ", at + 1);
-  }
-  return lines;
-}
-
-uint64_t field(const std::string& line, const std::string& name) {
-  const size_t at = line.find(" " + name + " ");
-  return at == std::string::npos ? ~0ull : std::stoull(line.substr(at + name.size() + 2));
-}
-
-// Queues in this state.
-unsigned queues_in(npu_queue_state state) {
-  unsigned count = 0;
-  for (const std::string& line : queue_lines()) count += field(line, "state") == state;
-  return count;
-}
-bool wait_for_state(npu_queue_state state) {
-  for (int i = 0; i < 3000; ++i) {
-    if (queues_in(state) != 0) return true;
-    usleep(10000);
-  }
-  return false;
-}
 uint64_t preemptions() {
   uint64_t sum = 0;
-  for (const std::string& line : queue_lines()) sum += field(line, "preempted");
+  for (const HardwareQueue& queue : hardware_queues()) sum += queue.preemptions;
   return sum;
 }
 
@@ -83,7 +54,7 @@ TEST_F(PriorityTest, UrgentJobOvertakesARunningOne) {
   const uint32_t low_queue = queue(low, DRM_NPU_PRIORITY_LOW);
   const uint32_t high_queue = queue(high, DRM_NPU_PRIORITY_HIGH);
   const uint32_t low_done = submit(low_queue, low);
-  ASSERT_TRUE(wait_for_state(NPU_QUEUE_RUNNING));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   const uint32_t high_done = submit(high_queue, high);
   ASSERT_EQ(device.wait_syncobj(high_done), 0);
   EXPECT_EQ(device.fence_status(low_done), 0) << "what was overtaken has not ended";
@@ -100,7 +71,7 @@ TEST_F(PriorityTest, WithoutYieldsItEndsAfterItsQuantum) {
   const uint32_t low_queue = queue(low, DRM_NPU_PRIORITY_NORMAL, 50000);
   const uint32_t high_queue = queue(high, DRM_NPU_PRIORITY_HIGH);
   const uint32_t low_done = submit(low_queue, low);
-  ASSERT_TRUE(wait_for_state(NPU_QUEUE_RUNNING));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   ASSERT_EQ(device.wait_syncobj(submit(high_queue, high)), 0);
   EXPECT_TRUE(high.correct());
   ASSERT_EQ(device.wait_syncobj(low_done), 0);
@@ -115,9 +86,9 @@ TEST_F(PriorityTest, DestroyingAQueueWhoseJobIsAside) {
   const uint32_t low_queue = queue(low, DRM_NPU_PRIORITY_LOW);
   const uint32_t high_queue = queue(high, DRM_NPU_PRIORITY_HIGH);
   const uint32_t low_done = submit(low_queue, low);
-  ASSERT_TRUE(wait_for_state(NPU_QUEUE_RUNNING));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   const uint32_t high_done = submit(high_queue, high);
-  ASSERT_TRUE(wait_for_state(NPU_QUEUE_PREEMPTED));
+  ASSERT_TRUE(wait_for_queues(NPU_QUEUE_PREEMPTED));
   EXPECT_EQ(device.destroy_queue(low_queue), 0);
   ASSERT_EQ(device.wait_syncobj(low_done), 0);
   EXPECT_EQ(device.fence_status(low_done), -ECANCELED);
@@ -180,12 +151,18 @@ TEST(Interrupts, CoalescedOverSeparateSubmits) {
   ASSERT_EQ(device.submit(gate.queue(), {&first, 1}, {}, {&wait, 1}), 0);
   for (uint32_t i = 0; i < kJobs; ++i)
     ASSERT_EQ(device.submit(args.queue_id, {&job, 1}, {&wait, 1}, {&done, 1}), 0);
+  // Each 10 ms that they take may cost an interrupt, which on a busy machine is not for the card
+  // to choose.
+  ASSERT_EQ(device.wait_point(wait.handle, 1, 60), 0);
+  const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(device.wait_syncobj(done.handle, 60), 0);
+  const auto periods = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin) /
+                                             std::chrono::microseconds(args.coalesce_us));
   const Cost all = cost(before, device.counters());
   EXPECT_EQ(all.jobs, kJobs + 1);
   EXPECT_EQ(all.doorbells, kJobs + 1) << "one for each submit";
   // Without that of the long job.
-  EXPECT_LE(10 * (all.interrupts - 1), kJobs);
+  EXPECT_LE(all.interrupts - 1, kJobs / 10 + periods);
   EXPECT_TRUE(lookup.correct());
 }
 

@@ -72,9 +72,9 @@ class Recovery : public testing::Test {
   std::unique_ptr<LookupJob> guilty(uint64_t cycle_limit = 0, uint32_t repeats = 1) {
     auto lookup = std::make_unique<LookupJob>(device_, 20000, 1, DRM_NPU_PLACEMENT_HOST,
                                               cycle_limit, repeats);
-    const std::vector<unsigned> queues = hardware_queues();
+    const std::vector<HardwareQueue> queues = hardware_queues();
     EXPECT_EQ(queues.size(), 1u);
-    if (!queues.empty()) queue_ = std::to_string(queues.front());
+    if (!queues.empty()) queue_ = std::to_string(queues.front().id);
     return lookup;
   }
   void start_innocents() {

@@ -47,10 +47,7 @@ class FunctionReset : public testing::Test {
     long_ = std::make_unique<LookupJob>(device_, 60000, 1, DRM_NPU_PLACEMENT_CARD, 0, repeats);
     const drm_npu_job job = long_->job();
     ASSERT_EQ(device_.submit(long_->queue(), {&job, 1}, {}, {&done_, 1}), 0);
-    ASSERT_TRUE(eventually([] {
-      return read_file(first_match("/sys/kernel/debug/accel/*:*/state")).find(": state 3 ") !=
-             std::string::npos;
-    }));
+    ASSERT_TRUE(wait_for_queues(NPU_QUEUE_RUNNING));
   }
   void expect_memory_lost(const LookupJob& lookup) {
     EXPECT_EQ(device_.queue_state(lookup.queue()).health,
