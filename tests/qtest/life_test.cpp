@@ -139,7 +139,7 @@ TEST_P(HotPlug, TenTimesUnderLoad) {
     EXPECT_EQ(machine().load<uint32_t>(card().window()), 0u) << "a new card's memory";
     ASSERT_EQ(card().run(1, card().job(1, copy_stream(4096), NPU_PACKET_IRQ)).status, 0u);
     machine().store<uint32_t>(card().window(), 0x12345678);
-    card().send(1, card().job(1, long_stream(4096, 200), NPU_PACKET_IRQ));
+    card().send(1, card().job(1, long_stream(4096, 1000), NPU_PACKET_IRQ));
     ASSERT_NO_FATAL_FAILURE(wait_until_running(1));
     card().send(0, with_flags(fill(8 << 20, 8 << 20, 1, NPU_MEMORY_CARD), NPU_PACKET_IRQ));
     unplug();
@@ -241,7 +241,7 @@ class Migration : public MachineTest {
 
 TEST_F(Migration, AJobInFlightArrives) {
   start_with_data();
-  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 200), NPU_PACKET_IRQ));
+  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 1000), NPU_PACKET_IRQ));
   wait_until_running(1);
   ASSERT_NO_FATAL_FAILURE(migrate());
   const npu_completion c = card().wait(1, packet);
@@ -281,7 +281,7 @@ TEST_F(Migration, MasksPendingAndLateInterruptsArrive) {
 
 TEST_F(Migration, ASleepingCardSleepsOn) {
   start_with_data();
-  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 100), NPU_PACKET_IRQ));
+  const uint64_t packet = card().send(1, card().job(1, long_stream(4096, 1000), NPU_PACKET_IRQ));
   wait_until_running(1);
   card().set_power_state(3);
   ASSERT_NO_FATAL_FAILURE(migrate());

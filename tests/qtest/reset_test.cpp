@@ -176,7 +176,7 @@ TEST_F(Reset, D3hotKeepsEverythingAndAnswersNothing) {
 
 TEST_F(Reset, D3hotSuspendsAJobAndD0ContinuesIt) {
   start_with_data();
-  const npu_packet_job job = card().job(kAsid, long_stream(4096, 100), NPU_PACKET_IRQ);
+  const npu_packet_job job = card().job(kAsid, long_stream(4096, 500), NPU_PACKET_IRQ);
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(card().run(kQueue, job).status, 0u);
   const auto duration = std::chrono::steady_clock::now() - begin;
