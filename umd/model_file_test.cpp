@@ -10,6 +10,8 @@
 #include <cstring>
 
 #include "arch/target.h"
+#include "npu/compiled_model.h"
+#include "npu/compiled_model_generated.h"
 #include "npu/queue.h"
 #include "testing/streams.h"
 
@@ -59,6 +61,24 @@ TEST(ModelFile, EveryChangedByteIsRefused) {
     changed[at] ^= std::byte{0x10};
     ASSERT_EQ(load(changed).error().code, NPU_ERROR_BAD_MODEL) << at;
   }
+}
+
+// A small file could otherwise make the loader check the same commands for every job.
+TEST(ModelFile, JobsDoNotShareCommands) {
+  std::vector<std::byte> file = small_model();
+  npu::format::Model* model =
+      flatbuffers::GetMutableRoot<npu::format::Model>(file.data() + sizeof(npu_model_header));
+  const auto& streams = *model->jobs()->Get(1)->streams();
+  const uint64_t first_bytes = model->jobs()->Get(0)->streams()->Get(0)->bytes();
+  ASSERT_EQ(streams.Get(0)->offset(), first_bytes);
+  ASSERT_EQ(streams.Get(0)->bytes(), first_bytes);
+  auto* stream = reinterpret_cast<flatbuffers::Table*>(
+      const_cast<npu::format::Stream*>(streams.Get(0)));  // generated code has no setters
+  ASSERT_TRUE(stream->SetField<uint64_t>(npu::format::Stream::VT_OFFSET, 0, 1));
+  fix_checksum(file);
+  const auto status = load(file);
+  ASSERT_EQ(status.error().code, NPU_ERROR_BAD_MODEL);
+  EXPECT_NE(status.error().text.find("job 1"), std::string::npos) << status.error().text;
 }
 
 // With the checksum made right, what is left must be sound or refused, and

@@ -170,13 +170,13 @@ Status ModelFile::check_tensor(unsigned index, uint64_t& regions_seen) const {
 Status ModelFile::check_jobs() const {
   const format::Model& m = model();
   if (m.jobs()->size() == 0) return bad("it has no jobs");
+  uint64_t next = 0;  // no command belongs to two jobs, so that checking them all has an end
   for (unsigned j = 0; j < m.jobs()->size(); j++) {
     const auto& streams = *m.jobs()->Get(j)->streams();
     const std::string name = "job " + std::to_string(j);
     if (streams.size() == 0 || streams.size() > NPU_MAX_CORES) {
       return bad(name + " has " + std::to_string(streams.size()) + " streams");
     }
-    uint64_t next = streams.Get(0)->offset();
     for (const format::Stream* stream : streams) {
       if (stream->offset() != next || stream->offset() % NPU_RECORD_BYTES != 0 ||
           stream->bytes() == 0 || stream->bytes() % NPU_RECORD_BYTES != 0 ||
