@@ -390,6 +390,25 @@ TEST(Calibrate, OldOperatorsAreBroughtUpToDate) {
     EXPECT_LE(error.largest_error, 0.51 * static_cast<double>(error.quantization.scale));
 }
 
+// Of a shape, too, where nothing of it may be left to quantize.
+TEST(Simplify, OldSlicesOfShapesAreFolded) {
+  OnnxBuilder b(9);
+  b.input("x", {2, 3, 2}, Tensor::FLOAT);
+  b.int64s("rest", {-1});
+  b.node("Shape", {"x"}, "shape");
+  onnx::Node& slice = b.node("Slice", {"shape"}, "batch");
+  OnnxBuilder::ints(slice, "starts", {0});
+  OnnxBuilder::ints(slice, "ends", {1});
+  OnnxBuilder::ints(slice, "axes", {0});
+  OnnxBuilder::integer(b.node("Concat", {"batch", "rest"}, "target"), "axis", 0);
+  b.node("Reshape", {"x", "target"}, "y");
+  b.output("y");
+  const FloatModel model = read(b);
+  ASSERT_EQ(model.nodes.size(), 1u);
+  EXPECT_EQ(model.nodes[0].op_type(), "Reshape");
+  EXPECT_EQ(model.other_constants.at("target").ints, (std::vector<int64_t>{2, -1}));
+}
+
 // One per row is no bias, even where there are as many rows as columns.
 TEST(Calibrate, ABiasByRowIsRefused) {
   OnnxBuilder b;

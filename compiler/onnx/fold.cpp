@@ -61,8 +61,9 @@ class Call {
     if (tensor == nullptr || !is_integer(*tensor)) return std::nullopt;
     return tensor->ints;
   }
-  std::optional<std::vector<int64_t>> axes(size_t i) {
-    std::optional<std::vector<int64_t>> out = attributes.integers("axes");
+  // What was an attribute before it became an operand.
+  std::optional<std::vector<int64_t>> list(const char* attribute, size_t i) {
+    std::optional<std::vector<int64_t>> out = attributes.integers(attribute);
     return out ? out : list(i);
   }
 
@@ -127,9 +128,9 @@ Result view(Call& call) {
   } else if (call.type() == "Flatten") {
     shape = flattened(x->shape, call.attributes.integer("axis", 1), call.broken);
   } else if (call.type() == "Squeeze") {
-    shape = squeezed(x->shape, call.axes(1), call.broken);
+    shape = squeezed(x->shape, call.list("axes", 1), call.broken);
   } else if (call.type() == "Unsqueeze") {
-    const auto axes = call.axes(1);
+    const auto axes = call.list("axes", 1);
     if (!axes) return std::nullopt;
     shape = unsqueezed(x->shape, *axes, call.broken);
   }
@@ -154,7 +155,8 @@ Result transpose(Call& call) {
 
 Result slice(Call& call) {
   const ConstTensor* x = call.operand(0);
-  const auto starts = call.list(1), ends = call.list(2), axes = call.list(3), steps = call.list(4);
+  const auto starts = call.list("starts", 1), ends = call.list("ends", 2);
+  const auto axes = call.list("axes", 3), steps = call.list(4);
   if (x == nullptr || !has_elements(*x) || !starts || !ends) return std::nullopt;
   const auto bounds = sliced(x->shape, *starts, *ends, axes, steps, call.broken);
   if (!bounds) return std::nullopt;
