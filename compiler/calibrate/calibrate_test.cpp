@@ -278,6 +278,88 @@ TEST(Simplify, ResizeBeforeOpset11) {
   EXPECT_NE(mixed.text().find("before opset 11"), std::string::npos) << mixed.text();
 }
 
+// What a LayerNormalization is written as before operator set 17.
+struct NormParts {
+  int64_t axis = -1;
+  bool two_centred = false;  // PyTorch once wrote the Sub twice
+  bool scaled = true;
+  const char* also_output = nullptr;
+
+  OnnxBuilder build() const {
+    OnnxBuilder b(13);
+    b.input("x", {1, 2, 4}, Tensor::FLOAT);
+    b.scale("two", 2);
+    b.scale("epsilon", 0.5f);
+    b.floats("gamma", {4}, {1, -2, 3, 0.5f});
+    b.floats("beta", {1, 1, 4}, {0, 1, -1, 2});
+    OnnxBuilder::ints(b.node("ReduceMean", {"x"}, "mean"), "axes", {axis});
+    b.node("Sub", {"x", "mean"}, "centred");
+    if (two_centred) b.node("Sub", {"x", "mean"}, "again");
+    b.node("Pow", {two_centred ? "again" : "centred", "two"}, "square");
+    OnnxBuilder::ints(b.node("ReduceMean", {"square"}, "variance"), "axes", {axis});
+    b.node("Add", {"epsilon", "variance"}, "sum");
+    b.node("Sqrt", {"sum"}, "deviation");
+    b.node("Div", {"centred", "deviation"}, scaled ? "normal" : "y");
+    if (scaled) {
+      b.node("Mul", {"gamma", "normal"}, "factored");
+      b.node("Add", {"factored", "beta"}, "y");
+    }
+    b.output("y");
+    if (also_output != nullptr) b.output(also_output);
+    return b;
+  }
+};
+
+std::vector<float> output_of(const FloatModel& model, const FloatTensor& x) {
+  Diagnostics diagnostics;
+  std::vector<float> y;
+  EXPECT_TRUE(execute(
+      model, {x},
+      [&](const std::string& name, const FloatTensor& tensor) {
+        if (name == "y") y = tensor.data;
+      },
+      [] {}, diagnostics));
+  return y;
+}
+
+TEST(Simplify, PartsOfLayerNormalizationsAreJoined) {
+  const FloatTensor x{{1, 2, 4}, {1, 2, 3, 5, -1, 0, 4, 2}};
+  for (const NormParts& parts : {NormParts{}, NormParts{.two_centred = true},
+                                 NormParts{.scaled = false}, NormParts{.axis = 2}}) {
+    const FloatModel model = read(parts.build());
+    ASSERT_EQ(model.nodes.size(), 1u);
+    EXPECT_EQ(model.nodes[0].op_type(), "LayerNormalization");
+    EXPECT_EQ(model.opset, 17);
+    const std::vector<float> y = output_of(model, x);
+    ASSERT_EQ(y.size(), x.data.size());
+    const float gamma[] = {1, -2, 3, 0.5f}, beta[] = {0, 1, -1, 2};
+    for (size_t row = 0; row < 2; ++row) {
+      const float* from = x.data.data() + row * 4;
+      const float mean = std::accumulate(from, from + 4, 0.0f) / 4;
+      float variance = 0;
+      for (size_t i = 0; i < 4; ++i) variance += (from[i] - mean) * (from[i] - mean) / 4;
+      for (size_t i = 0; i < 4; ++i) {
+        const float normal = (from[i] - mean) / std::sqrt(variance + 0.5f);
+        EXPECT_NEAR(y[row * 4 + i], parts.scaled ? normal * gamma[i] + beta[i] : normal, 1e-5f);
+      }
+    }
+  }
+}
+
+TEST(Simplify, WhatIsReadOutsideKeepsALayerNormalizationApart) {
+  for (const char* outside : {"mean", "centred", "variance", "deviation"}) {
+    const FloatModel model = read(NormParts{.also_output = outside}.build());
+    EXPECT_EQ(model.nodes.size(), 9u) << outside;
+    EXPECT_EQ(model.opset, 13);
+  }
+  // Of what is between the row's number and its factors, the operator ends there.
+  const FloatModel model = read(NormParts{.also_output = "normal"}.build());
+  ASSERT_EQ(model.nodes.size(), 3u);
+  EXPECT_EQ(model.nodes[0].op_type(), "LayerNormalization");
+  // Along another axis it is none.
+  EXPECT_EQ(read(NormParts{.axis = 1}.build()).opset, 13);
+}
+
 TEST(Simplify, SplitIsSlices) {
   OnnxBuilder b;
   b.input("x", {1, 5}, Tensor::FLOAT);

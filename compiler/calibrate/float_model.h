@@ -68,6 +68,11 @@ using ShapesByName = std::unordered_map<std::string, Shape>;
 // DequantizeLinear has an axis. `shapes`: as far as they are known.
 void simplify(FloatModel& model, const ShapesByName& shapes, Diagnostics& diagnostics);
 
+// ---- layer_norm.cpp
+
+// LayerNormalization that is written as its parts becomes one node. Whether there was one.
+bool join_layer_norms(FloatModel& model, const ShapesByName& shapes);
+
 }  // namespace npu::compiler
 
 #endif  // NPU_COMPILER_CALIBRATE_FLOAT_MODEL_H_

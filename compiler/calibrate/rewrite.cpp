@@ -12,7 +12,7 @@
 namespace npu::compiler {
 namespace {
 
-constexpr int64_t kOldestIr = 7;  // of operator set 13; from 4 on constants are no inputs
+constexpr int64_t kOldestIr = 8;  // of operator set 17; from 4 on constants are no inputs
 
 class Rewriter {
  public:
@@ -197,16 +197,9 @@ class Rewriter {
     const std::string scale =
         constant(name + "_scale", onnx::Tensor::FLOAT, {static_cast<int64_t>(units.size())}, units);
     std::string real = fresh(name + "_dequantized");
-    axis(node("DequantizeLinear", {data, scale}, real),
-         static_cast<int64_t>(bias.shape.size()) - 1);
+    set_integer(node("DequantizeLinear", {data, scale}, real), "axis",
+                static_cast<int64_t>(bias.shape.size()) - 1);
     return real;
-  }
-
-  static void axis(onnx::Node& node, int64_t value) {
-    onnx::Attribute& attribute = *node.add_attribute();
-    attribute.set_name("axis");
-    attribute.set_type(2);  // INT
-    attribute.set_i(value);
   }
 
   // The Add behind a product whose bias it is.
@@ -253,7 +246,7 @@ class Rewriter {
         constant(name + "_zero_point", onnx::Tensor::INT8, {static_cast<int64_t>(channels)},
                  std::vector<int8_t>(channels, 0));
     const std::string real = fresh(name + "_dequantized");
-    axis(node("DequantizeLinear", {data, scale, zero}, real), channel_axis);
+    set_integer(node("DequantizeLinear", {data, scale, zero}, real), "axis", channel_axis);
     made.set_input(1, real);
     if (behind != nullptr) {
       if (bias != nullptr) bias_scales_[*from.output().begin()] = {x_scale, stored.scales};

@@ -16,6 +16,8 @@ namespace npu::compiler {
 namespace {
 
 constexpr int64_t kOldestOpset = 13;
+// The first in which LayerNormalization is an operator. What is in the form of 13 needs no change.
+constexpr int64_t kLayerNormOpset = 17;
 
 class Simplifier {
  public:
@@ -86,29 +88,6 @@ class Simplifier {
     std::string name = model_.fresh_name(stem);
     model_.other_constants[name] = std::move(tensor);
     return name;
-  }
-
-  static void remove_attribute(onnx::Node& node, const std::string& name) {
-    auto& attributes = *node.mutable_attribute();
-    for (int i = attributes.size(); i-- > 0;) {
-      if (attributes[i].name() == name) attributes.DeleteSubrange(i, 1);
-    }
-  }
-
-  static void set_integer(onnx::Node& node, const std::string& name, int64_t value) {
-    remove_attribute(node, name);
-    onnx::Attribute& attribute = *node.add_attribute();
-    attribute.set_name(name);
-    attribute.set_type(kIntAttribute);
-    attribute.set_i(value);
-  }
-
-  static void set_text(onnx::Node& node, const std::string& name, const std::string& value) {
-    remove_attribute(node, name);
-    onnx::Attribute& attribute = *node.add_attribute();
-    attribute.set_name(name);
-    attribute.set_type(kTextAttribute);
-    attribute.set_s(value);
   }
 
   // From the forms of opset 9 to 12 to those of 13.
@@ -201,13 +180,9 @@ class Simplifier {
   void leaky_instead(onnx::Node& node) {
     const FloatTensor* slope = constant(node, 1);
     if (slope == nullptr || slope->data.size() != 1) return;
-    const float alpha = slope->data[0];
     node.set_op_type("LeakyRelu");
+    set_real(node, "alpha", slope->data[0]);
     node.mutable_input()->DeleteSubrange(1, node.input_size() - 1);
-    onnx::Attribute& attribute = *node.add_attribute();
-    attribute.set_name("alpha");
-    attribute.set_type(kRealAttribute);
-    attribute.set_f(alpha);
   }
 
   // 0 is what a Pad takes by itself.
@@ -432,10 +407,6 @@ class Simplifier {
     return true;
   }
 
-  static constexpr int kIntAttribute = 2;   // AttributeProto.INT
-  static constexpr int kTextAttribute = 3;  // AttributeProto.STRING
-  static constexpr int kRealAttribute = 1;  // AttributeProto.FLOAT
-
   FloatModel& model_;
   const ShapesByName& shapes_;
   Diagnostics& diagnostics_;
@@ -446,7 +417,9 @@ class Simplifier {
 }  // namespace
 
 void simplify(FloatModel& model, const ShapesByName& shapes, Diagnostics& diagnostics) {
+  const bool joined = join_layer_norms(model, shapes);
   Simplifier(model, shapes, diagnostics).run();
+  if (joined) model.opset = std::max(model.opset, kLayerNormOpset);
 }
 
 }  // namespace npu::compiler

@@ -2,6 +2,22 @@
 #include "compiler/onnx/attributes.h"
 
 namespace npu::compiler {
+namespace {
+
+// AttributeProto.AttributeType
+constexpr int kReal = 1;
+constexpr int kInteger = 2;
+constexpr int kText = 3;
+
+onnx::Attribute& fresh_attribute(onnx::Node& node, std::string_view name, int type) {
+  remove_attribute(node, name);
+  onnx::Attribute& attribute = *node.add_attribute();
+  attribute.set_name(std::string(name));
+  attribute.set_type(type);
+  return attribute;
+}
+
+}  // namespace
 
 Attributes::Attributes(const onnx::Node& node) {
   for (const onnx::Attribute& attribute : node.attribute()) {
@@ -48,6 +64,25 @@ std::vector<std::string> Attributes::unread() const {
     if (!entry.second) out.push_back(name);
   }
   return out;
+}
+
+void remove_attribute(onnx::Node& node, std::string_view name) {
+  auto& attributes = *node.mutable_attribute();
+  for (int i = attributes.size(); i-- > 0;) {
+    if (attributes[i].name() == name) attributes.DeleteSubrange(i, 1);
+  }
+}
+
+void set_integer(onnx::Node& node, std::string_view name, int64_t value) {
+  fresh_attribute(node, name, kInteger).set_i(value);
+}
+
+void set_real(onnx::Node& node, std::string_view name, float value) {
+  fresh_attribute(node, name, kReal).set_f(value);
+}
+
+void set_text(onnx::Node& node, std::string_view name, std::string_view value) {
+  fresh_attribute(node, name, kText).set_s(std::string(value));
 }
 
 }  // namespace npu::compiler

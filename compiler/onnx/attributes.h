@@ -33,6 +33,12 @@ class Attributes {
   std::map<std::string, std::pair<const onnx::Attribute*, bool>, std::less<>> attributes_;
 };
 
+void remove_attribute(onnx::Node& node, std::string_view name);
+// In place of one of that name.
+void set_integer(onnx::Node& node, std::string_view name, int64_t value);
+void set_real(onnx::Node& node, std::string_view name, float value);
+void set_text(onnx::Node& node, std::string_view name, std::string_view value);
+
 }  // namespace npu::compiler
 
 #endif  // NPU_COMPILER_ONNX_ATTRIBUTES_H_

@@ -165,6 +165,42 @@ def detector():
     return g, [1, 3, 16, 16]
 
 
+def encoder():
+    """A transformer's layer as exported for operator sets before 17: layer normalization and GELU by their parts."""
+    g = FloatGraph(5)
+    tokens, width, heads = 12, 32, 4
+
+    def linear(x, inputs, outputs):
+        x = g.node("MatMul", [x, g.floats(inputs, outputs, scale=inputs**-0.5)])
+        return g.node("Add", [x, g.floats(outputs, scale=0.1)])
+
+    def normalized(x, squared):
+        centred = g.node("Sub", [x, g.node("ReduceMean", [x], axes=[-1])])
+        square = squared(centred)
+        deviation = g.node("Sqrt", [g.node("Add", [g.node("ReduceMean", [square], axes=[2]), g.const(np.float32(1e-5))])])
+        x = g.node("Mul", [g.node("Div", [centred, deviation]), g.const(g.rng.uniform(0.5, 1.5, width).astype(np.float32))])
+        return g.node("Add", [x, g.floats(1, 1, width, scale=0.2)])
+
+    def split(x, permutation):
+        x = g.node("Reshape", [x, g.const(np.array([1, tokens, heads, width // heads], np.int64))])
+        return g.node("Transpose", [x], perm=permutation)
+
+    x = g.input("input", [1, tokens, width])
+    y = normalized(x, lambda centred: g.node("Pow", [centred, g.const(np.float32(2))]))
+    q = split(linear(y, width, width), [0, 2, 1, 3])
+    k = split(linear(y, width, width), [0, 2, 3, 1])
+    v = split(linear(y, width, width), [0, 2, 1, 3])
+    scores = g.node("Mul", [g.node("MatMul", [q, k]), g.const(np.float32((width // heads) ** -0.5))])
+    y = g.node("Transpose", [g.node("MatMul", [g.node("Softmax", [scores], axis=3), v])], perm=[0, 2, 1, 3])
+    y = g.node("Reshape", [y, g.const(np.array([1, tokens, width], np.int64))])
+    x = g.node("Add", [x, linear(y, width, width)])
+    y = linear(normalized(x, lambda centred: g.node("Mul", [centred, centred])), width, 2 * width)
+    error = g.node("Erf", [g.node("Div", [y, g.const(np.float32(2**0.5))])])
+    y = g.node("Mul", [g.node("Mul", [y, g.node("Add", [error, g.const(np.float32(1))])]), g.const(np.float32(0.5))])
+    g.output(g.node("Add", [x, linear(y, 2 * width, width)]), "output")
+    return g, [1, tokens, width]
+
+
 class Compiler:
     def __init__(self, folder, build):
         self.folder, self.programs = folder, os.path.join(build, "bin")
@@ -195,9 +231,9 @@ class Compiler:
         return np.load(os.path.join(folder, file_name(output)))
 
 
-def check_equal(tap, name, ours, theirs):
+def check_equal(tap, name, ours, theirs, allowed=0):
     different = np.count_nonzero(ours != theirs)
-    tap.result(ours.shape == theirs.shape and different == 0,
+    tap.result(ours.shape == theirs.shape and different <= allowed * theirs.size,
                f"{name}: the compiled model equals ONNX Runtime on the QDQ file",
                f"{different} of {theirs.size} values differ")
 
@@ -258,7 +294,8 @@ def check_two_inputs(tap, compiler):
         tap.result("1 samples of 'right'" in str(error), "two inputs: as many samples of each", error)
 
 
-def check_random(tap, compiler, judge, name, build, options=()):
+def check_random(tap, compiler, judge, name, build, options=(), allowed=0):
+    """allowed: share of outputs that may differ, where ONNX Runtime computes in float."""
     graph, shape = build()
     model = os.path.join(compiler.folder, "float.onnx")
     graph.save(model, 14 if name == "gated" else 13)
@@ -272,7 +309,7 @@ def check_random(tap, compiler, judge, name, build, options=()):
     noise = 10 * np.log10(np.sum(np.square(real)) / np.sum(np.square(real - stored)))
     tap.result(noise > 20, f"{name}: the error of the QDQ model is 20 dB below the values", f"{noise:.1f} dB; least of a "
                f"layer: {min(l['sqnr_db'] for l in report['layers']):.1f} dB")
-    check_equal(tap, name, compiler.simulate(compiled, "input", x, "output"), stored)
+    check_equal(tap, name, compiler.simulate(compiled, "input", x, "output"), stored, allowed)
 
 
 def main():
@@ -292,6 +329,7 @@ def main():
         check_random(tap, compiler, judge, "mobile block", mobile_block, ("--activations", "s8"))
         check_random(tap, compiler, judge, "gated", gated)
         check_random(tap, compiler, judge, "detector", detector)
+        check_random(tap, compiler, judge, "encoder", encoder, allowed=0.001)
     return tap.finish()
 
 
