@@ -4,6 +4,7 @@
 #include <iterator>
 #include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -20,10 +21,14 @@ struct Function {
 
 class TableFolder {
  public:
-  explicit TableFolder(Graph& graph) : graph_(graph), functions_(graph.values.size()) {}
+  explicit TableFolder(Graph& graph)
+      : graph_(graph), functions_(graph.values.size()), same_(graph.values.size()) {
+    std::iota(same_.begin(), same_.end(), ValueId{0});
+  }
 
   void run() {
     for (Op& op : graph_.ops) {
+      for (ValueId& id : op.inputs) id = same_[id];
       if (const LutOp* lut = op.as<LutOp>()) {
         Function made = function(op.inputs[0]);
         for (uint8_t& byte : made.table) byte = lut->table[byte];
@@ -31,6 +36,7 @@ class TableFolder {
       } else if (op.as<AddOp>() != nullptr || op.as<MulOp>() != nullptr) {
         fold(op);
       }
+      if (op.as<LutOp>() != nullptr) share(op);
     }
     remove_unused();
   }
@@ -60,6 +66,16 @@ class TableFolder {
     folded_.try_emplace(a.of, op.source);
   }
 
+  // Who reads it reads the first table that makes the same of the same.
+  void share(const Op& op) {
+    const Function& made = functions_[op.output];
+    const auto [first, fresh] = first_.try_emplace(
+        {made.of, graph_.value(op.output).type, made.table}, Table{op.output, op.source});
+    if (fresh) return;
+    same_[op.output] = first->second.output;
+    shared_.try_emplace(op.output, first->second.source);
+  }
+
   static int32_t compute(const Op& op, int a, int b) {
     if (const MulOp* mul = op.as<MulOp>())
       return arch::multiply(a, b, mul->a_zero, mul->b_zero, mul->scale, mul->out_zero,
@@ -68,9 +84,9 @@ class TableFolder {
     return arch::add(a, b, add.ra, add.rb, add.fix, add.clamp.low, add.clamp.high);
   }
 
-  // What nothing reads any more was read by a table that does its work now.
+  // What nothing reads any more was read by a table that does its work now, or is another's equal.
   void remove_unused() {
-    if (folded_.empty()) return;
+    if (folded_.empty() && shared_.empty()) return;
     std::vector<uint32_t> uses = graph_.use_counts();
     std::vector<Op> kept;
     for (size_t i = graph_.ops.size(); i-- > 0;) {
@@ -80,8 +96,11 @@ class TableFolder {
         continue;
       }
       --uses[op.inputs[0]];
-      const auto user = folded_.find(functions_[op.output].of);
-      if (user != folded_.end()) graph_.absorb(op.source, user->second);
+      if (const auto equal = shared_.find(op.output); equal != shared_.end()) {
+        graph_.absorb(op.source, equal->second);
+      } else if (const auto user = folded_.find(functions_[op.output].of); user != folded_.end()) {
+        graph_.absorb(op.source, user->second);
+      }
     }
     graph_.ops.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));
   }
@@ -89,6 +108,13 @@ class TableFolder {
   Graph& graph_;
   std::vector<Function> functions_;     // by value; of kNoValue: not known
   std::map<ValueId, uint32_t> folded_;  // by value: the first node that became a table of it
+  struct Table {
+    ValueId output;
+    uint32_t source;
+  };
+  std::map<std::tuple<ValueId, ByteType, Lut>, Table> first_;
+  std::vector<ValueId> same_;           // by value: the first equal one
+  std::map<ValueId, uint32_t> shared_;  // by value that has an equal one: its node
 };
 
 }  // namespace

@@ -9,8 +9,9 @@
 namespace npu::compiler {
 
 // A sum or product whose operands are both functions of one tensor becomes a table, such as x times
-// its quantized Sigmoid: a SiLU as quantizers write it. Tables that nothing reads then are removed.
-// Before fuse_output_chains(), which puts the table behind what makes the tensor.
+// its quantized Sigmoid: a SiLU as quantizers write it. Tables of one tensor that are equal are
+// one, such as what brings it to the scale of several Concats. Tables that nothing reads then are
+// removed. Before fuse_output_chains(), which puts the table behind what makes the tensor.
 void fold_tables(Graph& graph);
 
 }  // namespace npu::compiler

@@ -78,6 +78,37 @@ TEST(FoldTables, TwoTensorsAreTwoOperands) {
   EXPECT_EQ(kinds(g.graph), (std::vector<std::string>{"Lut", "Lut", "Mul"}));
 }
 
+// As several Concats bring one tensor to their scale.
+TEST(FoldTables, EqualTablesAreOne) {
+  RandomGraph g(6);
+  const ValueId x = g.input(kEveryByte, ByteType::kUint8);
+  const ValueId first = g.lut(x), second = g.lut(x), other = g.lut(x);
+  for (const ValueId id : {first, second, other}) g.graph.value(id).type = ByteType::kInt8;
+  g.graph.ops[1].detail = g.graph.ops[0].detail;
+  g.output(g.concat({first, second, other}, 1));
+  g.output(first);
+  const uint32_t kept = g.graph.ops[0].source, removed = g.graph.ops[1].source;
+  fold(g.graph);
+  EXPECT_EQ(kinds(g.graph), (std::vector<std::string>{"Lut", "Lut", "Concat"}));
+  EXPECT_EQ(g.graph.ops[2].inputs, (std::vector<ValueId>{first, first, other}));
+  EXPECT_EQ(g.graph.owner(removed), kept);
+}
+
+// The same bytes as another type are no equal, and an output stays one.
+TEST(FoldTables, EqualTablesOfAnotherUse) {
+  RandomGraph g(7);
+  const ValueId x = g.input(kEveryByte, ByteType::kUint8);
+  const ValueId first = g.lut(x), second = g.lut(x), third = g.lut(x);
+  for (const size_t i : {1u, 2u}) g.graph.ops[i].detail = g.graph.ops[0].detail;
+  g.graph.value(first).type = g.graph.value(third).type = ByteType::kInt8;
+  g.graph.value(second).type = ByteType::kUint8;
+  g.output(g.add(first, second));
+  g.output(third);
+  fold(g.graph);
+  EXPECT_EQ(kinds(g.graph), (std::vector<std::string>{"Lut", "Lut"}));
+  EXPECT_EQ(g.graph.outputs[1], third);
+}
+
 // The same bytes at other places: a row times each row.
 TEST(FoldTables, BroadcastIsNoFunctionOfOneElement) {
   RandomGraph g(5);
