@@ -164,6 +164,11 @@ class Maker {
       for (size_t i = segment.first; i < segment.last; ++i) {
         if (i > 0 && steps_[i].op == steps_[i - 1].op) continue;
         const Op& op = graph_.ops[steps_[i].op];
+        if (!out.empty() && out.back().source == op.source && op.as<CopyOp>() != nullptr &&
+            out.back().type == fused_type(op)) {  // what one Concat could not have in its place
+          describe_operands(op, plan, counted, out.back());
+          continue;
+        }
         LayerReport layer;
         layer.source = op.source;
         layer.nodes = absorbed[op.source];

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "arch/target.h"
 #include "compiler/compile.h"
@@ -484,6 +485,36 @@ TEST(Lowering, JoinedPools) {
     g.output(g.conv(g.concat(parts, 1), channels, 1, Window{}));
     for (const uint32_t bytes : {8192u, 20000u, 65536u, 262144u, 524288u})
       check(g.graph, make_target(bytes));
+  }
+}
+
+// What a layer of a dense block reads is a part of what the last one reads, as it joins all that
+// was made before or what the layer before read and made. Nothing is copied, whether it lies in
+// SRAM or in memory.
+TEST(Lowering, DenseBlocks) {
+  for (const bool nested : {false, true}) {
+    RandomGraph g(21);
+    ValueId x = g.conv(g.input({1, 3, 16, 16}, ByteType::kUint8), 32, 1, Window{});
+    std::vector<ValueId> parts = {x};
+    for (int i = 0; i < 8; ++i) {
+      const ValueId narrow =
+          g.conv(g.conv(x, g.shape(x)[1], g.shape(x)[1], Window{}), 32, 1, Window{});
+      parts.push_back(g.conv(narrow, 16, 1, Window{{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}));
+      g.graph.value(parts.back()).type = g.graph.value(parts[0]).type;
+      x = nested ? g.concat({x, parts.back()}, 1) : g.concat(parts, 1);
+    }
+    g.output(g.conv(x, 32, 1, Window{}));
+    for (const auto& [bytes, most] :
+         {std::pair{8192u, 1'150'000u}, {32768u, 600'000u}, {65536u, 90'000u}}) {
+      CompileOptions options;
+      options.target = make_target(bytes);
+      uint64_t moved = 0;
+      for (const LayerReport& layer : check(g.graph, options)) {
+        EXPECT_NE(layer.type, "Copy");
+        moved += layer.external_bytes;
+      }
+      EXPECT_LE(moved, most) << bytes << (nested ? ", nested" : "");
+    }
   }
 }
 

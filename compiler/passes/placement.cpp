@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <tuple>
 
+#include "compiler/passes/joins.h"
 #include "npu/compiled_model.h"
 
 namespace npu::compiler {
@@ -53,9 +56,10 @@ class Planner {
     separate_outputs();
     original_values_ = graph_.values.size();
     find_producers();
-    find_parts();
-    // A round that finds a value that should rather be written in another order notes it and
-    // is repeated; only then is it known which copies remain necessary.
+    apart_.assign(original_values_, false);
+    // A round that finds a value that should rather be written in another order, or lie apart from
+    // what it is joined into, notes it and is repeated; only then is it known which copies remain
+    // necessary.
     for (int round = 0;; ++round) {
       if (round == kMaxRounds) {
         for (ValueId id = 0; id < order_.size(); ++id)
@@ -98,52 +102,84 @@ class Planner {
     }
   }
 
-  // Values that can be written where a Concat puts them: made by an operator for it, joined once,
-  // and not read over the bus where the result is a graph output.
-  void find_parts() {
-    joined_into_.assign(original_values_, -1);
-    std::vector<uint32_t> joins(original_values_, 0);
-    for (const Op& op : graph_.ops)
-      if (op.as<ConcatOp>() != nullptr)
-        for (const ValueId id : op.inputs) ++joins[id];
-    const std::vector<uint32_t> uses = graph_.use_counts();
-    for (size_t i = 0; i < graph_.ops.size(); ++i) {
-      const Op& op = graph_.ops[i];
-      if (op.as<ConcatOp>() == nullptr) continue;
-      const bool is_output = output_of_[op.output] >= 0;
-      for (const ValueId id : op.inputs) {
-        const Op* writer = producer(id);
-        if (writer != nullptr && !writer->is_view() && writer->as<ConcatOp>() == nullptr &&
-            writer->as<PadOp>() == nullptr && output_of_[id] < 0 && joins[id] == 1 &&
-            (!is_output || uses[id] == 1))
-          joined_into_[id] = static_cast<int>(i);
+  // What a Concat joins can be written in its place, or is there already, if this is free to
+  // choose.
+  void find_joins() {
+    std::vector<bool> free(original_values_, false), is_output(original_values_, false);
+    for (const Op& op : graph_.ops) {
+      const ValueId id = op.output;
+      is_output[id] = output_of_[id] >= 0;
+      free[id] = !op.is_view() && !is_output[id] && order_[id].empty() && !apart_[id];
+    }
+    homes_ = find_homes(graph_, free, is_output);
+  }
+
+  // A command does not read between the bytes that it writes.
+  bool reads(const Op& op, int storage) const {
+    return std::ranges::any_of(op.operands(),
+                               [&](ValueId id) { return plan_.values[id].storage == storage; });
+  }
+
+  // Elements from `start` on along the axis of the Concat that makes `whole`.
+  Placement inside(ValueId whole, int64_t start) const {
+    const auto axis = static_cast<size_t>(producer(whole)->as<ConcatOp>()->axis);
+    Placement out = plan_.values[whole];
+    out.offset += start * out.strides[axis];
+    return out;
+  }
+
+  // Gives value `id` its place in what it lies in, which gets its storage with the first of its
+  // parts, or a storage. `writer` makes it or a part of it.
+  void place_home(ValueId id, const Op& writer) {
+    std::vector<ValueId> chain;  // not placed yet, innermost first
+    for (ValueId at = id; at != kNoValue && plan_.values[at].storage < 0; at = homes_[at].whole)
+      chain.push_back(at);
+    for (size_t i = chain.size(); i-- > 0;) {
+      const ValueId at = chain[i];
+      if (homes_[at].whole != kNoValue) {
+        plan_.values[at] = inside(homes_[at].whole, homes_[at].start);
+      } else {
+        place_new(at, order_[at].empty() ? preferred_order(writer) : order_[at]);
       }
     }
   }
 
-  // A command does not read between the bytes that it writes.
-  bool may_join(const Op& writer, const Op& concat) const {
-    const int storage = plan_.values[concat.output].storage;
-    return order_[writer.output].empty() &&
-           (storage < 0 || std::ranges::none_of(writer.operands(), [&](ValueId id) {
-              return plan_.values[id].storage == storage;
-            }));
+  bool same_place(const Placement& a, const Placement& b, const Shape& shape) const {
+    if (a.storage != b.storage || a.offset != b.offset) return false;
+    for (size_t i = 0; i < shape.size(); ++i)
+      if (shape[i] > 1 && a.strides[i] != b.strides[i]) return false;
+    return true;
   }
 
-  // The part's place in the Concat's result, which gets its storage with the first of them.
-  Placement place_part(const Op& writer, const Op& concat) {
-    Placement& whole = plan_.values[concat.output];
-    if (whole.storage < 0) {
-      const std::vector<size_t>& wanted = order_[concat.output];
-      place_new(concat.output, wanted.empty() ? preferred_order(writer) : wanted);
+  // Brings what is not in its place there, unless it has been for another Concat in the same place.
+  void join(size_t index) {
+    const Op& op = graph_.ops[index];
+    place_home(op.output, op);
+    const auto axis = static_cast<size_t>(op.as<ConcatOp>()->axis);
+    int64_t start = 0;
+    for (size_t i = 0; i < op.inputs.size(); ++i) {
+      const ValueId part = op.inputs[i];
+      const Shape shape = graph_.value(part).shape;  // a copy: values may move below
+      Placement to = inside(op.output, start);
+      start += shape[axis];
+      const Placement& from = plan_.values[part];
+      if (same_place(from, to, shape)) continue;
+      if (from.storage == to.storage) {
+        lie_apart(part);
+        continue;
+      }
+      const auto [copied, fresh] =
+          joined_copies_.try_emplace({part, to.storage, to.offset}, kNoValue);
+      if (fresh) copied->second = add_copy(index, part, std::move(to));
+      replaced_.push_back({index, i, copied->second});
     }
-    const auto axis = static_cast<size_t>(concat.as<ConcatOp>()->axis);
-    Placement out = whole;
-    for (const ValueId id : concat.inputs) {
-      if (id == writer.output) break;
-      out.offset += graph_.value(id).shape[axis] * out.strides[axis];
-    }
-    return out;
+  }
+
+  // A copy would read between the bytes that it writes.
+  void lie_apart(ValueId id) {
+    while (producer(id)->is_view()) id = producer(id)->inputs[0];
+    apart_[id] = true;
+    again_ = true;
   }
 
   // A storage of its own, or a graph output's.
@@ -161,9 +197,12 @@ class Planner {
   void start_round() {
     again_ = false;
     copies_.clear();
+    joined_copies_.clear();
+    replaced_.clear();
     graph_.values.resize(original_values_);
     plan_ = {};
     place_edges();
+    find_joins();
   }
 
   const Op* producer(ValueId id) const {
@@ -223,18 +262,26 @@ class Planner {
     }
   }
 
+  // A copy of `id` at `to` before operator `index`.
+  ValueId add_copy(size_t index, ValueId id, Placement to) {
+    Op copy = make_copy(id, graph_.ops[index].source);
+    const ValueId out = copy.output;
+    plan_.values.resize(graph_.values.size());
+    plan_.values[out] = std::move(to);
+    copies_.emplace_back(index, std::move(copy));
+    return out;
+  }
+
   // Puts the copies of the last round before their users.
   void merge_copies() {
+    for (const auto& [index, input, copy] : replaced_) graph_.ops[index].inputs[input] = copy;
     if (copies_.empty()) return;
     std::vector<Op> merged;
     merged.reserve(graph_.ops.size() + copies_.size());
     size_t next = 0;
     for (size_t i = 0; i < graph_.ops.size(); ++i) {
-      if (next < copies_.size() && copies_[next].first == i) {
-        graph_.ops[i].inputs[0] = copies_[next].second.output;
+      for (; next < copies_.size() && copies_[next].first == i; ++next)
         merged.push_back(std::move(copies_[next].second));
-        ++next;
-      }
       merged.push_back(std::move(graph_.ops[i]));
     }
     graph_.ops = std::move(merged);
@@ -305,12 +352,17 @@ class Planner {
   void place(size_t index) {
     const Op& op = graph_.ops[index];
     const Shape shape = graph_.value(op.output).shape;  // a copy: values may move below
+    if (op.as<ConcatOp>() != nullptr) {
+      join(index);
+      return;
+    }
     if (!op.is_view()) {
-      const int concat = joined_into_[op.output];
-      if (concat >= 0 && may_join(op, graph_.ops[static_cast<size_t>(concat)])) {
-        plan_.values[op.output] = place_part(op, graph_.ops[static_cast<size_t>(concat)]);
-      } else if (plan_.values[op.output].storage < 0) {  // else a part of it is there already
+      const ValueId whole = homes_[op.output].whole;
+      if (whole != kNoValue) place_home(whole, op);
+      if (whole != kNoValue && reads(op, plan_.values[whole].storage)) {
         place_new(op.output, preferred_order(op));
+      } else {
+        place_home(op.output, op);
       }
       return;
     }
@@ -338,11 +390,9 @@ class Planner {
           order_[root] = std::move(order);
           again_ = true;
         }
-        Op copy = make_copy(in, op.source);
         const int storage = add_storage(NPU_REGION_SCRATCH, static_cast<uint64_t>(elements(shape)));
-        plan_.values.resize(graph_.values.size());
-        plan_.values[copy.output] = {storage, 0, row_major(graph_.value(copy.output).shape)};
-        copies_.emplace_back(index, std::move(copy));
+        const ValueId copy = add_copy(index, in, {storage, 0, row_major(graph_.value(in).shape)});
+        replaced_.push_back({index, 0, copy});
         to = {storage, 0, {}};
         strides = row_major(graph_.value(op.output).shape);
       }
@@ -370,13 +420,21 @@ class Planner {
   MemoryPlan plan_;
   // By ValueId: its axes as they must be nested, outermost first; empty: as its writer likes.
   std::vector<std::vector<size_t>> order_;
-  std::vector<int> output_of_;    // by ValueId: index of the graph output, or -1
-  std::vector<int> producer_;     // by ValueId: operator, or -1
-  std::vector<int> joined_into_;  // by ValueId: Concat that it is written in the place of, or -1
+  std::vector<int> output_of_;  // by ValueId: index of the graph output, or -1
+  std::vector<int> producer_;   // by ValueId: operator, or -1
+  std::vector<bool> apart_;     // by ValueId: lies in nothing that it is joined into
+  std::vector<Home> homes_;     // by ValueId
   size_t original_values_ = 0;
   bool again_ = false;
   // Copies before operators, by their index in graph_.ops.
   std::vector<std::pair<size_t, Op>> copies_;
+  struct Replaced {
+    size_t op, input;
+    ValueId copy;
+  };
+  std::vector<Replaced> replaced_;  // operands, by copies
+  // By part, storage and offset there.
+  std::map<std::tuple<ValueId, int, int64_t>, ValueId> joined_copies_;
 };
 
 }  // namespace

@@ -52,8 +52,8 @@ std::optional<std::vector<int64_t>> reshape_strides(const Shape& in,
                                                     const std::vector<int64_t>& strides,
                                                     const Shape& out);
 
-// Lays out the graph, inserting copies where no view can do. Region 0 holds
-// constants, 1 scratch, then inputs and outputs in the graph's order.
+// Lays out the graph, inserting copies where no view can do and what is joined does not lie in its
+// place. Region 0 holds constants, 1 scratch, then inputs and outputs in the graph's order.
 std::optional<MemoryPlan> plan_memory(Graph& graph, Diagnostics& diagnostics);
 
 // Gives scratch storages their offsets, those that never live at once the same ones. Done by

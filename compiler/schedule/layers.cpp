@@ -255,28 +255,6 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
     if (i < missing || shape[i - missing] == 1) return 0;
     return plan.values[id].strides[i - missing];
   };
-  std::vector<ElementLayer> layers;
-  if (const ConcatOp* concat = op.as<ConcatOp>()) {
-    int64_t at = 0;
-    for (const ValueId id : op.inputs) {
-      ElementLayer part = layer;
-      const Shape& shape = graph.value(id).shape;
-      part.a_type = graph.value(id).type;
-      part.a = base(plan, id);
-      const size_t axis = static_cast<size_t>(concat->axis);
-      part.out = shifted(part.out, at * out_strides[axis]);
-      at += shape[axis];
-      // Written there already.
-      if (part.a.storage == part.out.storage && part.a.offset == part.out.offset) continue;
-      for (size_t i = 0; i < shape.size(); ++i) {
-        part.dims.push_back({shape[i], stride(id, i), 0, out_strides[i]});
-      }
-      // Along the joined axis a part of length 1 is not repeated.
-      finish_dims(part);
-      layers.push_back(std::move(part));
-    }
-    return layers;
-  }
   layer.a_type = graph.value(op.inputs[0]).type;
   layer.a = base(plan, op.inputs[0]);
   if (const PadOp* pad = op.as<PadOp>()) {
@@ -295,8 +273,7 @@ std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPl
         {out[i], stride(op.inputs[0], i), two ? stride(op.inputs[1], i) : 0, out_strides[i]});
   }
   finish_dims(layer);
-  layers.push_back(std::move(layer));
-  return layers;
+  return {std::move(layer)};
 }
 
 }  // namespace npu::compiler

@@ -15,8 +15,7 @@ MacLayer make_mac_layer(const Graph& graph, const MemoryPlan& plan, const Op& op
 PoolLayer make_pool_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
 GlobalLayer make_global_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
 ResizeLayer make_resize_layer(const Graph& graph, const MemoryPlan& plan, const Op& op);
-// One layer; for Concat one per input that is not written in its place, for Pad one more than it
-// has borders.
+// One layer; for Pad one more than it has borders.
 std::vector<ElementLayer> make_element_layers(const Graph& graph, const MemoryPlan& plan,
                                               const Op& op);
 

@@ -19,7 +19,7 @@ std::vector<Step> make_steps(const Graph& graph, const MemoryPlan& plan, const n
   std::vector<Step> steps;
   for (size_t i = 0; i < graph.ops.size(); ++i) {
     const Op& op = graph.ops[i];
-    if (op.is_view()) continue;
+    if (op.is_view() || op.as<ConcatOp>() != nullptr) continue;  // in their places
     if (op.as<MacOp>() != nullptr) {
       steps.push_back({i, make_mac_layer(graph, plan, op), nullptr});
     } else if (op.as<PoolOp>() != nullptr) {

@@ -495,7 +495,20 @@ Graph random_body(uint32_t seed, int64_t images) {
     const ValueId x = any();
     const Shape in = g.shape(x);
     ValueId y = kNoValue;
-    switch (g.pick(0, 8)) {
+    switch (g.pick(0, 9)) {
+      case 9: {  // dense: each layer reads what all before it made
+        const bool nested = g.chance(40);
+        std::vector<ValueId> parts = {same_type(x)};
+        y = parts[0];
+        for (int64_t n = g.pick(1, 5); n > 0; --n) {
+          ValueId made = g.conv(y, g.pick(1, 16), 1, window(3));
+          if (g.chance(60)) made = g.conv(made, g.pick(1, 16), 1, window(3));
+          parts.push_back(same_type(made));
+          y = nested ? g.concat({y, parts.back()}, 1) : g.concat(parts, 1);
+          if (g.chance(20)) live.push_back(y);
+        }
+        break;
+      }
       case 0:
         y = g.conv(x, g.pick(1, 32), 1, Window{});
         break;

@@ -78,11 +78,12 @@ Graph random_encoder(uint32_t seed, int64_t images);
 Graph random_network(uint32_t seed, int64_t images);
 
 // Operators of every kind on tensors of 1 to 4 axes, each on results of any before it: values that
-// many read, that are outputs too or joined twice, joins of joins, views of views.
+// many read, that are outputs too or joined twice, joins of joins and of what others join, views of
+// views.
 Graph random_mesh(uint32_t seed, int64_t images);
 
 // Images of one size, most of which are read several times: joined, cut, gated, added and pooled as
-// detectors and mobile networks do, SiLU and squeeze and excite included.
+// detectors and mobile networks do, SiLU, squeeze and excite, and dense blocks included.
 Graph random_body(uint32_t seed, int64_t images);
 
 }  // namespace npu::compiler::testing

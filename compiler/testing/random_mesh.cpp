@@ -94,10 +94,24 @@ class Mesh {
     return g_.chance(70) ? g_.add(x, other) : g_.mul(x, other);
   }
 
-  ValueId joined(ValueId x, const Shape& in) {
-    const int64_t axis = g_.pick(0, static_cast<int64_t>(in.size()) - 1);
+  ValueId joined(ValueId x, Shape in) {
+    int64_t axis = g_.pick(0, static_cast<int64_t>(in.size()) - 1);
     std::vector<ValueId> parts{x};
-    for (int64_t tries = g_.pick(1, 6); tries > 0; --tries) {
+    // Some of what another one joins, and more.
+    std::vector<const Op*> concats;
+    for (const Op& op : g_.graph.ops)
+      if (op.as<ConcatOp>() != nullptr) concats.push_back(&op);
+    if (!concats.empty() && g_.chance(50)) {
+      const auto count = static_cast<int64_t>(concats.size());
+      const Op& op = *concats[static_cast<size_t>(g_.pick(0, count - 1))];
+      const auto last = static_cast<int64_t>(op.inputs.size()) - 1;
+      const int64_t first = g_.chance(60) ? 0 : g_.pick(0, last);
+      parts.assign(op.inputs.begin() + first, op.inputs.begin() + g_.pick(first, last) + 1);
+      axis = op.as<ConcatOp>()->axis;
+      x = parts[0];
+      in = g_.shape(x);
+    }
+    for (int64_t tries = g_.pick(0, 6); tries > 0; --tries) {
       const ValueId id = any();
       Shape shape = g_.shape(id);
       if (shape.size() != in.size()) continue;
