@@ -30,6 +30,11 @@ class GatedNetwork(Network):
         n, _, h, w = self.shapes[parts[0]]
         return self._layer("concat", tuple(parts), (n, sum(self.shapes[p][1] for p in parts), h, w))
 
+    def average_pool(self, x):
+        """By two."""
+        n, c, h, w = self.shapes[x]
+        return self._layer("average_pool", (x,), (n, c, h // 2, w // 2))
+
     def upsample(self, x):
         """By two, nearest."""
         n, c, h, w = self.shapes[x]
@@ -47,6 +52,9 @@ class GatedNetwork(Network):
     def _forward_concat(self, *parts):
         return np.concatenate(parts[:-1], axis=1)
 
+    def _forward_average_pool(self, x, options):
+        return self._windows(x, (2, 2), (2, 2), (0, 0, 0, 0)).mean(axis=(4, 5))
+
     def _forward_upsample(self, x, options):
         return x.repeat(2, axis=2).repeat(2, axis=3)
 
@@ -58,6 +66,9 @@ class GatedNetwork(Network):
 
     def _quantized_concat(self, graph, args, options, quant):
         return graph.concat(args, 1, quant)
+
+    def _quantized_average_pool(self, graph, args, options, quant):
+        return graph.average_pool(args[0], (2, 2), (2, 2), quant)
 
     def _quantized_upsample(self, graph, args, options, quant):
         return graph.resize(args[0], scales=(2, 2), mode="nearest", coordinate_transformation_mode="asymmetric",

@@ -26,6 +26,7 @@ class Network:
         self.name, self.input_shape = name, tuple(input_shape)
         self.input_name, self.output_name = input_name, output_name
         self.further_outputs = []  # layers besides the last one
+        self.ranges = {}  # layers that are quantized by the extremes of another one
         self.layers = [("input", (), {})]
         self.shapes = [self.input_shape]
 
@@ -121,7 +122,9 @@ class Network:
     def calibrate(self, batch, dtype=np.uint8, input_quant=None):
         """One Quant per layer, from the extremes that the layer takes on the batch."""
         quants = []
-        for (kind, operands, options), values in zip(self.layers, self.forward(batch)):
+        forward = self.forward(batch)
+        for i, (kind, operands, options) in enumerate(self.layers):
+            values = forward[self.ranges.get(i, i)]
             if kind in self.COPIES:
                 quants.append(quants[operands[0]])
             elif kind == "input" and input_quant is not None:

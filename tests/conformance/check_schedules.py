@@ -33,7 +33,8 @@ from judge import ROOT  # noqa: E402
 
 # and the size of their input
 NETWORKS = {"resnet50": 224, "resnet18": 224, "mobilenet_v1": 224, "mobilenet_v2": 224, "mobilenet_v3": 224,
-            "efficientnet_b0": 224, "yolov5n": 320, "resnet8": 32, "ds_cnn": 49, "bert_layer": 128}
+            "efficientnet_b0": 224, "yolov5n": 320, "densenet121": 224, "resnet8": 32, "ds_cnn": 49,
+            "bert_layer": 128}
 # What a target has that its base has not.
 TARGETS = {"edge": {}, "card": {}, "edge with 32 x 32": {"base": "edge", "mac_outputs": 32, "mac_inputs": 32}}
 SRAM_KIB = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -47,6 +48,7 @@ PROMISES = {
     ("mobilenet_v3", "edge", 512): (0.34, 6.3e6),
     ("efficientnet_b0", "edge", 512): (0.40, 7.1e6),
     ("yolov5n", "edge", 512): (0.73, 3.5e6),
+    ("densenet121", "edge", 512): (0.81, 16.5e6),
     ("resnet8", "edge", 512): (0.62, None),
     ("ds_cnn", "edge", 512): (0.25, None),
     ("resnet50", "card", 2048): (0.65, None),

@@ -179,6 +179,33 @@ def yolov5n(size):
     return net
 
 
+def densenet121(size):
+    """What a block joins has one quantization, as TFLite and PyTorch have it; so what the Relu before the first block
+    bounds is joined by a table. BatchNormalization behind what is joined is a convolution of each channel."""
+    r, net = Random(121), GatedNetwork("densenet121", (1, 3, size, size))
+
+    def normalized(x):
+        channels = net.shapes[x][1]
+        return r.conv(net, x, channels, 1, group=channels, activation="relu")
+
+    x = r.conv(net, 0, 64, 7, strides=(2, 2), pads=(3, 3, 3, 3), activation="relu")
+    x = net.max_pool(x, (3, 3), (2, 2), (1, 1, 1, 1))
+    for block, count in enumerate((6, 12, 24, 16)):
+        parts, joined = [x], x
+        alike = [x] if block > 0 else []
+        for _ in range(count):
+            y = r.conv(net, normalized(joined), 128, 1, activation="relu")
+            parts.append(r.conv(net, y, 32, 3, pads=(1, 1, 1, 1)))
+            joined = net.concat(parts)
+            alike += [parts[-1], joined]
+        net.ranges.update({layer: joined for layer in alike})
+        x = normalized(joined)
+        if block < 3:
+            x = net.average_pool(r.conv(net, x, net.shapes[x][1] // 2, 1))
+    head(r, net, x)
+    return net
+
+
 def resnet8():
     """MLPerf Tiny's image classifier: 32 x 32, three stages of one block each."""
     r, net = Random(8), Network("resnet8", (1, 3, 32, 32))
@@ -218,6 +245,7 @@ NETWORKS = {
     "mobilenet_v3": mobilenet_v3,
     "efficientnet_b0": efficientnet_b0,
     "yolov5n": yolov5n,
+    "densenet121": densenet121,
     "resnet18": lambda size: resnet("resnet18", size, (2, 2, 2, 2), False),
     "resnet50": lambda size: resnet("resnet50", size, (3, 4, 6, 3), True),
     "resnet8": lambda _: resnet8(),

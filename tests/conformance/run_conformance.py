@@ -44,7 +44,7 @@ TARGETS = {"card": "card", "edge": "edge", "tiny": os.path.join(ROOT, "tests", "
 VECTORS = 4  # random, alternating extremes, all lowest, all highest
 TIMEOUT_SECONDS = 600
 LARGE_NETWORKS = (("mobilenet_v2", 224), ("resnet50", 96), ("mobilenet_v3", 96), ("efficientnet_b0", 96),
-                  ("yolov5n", 96), ("bert_layer", 128))
+                  ("yolov5n", 96), ("densenet121", 64), ("bert_layer", 128))
 # Of networks in which the runtime computes some operators in float.
 STEPS = {"bert_layer": 1}
 NUMPY_TYPE = {onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT8: np.int8, onnx.TensorProto.FLOAT: np.float32}
