@@ -204,6 +204,32 @@ TEST(Plan, WhatIsJoinedHasOneQuantizationIfItsClampAllows) {
   EXPECT_EQ(q[2].q, (Quantization{0.01f, 0}));
 }
 
+// Each joins what the one before does and more, in either form; what another operator reads as well
+// keeps its own.
+TEST(Plan, WhatADenseBlockJoinsHasOneQuantization) {
+  for (const bool nested : {false, true}) {
+    OnnxBuilder b;
+    b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+    conv(b, "x", 2, 2, "a");
+    conv(b, "a", 2, 2, "f");
+    OnnxBuilder::integer(b.node("Concat", {"a", "f"}, "af"), "axis", 1);
+    conv(b, "af", 4, 2, "g");
+    onnx::Node& all =
+        nested ? b.node("Concat", {"af", "g"}, "afg") : b.node("Concat", {"a", "f", "g"}, "afg");
+    OnnxBuilder::integer(all, "axis", 1);
+    conv(b, "afg", 6, 2, "y");
+    b.output("y");
+    const QuantizationPlan plan = plan_quantization(read(b));
+    ASSERT_EQ(planned(plan), (std::vector<std::string>{"x", "a", "f", "af", "g", "afg", "y"}));
+    const std::vector<ValueRange> ranges = {{0, 1},  {0, 5},  {0, 2}, {0, 5},
+                                            {-7, 3}, {-7, 5}, {0, 1}};
+    const auto q = choose_quantizations(plan, ranges, ActivationType::kUint8);
+    for (const size_t i : {2u, 3u, 4u}) EXPECT_EQ(q[i].q, q[5].q) << i;
+    EXPECT_NE(q[1].q, q[5].q);
+    EXPECT_NE(q[6].q, q[5].q);
+  }
+}
+
 // ---- simplification
 
 TEST(Simplify, BatchNormalizationBecomesWeights) {

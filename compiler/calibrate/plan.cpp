@@ -215,22 +215,76 @@ class Planner {
                                                                        : fallback;
   }
 
-  // What only a concatenation reads has its quantization, so that it is put in its place as it is.
+  bool is_concat(size_t node) const { return model_.nodes[node].op_type() == "Concat"; }
+
+  bool reads(size_t node, const std::string& name) const {
+    const auto& inputs = model_.nodes[node].input();
+    return std::find(inputs.begin(), inputs.end(), name) != inputs.end();
+  }
+
+  // A later concatenation that holds all that this one does: it joins the result, or the parts.
+  std::optional<size_t> holder(size_t concat) const {
+    constexpr size_t kMostTried = 64;
+    const auto& parts = model_.nodes[concat].input();
+    for (const std::string& name : {out(concat), parts[0]}) {
+      const auto users = users_.find(name);
+      if (users == users_.end()) continue;
+      // The last ones hold most.
+      const size_t count = users->second.size();
+      for (size_t i = count; i-- > count - std::min(count, kMostTried);) {
+        const size_t user = users->second[i];
+        if (user > concat && is_concat(user) && plan_.index.contains(out(user)) &&
+            (reads(user, out(concat)) ||
+             std::all_of(parts.begin(), parts.end(),
+                         [&](const std::string& part) { return reads(user, part); })))
+          return user;
+      }
+    }
+    return std::nullopt;
+  }
+
+  // The concatenation, as a tensor, whose quantization all that read `name` have, if those are
+  // concatenations.
+  std::optional<size_t> joined_as(const std::string& name) const {
+    const auto users = users_.find(name);
+    if (users == users_.end() || users->second.empty() || model_.is_output(name))
+      return std::nullopt;
+    std::optional<size_t> as;
+    for (const size_t user : users->second) {
+      if (!is_concat(user)) return std::nullopt;
+      const auto target = plan_.index.find(out(user));
+      if (target == plan_.index.end()) return std::nullopt;
+      const size_t root = plan_.tensors[target->second].like.value_or(target->second);
+      if (as && *as != root) return std::nullopt;
+      as = root;
+    }
+    return as;
+  }
+
+  // What only concatenations read has their quantization, so that it is put in its place as it is;
+  // a concatenation has that of one that holds all that it does, so that it lies in that one.
   void share_with_concats() {
-    for (size_t c = 0; c < model_.nodes.size(); ++c) {
-      if (model_.nodes[c].op_type() != "Concat") continue;
+    for (size_t c = model_.nodes.size(); c-- > 0;) {
+      if (!is_concat(c)) continue;
       const auto target = plan_.index.find(out(c));
       if (target == plan_.index.end()) continue;
+      PlannedTensor& whole = plan_.tensors[target->second];
+      if (const std::optional<size_t> larger = holder(c); larger && !model_.is_output(out(c))) {
+        const size_t like = plan_.index.at(out(*larger));
+        whole.like = plan_.tensors[like].like.value_or(like);
+      }
       for (const std::string& name : model_.nodes[c].input()) {
         auto it = plan_.index.find(name);
+        const std::optional<size_t> like = joined_as(name);
+        if (it == plan_.index.end() || !like) continue;
         // Through copies to where the values are made, as long as nobody else reads them.
-        while (it != plan_.index.end() && sole_user(it->first) &&
-               plan_.tensors[it->second].is_copy) {
+        while (it != plan_.index.end() && plan_.tensors[it->second].is_copy) {
           it = plan_.index.find(model_.nodes[plan_.tensors[it->second].node].input(0));
+          if (it != plan_.index.end() && !sole_user(it->first)) it = plan_.index.end();
         }
-        if (it == plan_.index.end() || !sole_user(it->first)) continue;
+        if (it == plan_.index.end()) continue;
         PlannedTensor& tensor = plan_.tensors[it->second];
-        if (!tensor.is_copy && !tensor.unit_range && !tensor.like) tensor.like = target->second;
+        if (!tensor.is_copy && !tensor.unit_range && !tensor.like) tensor.like = like;
       }
     }
   }

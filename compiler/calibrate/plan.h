@@ -24,8 +24,8 @@ struct PlannedTensor {
   size_t node = kGraphInput;  // what makes it
   // A copy of another tensor's values, which has its quantization.
   bool is_copy = false;
-  // Index of that tensor; or of a concatenation that alone reads this one, whose quantization
-  // this one takes if its clamp allows.
+  // Index of that tensor; or of a concatenation that holds this one, whose quantization this one
+  // takes if its clamp allows.
   std::optional<size_t> like;
   // Of a probability: the quantization is not from the values.
   bool unit_range = false;

@@ -201,6 +201,26 @@ def encoder():
     return g, [1, tokens, width]
 
 
+def dense_blocks():
+    """Layers that read what all before them made: joined anew, as torchvision does, and joined to what was."""
+    g = FloatGraph(121)
+    x, channels = g.node("Relu", [g.conv(g.input("input", [1, 3, 16, 16]), 3, 12, 3)]), 12
+
+    def unit(x, inputs, outputs, kernel):
+        return g.conv(g.node("Relu", [g.batch_norm(x, inputs)]), inputs, outputs, kernel)
+
+    for nested in (False, True):
+        parts, joined = [x], x
+        for _ in range(3):
+            parts.append(unit(unit(joined, channels, 16, 1), 16, 8, 3))
+            channels += 8
+            joined = g.node("Concat", [joined, parts[-1]] if nested else parts, axis=1)
+        x = g.node("AveragePool", [unit(joined, channels, 12, 1)], kernel_shape=[2, 2], strides=[2, 2])
+        channels = 12
+    g.output(g.node("Flatten", [g.node("GlobalAveragePool", [unit(x, 12, 10, 1)])]), "output")
+    return g, [1, 3, 16, 16]
+
+
 class Compiler:
     def __init__(self, folder, build):
         self.folder, self.programs = folder, os.path.join(build, "bin")
@@ -330,6 +350,7 @@ def main():
         check_random(tap, compiler, judge, "gated", gated)
         check_random(tap, compiler, judge, "detector", detector)
         check_random(tap, compiler, judge, "encoder", encoder, allowed=0.001)
+        check_random(tap, compiler, judge, "dense blocks", dense_blocks)
     return tap.finish()
 
 
