@@ -19,9 +19,9 @@ ActivationType activation_type(const CalibrationOptions& options) {
   return options.symmetric_activations ? ActivationType::kInt8Symmetric : ActivationType::kInt8;
 }
 
-std::optional<Graph> import_text(const std::string& file, int64_t batch, Diagnostics& diagnostics) {
-  ImportOptions options;
-  options.batch = batch;
+std::optional<Graph> import_text(const std::string& file, int64_t batch,
+                                 const std::function<void()>& poll, Diagnostics& diagnostics) {
+  const ImportOptions options = {batch, poll};
   return import_onnx(std::as_bytes(std::span(file.data(), file.size())), options, diagnostics);
 }
 
@@ -55,8 +55,8 @@ struct Calibrator::State {
 
   std::vector<FloatTensor> sample(const Samples& samples, size_t i) const;
   // Runs `visit` on each planned tensor of a sample.
-  bool execute_sample(const Samples& samples, size_t i, const Progress& progress, const char* step,
-                      size_t total, const std::function<void(size_t, const FloatTensor&)>& visit,
+  bool execute_sample(const Samples& samples, size_t i, const std::function<void()>& poll,
+                      const std::function<void(size_t, const FloatTensor&)>& visit,
                       Diagnostics& diagnostics) const;
   std::optional<std::vector<RangeCollector>> collect(const Samples& samples,
                                                      const Progress& progress,
@@ -76,8 +76,12 @@ Calibrator::~Calibrator() = default;
 
 std::optional<Calibrator> Calibrator::open(std::span<const std::byte> file,
                                            const CalibrationOptions& options,
-                                           Diagnostics& diagnostics) {
-  std::optional<FloatModel> model = read_float_model(file, options.batch, diagnostics);
+                                           const Progress& progress, Diagnostics& diagnostics) {
+  const auto poll = [&] { progress("reading the model"); };
+  FloatReadOptions read;
+  read.batch = options.batch;
+  read.poll = poll;
+  std::optional<FloatModel> model = read_float_model(file, read, diagnostics);
   if (!model) return std::nullopt;
   auto state = std::make_unique<State>();
   state->options = options;
@@ -86,12 +90,12 @@ std::optional<Calibrator> Calibrator::open(std::span<const std::byte> file,
   // Which graph it becomes does not depend on the ranges: whatever stands in its way is found
   // before anything is computed.
   const std::vector<ValueRange> guesses(state->plan.tensors.size(), ValueRange{-1, 1});
-  const std::optional<QdqModel> trial =
-      write_qdq(state->model, state->plan,
-                choose_quantizations(state->plan, guesses, activation_type(options)), diagnostics);
+  const std::optional<QdqModel> trial = write_qdq(
+      state->model, state->plan,
+      choose_quantizations(state->plan, guesses, activation_type(options)), poll, diagnostics);
   if (!trial) return std::nullopt;
   Diagnostics more;  // of its own: the import stops early where there are problems already
-  (void)import_text(trial->file, options.batch, more);
+  (void)import_text(trial->file, options.batch, poll, more);
   for (const Problem& problem : more.problems()) diagnostics.add(problem);
   if (!diagnostics.ok()) return std::nullopt;
   return Calibrator(std::move(state));
@@ -105,8 +109,8 @@ std::vector<FloatTensor> Calibrator::State::sample(const Samples& samples, size_
   return out;
 }
 
-bool Calibrator::State::execute_sample(const Samples& samples, size_t i, const Progress& progress,
-                                       const char* step, size_t total,
+bool Calibrator::State::execute_sample(const Samples& samples, size_t i,
+                                       const std::function<void()>& poll,
                                        const std::function<void(size_t, const FloatTensor&)>& visit,
                                        Diagnostics& diagnostics) const {
   return execute(
@@ -115,7 +119,7 @@ bool Calibrator::State::execute_sample(const Samples& samples, size_t i, const P
         if (const auto it = plan.index.find(name); it != plan.index.end())
           visit(it->second, tensor);
       },
-      [&] { progress(step, i, total); }, diagnostics);
+      poll, diagnostics);
 }
 
 std::optional<std::vector<RangeCollector>> Calibrator::State::collect(
@@ -133,8 +137,10 @@ std::optional<std::vector<RangeCollector>> Calibrator::State::collect(
            .value = fmt::format("NaN or infinity in '{}', sample {}", plan.tensors[tensor].name, i),
            .suggestion = {}});
     };
-    if (!execute_sample(samples, i, progress, "calibrating", samples.count, visit, diagnostics) ||
-        !diagnostics.ok())
+    const auto poll = [&] {
+      progress(fmt::format("calibrating: {} of {} samples", i, samples.count));
+    };
+    if (!execute_sample(samples, i, poll, visit, diagnostics) || !diagnostics.ok())
       return std::nullopt;
   }
   return ranges;
@@ -177,16 +183,16 @@ bool Calibrator::State::measure(const Samples& samples, const Progress& progress
             static_cast<uint8_t>(quantize_value(v, value.quantization, value.type)));
       }
     }
-    progress("measuring errors", i, out.error_samples);
-    const std::vector<Bytes> stored = interpret_all(out.graph, bytes);
+    const auto poll = [&] {
+      progress(fmt::format("measuring errors: {} of {} samples", i, out.error_samples));
+    };
+    const std::vector<Bytes> stored = interpret_all(out.graph, bytes, poll);
     const auto visit = [&](size_t tensor, const FloatTensor& real) {
       const ValueId id = measured[tensor];
       if (id != kNoValue && !stored[id].empty())
         sums[tensor].add(real, stored[id], out.graph.value(id));
     };
-    if (!execute_sample(samples, i, progress, "measuring errors", out.error_samples, visit,
-                        diagnostics))
-      return false;
+    if (!execute_sample(samples, i, poll, visit, diagnostics)) return false;
   }
   for (size_t t = 0; t < plan.tensors.size(); ++t) {
     if (measured[t] == kNoValue) continue;
@@ -211,13 +217,14 @@ std::optional<Calibration> Calibrator::run(const Samples& samples, const Progres
   if (!collected) return std::nullopt;
   std::vector<ValueRange> ranges;
   for (const RangeCollector& collector : *collected) ranges.push_back(collector.range());
+  const auto poll = [&] { progress("quantizing"); };
   std::optional<QdqModel> qdq =
       write_qdq(s.model, s.plan, choose_quantizations(s.plan, ranges, activation_type(s.options)),
-                diagnostics);
+                poll, diagnostics);
   if (!qdq || !diagnostics.ok()) return std::nullopt;
   Calibration out;
   out.samples = samples.count;
-  std::optional<Graph> graph = import_text(qdq->file, s.options.batch, diagnostics);
+  std::optional<Graph> graph = import_text(qdq->file, s.options.batch, poll, diagnostics);
   if (!graph) return std::nullopt;
   out.graph = std::move(*graph);
   if (!s.measure(samples, progress, *qdq, *collected, out, diagnostics)) return std::nullopt;

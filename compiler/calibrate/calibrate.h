@@ -63,13 +63,13 @@ class Calibrator {
     size_t count = 0;
     std::function<std::vector<std::vector<float>>(size_t)> read;
   };
-  // Called between nodes; may throw to stop.
-  using Progress = std::function<void(const char* step, size_t done, size_t total)>;
+  // Called now and then with what goes on, e.g. "calibrating: 3 of 20 samples"; may throw to stop.
+  using Progress = std::function<void(const std::string& what)>;
 
   // Reads the model and makes sure that its quantized form can be compiled: nullopt with all
   // problems if not.
   static std::optional<Calibrator> open(std::span<const std::byte> file,
-                                        const CalibrationOptions& options,
+                                        const CalibrationOptions& options, const Progress& progress,
                                         Diagnostics& diagnostics);
   Calibrator(Calibrator&&) noexcept;
   ~Calibrator();

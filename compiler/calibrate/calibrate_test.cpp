@@ -115,7 +115,7 @@ TEST(Quantizations, OfWeights) {
 FloatModel read(const OnnxBuilder& builder) {
   Diagnostics diagnostics;
   const std::string file = builder.serialize();
-  std::optional<FloatModel> model = read_float_model(testing::as_bytes(file), 0, diagnostics);
+  std::optional<FloatModel> model = read_float_model(testing::as_bytes(file), {}, diagnostics);
   EXPECT_TRUE(model) << diagnostics.text();
   return model ? std::move(*model) : FloatModel{};
 }
@@ -285,7 +285,7 @@ TEST(Simplify, ResizeBeforeOpset11) {
     b.node("Resize", {"x", "scales"}, "y");
     b.output("y");
     const std::string file = b.serialize();
-    const auto model = read_float_model(testing::as_bytes(file), 0, diagnostics);
+    const auto model = read_float_model(testing::as_bytes(file), {}, diagnostics);
     std::vector<float> y;
     if (!model || !diagnostics.ok()) return y;
     EXPECT_TRUE(execute(
@@ -412,12 +412,12 @@ std::optional<Calibration> calibrate(const OnnxBuilder& builder, Diagnostics& di
                                      const std::vector<std::vector<float>>& samples,
                                      const CalibrationOptions& options = {}) {
   const std::string file = builder.serialize();
-  std::optional<Calibrator> calibrator =
-      Calibrator::open(testing::as_bytes(file), options, diagnostics);
+  std::optional<Calibrator> calibrator = Calibrator::open(
+      testing::as_bytes(file), options, [](const std::string&) {}, diagnostics);
   if (!calibrator) return std::nullopt;
   return calibrator->run(
       {samples.size(), [&](size_t i) { return std::vector<std::vector<float>>{samples[i]}; }},
-      [](const char*, size_t, size_t) {}, diagnostics);
+      [](const std::string&) {}, diagnostics);
 }
 
 OnnxBuilder small_network() {
@@ -531,12 +531,107 @@ TEST(Calibrate, ABiasByRowIsRefused) {
       << diagnostics.text();
 }
 
+// ---- shapes
+
+// Of a node that the file asks for much work: nothing is computed to find its shape.
+TEST(Shapes, NothingIsComputed) {
+  OnnxBuilder b;
+  b.input("x", {1, 64, 1024, 1024}, Tensor::FLOAT);
+  std::string last = "x";
+  for (int i = 0; i < 20; ++i) {
+    const std::string next = fmt::format("y{}", i);
+    conv(b, last, 64, 64, next);
+    last = next;
+  }
+  // [n, c, 1, 1] to [n, c] by way of its own shape.
+  b.node("GlobalAveragePool", {last}, "mean");
+  b.node("Shape", {"mean"}, "shape");
+  b.int64s("first", {0});
+  b.int64s("rest", {-1});
+  b.node("Gather", {"shape", "first"}, "n");
+  OnnxBuilder::integer(b.node("Concat", {"n", "rest"}, "wanted"), "axis", 0);
+  b.node("Reshape", {"mean", "wanted"}, "y");
+  b.output("y");
+  const std::string file = b.serialize();
+  Diagnostics diagnostics;
+  FloatReadOptions options;
+  size_t polls = 0;
+  options.poll = [&] { ++polls; };
+  const std::clock_t begin = std::clock();
+  const auto model = read_float_model(testing::as_bytes(file), options, diagnostics);
+  ASSERT_TRUE(model) << diagnostics.text();
+  // 20 * 2^32 multiply-accumulates would be a minute.
+  EXPECT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
+  EXPECT_GE(polls, model->nodes.size());
+  EXPECT_EQ(model->nodes.size(), 22u);
+  EXPECT_EQ(model->other_constants.at("wanted").ints, (std::vector<int64_t>{1, -1}));
+}
+
+// A node that cannot be computed takes the shapes of what comes behind it, and of nothing else.
+TEST(Shapes, WhatCannotBeComputedHidesNothingElse) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 4, 4}, Tensor::FLOAT);
+  b.node("Cumulus", {"x"}, "unknown");
+  b.node("Relu", {"unknown"}, "behind");
+  b.node("Relu", {"x"}, "beside");
+  for (const char* name : {"behind", "beside"}) b.output(name);
+  FloatModel model = read(b);
+  Diagnostics diagnostics;
+  const ShapesByName shapes = find_shapes(model, {}, diagnostics);
+  EXPECT_EQ(shapes.at("beside"), (Shape{1, 2, 4, 4}));
+  EXPECT_EQ(shapes.count("unknown") + shapes.count("behind"), 0u);
+}
+
+// The bound on constants made of others holds before they are made, whatever makes them.
+TEST(Shapes, FoldedConstantsAreBounded) {
+  OnnxBuilder b;
+  b.input("x", {1, 100}, Tensor::FLOAT);
+  b.floats("row", {1, 100}, std::vector<float>(100, 1));
+  b.floats("column", {100, 1}, std::vector<float>(100, 1));
+  b.node("Mul", {"row", "column"}, "square");  // 40,000 bytes
+  b.node("Shape", {"x"}, "shape");             // 16 bytes
+  b.node("Expand", {"row", "shape"}, "again");
+  b.node("MatMul", {"x", "square"}, "y");
+  b.node("Add", {"y", "again"}, "z");
+  b.output("z");
+  const std::string file = b.serialize();
+  const auto problems = [&](uint64_t bytes) {
+    FloatReadOptions options;
+    options.foldable_bytes = bytes;
+    Diagnostics diagnostics;
+    (void)read_float_model(testing::as_bytes(file), options, diagnostics);
+    std::vector<std::string> out;
+    for (const Problem& problem : diagnostics.problems()) {
+      EXPECT_EQ(problem.rule, "the constants of a model take at most 4 GiB");
+      out.push_back(problem.node);
+    }
+    return out;
+  };
+  EXPECT_EQ(problems(40416), std::vector<std::string>{});
+  EXPECT_EQ(problems(40415), std::vector<std::string>{"again_node"});
+  EXPECT_EQ(problems(40015), std::vector<std::string>{"shape_node"});
+  EXPECT_EQ(problems(39999), std::vector<std::string>{"square_node"});
+}
+
+TEST(Shapes, AnInputMayBeTooLarge) {
+  OnnxBuilder b;
+  b.input("x", {1, 1 << 29}, Tensor::FLOAT);
+  b.node("Relu", {"x"}, "y");
+  b.output("y");
+  const std::string file = b.serialize();
+  Diagnostics diagnostics;
+  EXPECT_FALSE(read_float_model(testing::as_bytes(file), {}, diagnostics));
+  EXPECT_NE(diagnostics.text().find("2^28 elements"), std::string::npos) << diagnostics.text();
+}
+
+// ---- names
+
 // Names of the parts of shared constants are found at once, however many there are.
-TEST(Simplify, FreshNames) {
-  FloatModel model;
+TEST(Names, AreFresh) {
+  Names names;
   const std::clock_t begin = std::clock();
   for (int i = 1; i <= 100000; ++i) {
-    const std::string name = model.fresh_name("w");
+    const std::string name = names.fresh("w");
     if (i > 1) {
       ASSERT_EQ(name, fmt::format("w_{}", i));
     }
@@ -620,7 +715,8 @@ TEST(Calibrate, DamagedFilesAreRefused) {
     for (int i = 0; i < 3 && !bytes.empty(); ++i)
       bytes[random() % bytes.size()] = static_cast<char>(random());
     Diagnostics diagnostics;
-    auto calibrator = Calibrator::open(testing::as_bytes(bytes), {}, diagnostics);
+    auto calibrator = Calibrator::open(
+        testing::as_bytes(bytes), {}, [](const std::string&) {}, diagnostics);
     EXPECT_EQ(calibrator.has_value(), diagnostics.ok()) << diagnostics.text();
     if (!calibrator) continue;
     (void)calibrator->run(
@@ -632,21 +728,21 @@ TEST(Calibrate, DamagedFilesAreRefused) {
            }
            return out;
          }},
-        [](const char*, size_t, size_t) {}, diagnostics);
+        [](const std::string&) {}, diagnostics);
   }
 }
 
 TEST(Calibrate, CanBeStopped) {
   const std::string file = small_network().serialize();
   Diagnostics diagnostics;
-  auto calibrator = Calibrator::open(testing::as_bytes(file), {}, diagnostics);
+  auto calibrator = Calibrator::open(
+      testing::as_bytes(file), {}, [](const std::string&) {}, diagnostics);
   ASSERT_TRUE(calibrator);
   const auto samples = random_samples(1, 32);
-  EXPECT_THROW(
-      (void)calibrator->run(
-          {1, [&](size_t) { return std::vector<std::vector<float>>{samples[0]}; }},
-          [](const char*, size_t, size_t) { throw std::runtime_error("stop"); }, diagnostics),
-      std::runtime_error);
+  EXPECT_THROW((void)calibrator->run(
+                   {1, [&](size_t) { return std::vector<std::vector<float>>{samples[0]}; }},
+                   [](const std::string&) { throw std::runtime_error("stop"); }, diagnostics),
+               std::runtime_error);
 }
 
 }  // namespace

@@ -5,62 +5,26 @@
 
 #include <algorithm>
 
-#include "compiler/calibrate/operators.h"
-#include "compiler/onnx/fold.h"
 #include "compiler/onnx/model.h"
 
 namespace npu::compiler {
 namespace {
 
 constexpr size_t kMaxInputs = 32;
-// Of all tensors that are needed at one time: 4 GiB.
-constexpr size_t kMaxLive = size_t{1} << 30;
-
-Problem problem_of(const onnx::Node& node, const RuleBreak& broken) {
-  return {.status = broken.malformed ? Status::kMalformed : Status::kUnsupported,
-          .node = display_name(node),
-          .op = node.op_type(),
-          .rule = broken.rule,
-          .value = broken.value,
-          .suggestion = broken.suggestion};
-}
-
-// Constants that are made of shapes, by name.
-using Known = std::unordered_map<std::string, ConstTensor>;
-
-std::vector<FloatOperand> operands_of(const FloatModel& model,
-                                      const std::unordered_map<std::string, FloatTensor>& computed,
-                                      const Known* known, const onnx::Node& node) {
-  std::vector<FloatOperand> out;
-  for (const std::string& name : node.input()) {
-    FloatOperand operand;
-    if (const auto it = computed.find(name); it != computed.end()) {
-      operand.real = &it->second;
-    } else if (const auto real = model.constants.find(name); real != model.constants.end()) {
-      operand.real = &real->second;
-    } else if (const auto other = model.other_constants.find(name);
-               other != model.other_constants.end()) {
-      operand.constant = &other->second;
-    } else if (known != nullptr && known->count(name) > 0) {
-      operand.constant = &known->at(name);
-    }
-    out.push_back(operand);
-  }
-  return out;
-}
 
 class Reader {
  public:
-  Reader(FloatModel& model, Diagnostics& diagnostics) : model_(model), diagnostics_(diagnostics) {}
+  Reader(FloatModel& model, const FloatReadOptions& options, Diagnostics& diagnostics)
+      : model_(model), options_(options), diagnostics_(diagnostics) {}
 
-  bool run(const onnx::Model& file, int64_t batch) {
+  bool run(const onnx::Model& file) {
     const onnx::Graph& graph = file.graph();
     for (const onnx::Tensor& proto : graph.initializer()) {
       if (!add_constant(proto.name(), proto)) continue;
-      if (!model_.names.insert(proto.name()).second)
+      if (!model_.names.insert(proto.name()))
         diagnostics_.malformed(fmt::format("two initializers are named '{}'", proto.name()));
     }
-    for (const onnx::ValueInfo& info : graph.input()) read_input(info, batch);
+    for (const onnx::ValueInfo& info : graph.input()) read_input(info);
     for (const onnx::Node& node : graph.node()) {
       for (const std::string& name : node.output()) model_.names.insert(name);
       for (const std::string& name : node.input()) model_.names.insert(name);
@@ -73,7 +37,10 @@ class Reader {
     const std::optional<std::vector<int>> order = node_order(
         graph, [this](const std::string& name) { return is_given(name); }, diagnostics_);
     if (!order) return false;
-    for (const int index : *order) read_node(graph.node(index));
+    for (const int index : *order) {
+      options_.poll();
+      read_node(graph.node(index));
+    }
     return diagnostics_.ok();
   }
 
@@ -103,9 +70,9 @@ class Reader {
     }
   }
 
-  void read_input(const onnx::ValueInfo& info, int64_t batch) {
+  void read_input(const onnx::ValueInfo& info) {
     if (model_.is_constant(info.name())) return;  // an initializer that is listed as input too
-    const std::optional<Shape> shape = input_shape(info, batch, diagnostics_);
+    const std::optional<Shape> shape = input_shape(info, options_.batch, diagnostics_);
     if (!shape) return;
     const int type = info.type().tensor_type().elem_type();
     const auto problem = [&](std::string rule, std::string value, std::string suggestion) {
@@ -125,7 +92,11 @@ class Reader {
       problem(fmt::format("at most {} graph inputs", kMaxInputs), "more", "");
       return;
     }
-    if (!model_.names.insert(info.name()).second)
+    if (RuleBreak broken; !fits(*shape, broken)) {
+      problem(broken.rule, broken.value, "");
+      return;
+    }
+    if (!model_.names.insert(info.name()))
       diagnostics_.malformed(fmt::format("two inputs are named '{}'", info.name()));
     model_.inputs.push_back({info.name(), *shape});
   }
@@ -212,92 +183,20 @@ class Reader {
     for (const std::string& name : node.input()) {
       if (!name.empty() && !model_.is_constant(name)) return false;
     }
-    FloatNode call(node, operands_of(model_, {}, nullptr, node), model_.opset);
-    if (folded_bytes_ > kMaxConstantBytes) return false;
-    FloatResult result = evaluate(call);
-    if (!result) return false;  // the import says what is wrong
-    folded_bytes_ += result->data.size() * sizeof(float);
-    if (folded_bytes_ > kMaxConstantBytes) {
-      RuleBreak broken;
-      broken.rule = "the constants of a model take at most 4 GiB";
-      diagnostics_.add(problem_of(node, broken));
-      return true;
-    }
-    model_.constants[node.output(0)] = std::move(*result);
+    FloatNode call(node, operands_of(model_, {}, node), model_.opset);
+    const Prepared computation = prepare(call);
+    if (!computation) return false;  // the import says what is wrong
+    const uint64_t bytes = static_cast<uint64_t>(elements(computation->shape)) * sizeof(float);
+    if (model_.count_folded(node, bytes, diagnostics_))
+      model_.constants[node.output(0)] = compute(*computation, options_.poll);
     return true;
   }
 
   FloatModel& model_;
+  const FloatReadOptions& options_;
   Diagnostics& diagnostics_;
   std::unordered_map<std::string, std::string> alias_;
-  uint64_t folded_bytes_ = 0;
 };
-
-// What a node makes if that is known from shapes and constants.
-std::optional<ConstTensor> fold_known(const FloatModel& model, const onnx::Node& node,
-                                      const std::unordered_map<std::string, FloatTensor>& computed,
-                                      const Known& known) {
-  if (node.op_type() == "Shape" || node.op_type() == "Size") {
-    const auto it = node.input_size() == 1 ? computed.find(node.input(0)) : computed.end();
-    return it == computed.end() ? std::nullopt : fold_shape(node, it->second.shape);
-  }
-  std::vector<ConstTensor> floats(static_cast<size_t>(node.input_size()));
-  std::vector<const ConstTensor*> operands;
-  for (const std::string& name : node.input()) {
-    const ConstTensor* operand = nullptr;
-    if (const auto it = known.find(name); it != known.end()) {
-      operand = &it->second;
-    } else if (const auto other = model.other_constants.find(name);
-               other != model.other_constants.end()) {
-      operand = &other->second;
-    } else if (const auto real = model.constants.find(name); real != model.constants.end()) {
-      ConstTensor& made = floats[operands.size()];
-      made.type = ConstType::kFloat;
-      made.onnx_type = onnx::Tensor::FLOAT;
-      made.shape = real->second.shape;
-      made.floats = real->second.data;
-      operand = &made;
-    } else if (!name.empty()) {
-      return std::nullopt;
-    }
-    operands.push_back(operand);
-  }
-  return fold_constants(node, operands);
-}
-
-bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
-               const TensorVisitor& visit, const std::function<void()>& poll,
-               Diagnostics& diagnostics, Known* known);
-
-// The shapes of all tensors, as far as the model can be computed. What is made of shapes becomes
-// constants of the model.
-ShapesByName find_shapes(FloatModel& model) {
-  ShapesByName shapes;
-  std::vector<FloatTensor> zeros;
-  for (const FloatModel::Input& input : model.inputs) {
-    FloatTensor tensor{input.shape, {}};
-    // execute() refuses what is larger.
-    if (elements(input.shape) <= int64_t{1} << 28)
-      tensor.data.resize(static_cast<size_t>(elements(input.shape)));
-    zeros.push_back(std::move(tensor));
-  }
-  Diagnostics ignored;  // the import finds the same and more
-  Known known;
-  run_nodes(
-      model, zeros,
-      [&](const std::string& name, const FloatTensor& tensor) { shapes[name] = tensor.shape; },
-      [] {}, ignored, &known);
-  std::erase_if(model.nodes, [&](const onnx::Node& node) {
-    return node.output_size() > 0 && known.count(node.output(0)) > 0;
-  });
-  for (auto& [name, tensor] : known) {
-    if (tensor.type == ConstType::kFloat)
-      model.constants[name] = {std::move(tensor.shape), std::move(tensor.floats)};
-    else
-      model.other_constants[name] = std::move(tensor);
-  }
-  return shapes;
-}
 
 }  // namespace
 
@@ -307,11 +206,22 @@ bool FloatModel::is_output(const std::string& name) const {
                      [&](const onnx::ValueInfo& info) { return info.name() == name; });
 }
 
-std::string FloatModel::fresh_name(const std::string& stem) {
+std::string Names::fresh(const std::string& stem) {
   std::string name = stem;
-  int& last = numbers.try_emplace(stem, 1).first->second;
-  while (!names.insert(name).second) name = fmt::format("{}_{}", stem, ++last);
+  int& last = numbers_.try_emplace(stem, 1).first->second;
+  while (!insert(name)) name = fmt::format("{}_{}", stem, ++last);
   return name;
+}
+
+bool FloatModel::count_folded(const onnx::Node& node, uint64_t bytes, Diagnostics& diagnostics) {
+  if (bytes <= foldable_bytes) {
+    foldable_bytes -= bytes;
+    return true;
+  }
+  RuleBreak broken;
+  broken.rule = "the constants of a model take at most 4 GiB";
+  diagnostics.add(problem_of(node, broken));
+  return false;
 }
 
 std::unordered_map<std::string, size_t> FloatModel::use_counts() const {
@@ -323,93 +233,52 @@ std::unordered_map<std::string, size_t> FloatModel::use_counts() const {
   return out;
 }
 
-std::optional<FloatModel> read_float_model(std::span<const std::byte> file, int64_t batch,
+int computed_outputs(const onnx::Node& node) {
+  return node.op_type() == "Split" ? node.output_size() : std::min(node.output_size(), 1);
+}
+
+Problem problem_of(const onnx::Node& node, const RuleBreak& broken) {
+  return {.status = broken.malformed ? Status::kMalformed : Status::kUnsupported,
+          .node = display_name(node),
+          .op = node.op_type(),
+          .rule = broken.rule,
+          .value = broken.value,
+          .suggestion = broken.suggestion};
+}
+
+std::vector<FloatOperand> operands_of(const FloatModel& model, const FloatTensors& computed,
+                                      const onnx::Node& node) {
+  std::vector<FloatOperand> out;
+  for (const std::string& name : node.input()) {
+    FloatOperand& operand = out.emplace_back();
+    if (name.empty()) continue;
+    if (const auto it = computed.find(name); it != computed.end()) {
+      operand.real = &it->second;
+    } else if (const auto real = model.constants.find(name); real != model.constants.end()) {
+      operand.real = &real->second;
+    } else if (const auto other = model.other_constants.find(name);
+               other != model.other_constants.end()) {
+      operand.constant = &other->second;
+    }
+  }
+  return out;
+}
+
+std::optional<FloatModel> read_float_model(std::span<const std::byte> file,
+                                           const FloatReadOptions& options,
                                            Diagnostics& diagnostics) {
   std::optional<onnx::Model> parsed = parse_model(file, diagnostics);
   if (!parsed) return std::nullopt;
   FloatModel model;
   model.opset = operator_set(*parsed);
+  model.foldable_bytes = options.foldable_bytes;
   model.header = *parsed;
   model.header.mutable_graph()->clear_node();
   model.header.mutable_graph()->clear_initializer();
-  if (!Reader(model, diagnostics).run(*parsed, batch)) return std::nullopt;
+  if (!Reader(model, options, diagnostics).run(*parsed)) return std::nullopt;
   parsed.reset();
-  simplify(model, find_shapes(model), diagnostics);
+  simplify(model, find_shapes(model, options, diagnostics), options, diagnostics);
   return model;
 }
-
-bool execute(const FloatModel& model, const std::vector<FloatTensor>& inputs,
-             const TensorVisitor& visit, const std::function<void()>& poll,
-             Diagnostics& diagnostics) {
-  return run_nodes(model, inputs, visit, poll, diagnostics, nullptr);
-}
-
-namespace {
-
-bool run_nodes(const FloatModel& model, const std::vector<FloatTensor>& inputs,
-               const TensorVisitor& visit, const std::function<void()>& poll,
-               Diagnostics& diagnostics, Known* known) {
-  std::unordered_map<std::string, size_t> uses = model.use_counts();
-  std::unordered_map<std::string, FloatTensor> computed;
-  size_t live = 0;
-  uint64_t known_bytes = 0;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].data.size() != static_cast<size_t>(elements(inputs[i].shape))) {
-      diagnostics.add({.status = Status::kUnsupported,
-                       .node = model.inputs[i].name,
-                       .op = "graph input",
-                       .rule = "a tensor of a float model has at most 2^28 elements",
-                       .value = to_text(inputs[i].shape),
-                       .suggestion = {}});
-      return false;
-    }
-    visit(model.inputs[i].name, inputs[i]);
-    computed[model.inputs[i].name] = inputs[i];
-    live += inputs[i].data.size();
-  }
-  for (const onnx::Node& node : model.nodes) {
-    poll();
-    if (known != nullptr && node.output_size() > 0 && !model.is_output(node.output(0))) {
-      if (std::optional<ConstTensor> made = fold_known(model, node, computed, *known)) {
-        known_bytes += made->data_bytes();
-        if (known_bytes > kMaxConstantBytes) return false;  // the import says so
-        (*known)[node.output(0)] = std::move(*made);
-        continue;
-      }
-    }
-    const int outputs = node.op_type() == "Split" ? node.output_size() : 1;
-    for (int k = 0; k < outputs; ++k) {
-      FloatNode call(node, operands_of(model, computed, known, node), model.opset);
-      call.output = k;
-      FloatResult result = evaluate(call);
-      if (!result || node.output_size() == 0) {
-        diagnostics.add(problem_of(node, call.broken));
-        return false;
-      }
-      visit(node.output(k), *result);
-      if (uses.count(node.output(k)) == 0) continue;
-      live += result->data.size();
-      computed[node.output(k)] = std::move(*result);
-      if (live > kMaxLive) {
-        RuleBreak broken;
-        broken.rule =
-            "tensors of a float model that are needed together have at most 2^30 elements";
-        broken.value = std::to_string(live);
-        diagnostics.add(problem_of(node, broken));
-        return false;
-      }
-    }
-    for (const std::string& name : node.input()) {
-      if (--uses[name] > 0) continue;
-      const auto it = computed.find(name);
-      if (it == computed.end()) continue;
-      live -= it->second.data.size();
-      computed.erase(it);
-    }
-  }
-  return true;
-}
-
-}  // namespace
 
 }  // namespace npu::compiler

@@ -10,7 +10,7 @@ namespace npu::compiler {
 
 struct FloatTensor {
   Shape shape;
-  std::vector<float> data;  // row major
+  std::vector<float> data;  // row major; empty where only the shape is known
 };
 
 }  // namespace npu::compiler

@@ -167,7 +167,7 @@ class Joiner {
 
   std::string row_constant(const onnx::Node& node, const char* suffix,
                            const std::vector<float>& values) {
-    std::string name = model_.fresh_name(display_name(node) + suffix);
+    std::string name = model_.names.fresh(display_name(node) + suffix);
     model_.constants[name] = {{static_cast<int64_t>(values.size())}, values};
     return name;
   }

@@ -5,9 +5,9 @@
 #ifndef NPU_COMPILER_CALIBRATE_OPERATORS_H_
 #define NPU_COMPILER_CALIBRATE_OPERATORS_H_
 
+#include <functional>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "compiler/calibrate/float_tensor.h"
@@ -16,6 +16,9 @@
 #include "compiler/onnx/tensor.h"
 
 namespace npu::compiler {
+
+// Whether a tensor of this shape is not too large; else the reason is in `broken`.
+bool fits(const Shape& shape, RuleBreak& broken);
 
 // What a node reads: a float tensor, computed or constant, or a constant of another type;
 // neither: an optional input that is absent.
@@ -39,20 +42,18 @@ class FloatNode {
   int output_count() const { return node_.output_size(); }
   size_t operand_count() const { return operands_.size(); }
   bool has(size_t i) const { return i < operands_.size() && operands_[i].present(); }
-  // nullptr, with the problem noted, if it is not a float tensor.
+  // nullptr, with the problem noted, if it is not a float tensor with elements.
   const FloatTensor* real(size_t i);
-  // A list of integers, nullopt if it is absent or, with the problem noted, something else.
+  // A tensor of integers, nullptr if it is absent or, with the problem noted, something else.
+  const ConstTensor* integer_tensor(size_t i);
+  // Its elements.
   std::optional<std::vector<int64_t>> integers(size_t i);
   // Axes of Squeeze and its like: an attribute first, an input later.
   std::optional<std::vector<int64_t>> axes(size_t input);
-  // One float; the fallback if it is absent.
+  // Floats that a shape depends on; nullptr, with the problem noted, if they are not known.
+  const std::vector<float>* floats(size_t i);
+  // One float that no shape depends on; the fallback if it is absent or not known yet.
   float scalar(size_t i, float fallback);
-
-  // The node computed as one of constants; nullopt if it is none.
-  std::optional<ConstTensor> folded() const;
-
-  // The result's place if it is not too large.
-  std::optional<FloatTensor> result(const Shape& shape);
 
   void malformed(std::string rule, std::string value = {});
   void unsupported(std::string rule, std::string value = {});
@@ -65,35 +66,64 @@ class FloatNode {
   int64_t opset_;
 };
 
-using FloatResult = std::optional<FloatTensor>;
+// Calls a function, which may throw, every now and then during long work.
+class Pacer {
+ public:
+  explicit Pacer(const std::function<void()>& poll) : poll_(poll) {}
+  void worked(int64_t operations) {
+    left_ -= operations;
+    if (left_ > 0) return;
+    left_ = kBetween;
+    poll_();
+  }
+
+ private:
+  static constexpr int64_t kBetween = 1 << 22;  // some milliseconds
+  const std::function<void()>& poll_;
+  int64_t left_ = kBetween;
+};
+
+// What a node makes, found from the shapes of its operands, and how. Each rule of shapes stands
+// before the loops that rely on it, and nowhere else.
+struct Computation {
+  Shape shape;
+  // Fills in as many elements, which are 0. The operands now have their data, and are still there.
+  std::function<void(std::vector<float>& out, Pacer& pacer)> run;
+  int64_t macs = 0;  // multiply-accumulates for each element, or what takes as long
+};
+using Prepared = std::optional<Computation>;
 
 // One output of the node. nullopt: `node.broken` says why.
-FloatResult evaluate(FloatNode& node);
+Prepared prepare(FloatNode& node);
 
-// Whether evaluate knows the operator.
+// `poll` is called now and then, and may throw.
+FloatTensor compute(const Computation& computation, const std::function<void()>& poll);
+
+// Whether prepare knows the operator.
 bool can_evaluate(const std::string& domain, const std::string& type);
 
 // One family of operators each.
-FloatResult evaluate_conv(FloatNode& node);
-FloatResult evaluate_gemm(FloatNode& node);
-FloatResult evaluate_matmul(FloatNode& node);
-FloatResult evaluate_batch_norm(FloatNode& node);
-FloatResult evaluate_pool(FloatNode& node);
-FloatResult evaluate_mean(FloatNode& node);
-FloatResult evaluate_softmax(FloatNode& node);
-FloatResult evaluate_layer_norm(FloatNode& node);
-FloatResult evaluate_unary(FloatNode& node);
-FloatResult evaluate_binary(FloatNode& node);
-FloatResult evaluate_view(FloatNode& node);
-FloatResult evaluate_transpose(FloatNode& node);
-FloatResult evaluate_slice(FloatNode& node);
-FloatResult evaluate_split(FloatNode& node);
-FloatResult evaluate_concat(FloatNode& node);
-FloatResult evaluate_resize(FloatNode& node);
-FloatResult evaluate_pad(FloatNode& node);
-FloatResult evaluate_moved(FloatNode& node);
-FloatResult evaluate_blocks(FloatNode& node);
-FloatResult evaluate_global_max(FloatNode& node);
+Prepared prepare_conv(FloatNode& node);
+Prepared prepare_gemm(FloatNode& node);
+Prepared prepare_matmul(FloatNode& node);
+Prepared prepare_batch_norm(FloatNode& node);
+Prepared prepare_pool(FloatNode& node);
+Prepared prepare_mean(FloatNode& node);
+Prepared prepare_softmax(FloatNode& node);
+Prepared prepare_layer_norm(FloatNode& node);
+Prepared prepare_unary(FloatNode& node);
+Prepared prepare_binary(FloatNode& node);
+Prepared prepare_view(FloatNode& node);
+Prepared prepare_transpose(FloatNode& node);
+Prepared prepare_slice(FloatNode& node);
+Prepared prepare_split(FloatNode& node);
+Prepared prepare_concat(FloatNode& node);
+Prepared prepare_resize(FloatNode& node);
+Prepared prepare_pad(FloatNode& node);
+Prepared prepare_expand(FloatNode& node);
+Prepared prepare_gather(FloatNode& node);
+Prepared prepare_blocks(FloatNode& node);
+Prepared prepare_global_max(FloatNode& node);
 
 }  // namespace npu::compiler
 

@@ -4,22 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "compiler/calibrate/operators.h"
+#include "compiler/onnx/walk.h"
 
 namespace npu::compiler {
 namespace {
-
-// Of one node: half a minute of one core.
-constexpr double kMaxMacs = 0x1p36;
-
-bool few_enough(FloatNode& node, double macs) {
-  if (macs <= kMaxMacs) return true;
-  node.unsupported("a node of a float model has at most 2^36 multiply-accumulates",
-                   fmt::format("{:.3g}", macs));
-  return false;
-}
 
 // to[i] += factor * from[i * stride]
 void accumulate(float* __restrict to, const float* __restrict from, float factor, int64_t count,
@@ -42,9 +34,13 @@ Range inside(int64_t size, int64_t outputs, int64_t stride, int64_t offset) {
 }
 
 // [m, k] times [k, n], added to `out`.
-void product(const float* a, const float* b, float* out, int64_t m, int64_t k, int64_t n) {
+void product(const float* a, const float* b, float* out, int64_t m, int64_t k, int64_t n,
+             Pacer& pacer) {
   for (int64_t row = 0; row < m; ++row) {
-    for (int64_t i = 0; i < k; ++i) accumulate(out + row * n, b + i * n, a[row * k + i], n, 1);
+    for (int64_t i = 0; i < k; ++i) {
+      accumulate(out + row * n, b + i * n, a[row * k + i], n, 1);
+      pacer.worked(n);
+    }
   }
 }
 
@@ -63,7 +59,7 @@ std::vector<float> matrix(const FloatTensor& tensor, bool transposed) {
 
 }  // namespace
 
-FloatResult evaluate_conv(FloatNode& node) {
+Prepared prepare_conv(FloatNode& node) {
   const FloatTensor* x = node.real(0);
   const FloatTensor* w = node.real(1);
   if (x == nullptr || w == nullptr) return std::nullopt;
@@ -87,45 +83,46 @@ FloatResult evaluate_conv(FloatNode& node) {
   if (!read_window(node.attributes, in, kernel, false, false, window, spatial, node.broken))
     return std::nullopt;
   const FloatTensor* bias = node.has(2) ? node.real(2) : nullptr;
-  if (bias != nullptr && static_cast<int64_t>(bias->data.size()) != outputs)
+  if (bias != nullptr && elements(bias->shape) != outputs)
     node.malformed("the bias has one value per output channel", to_text(bias->shape));
   if (node.failed()) return std::nullopt;
   Shape shape{in[0], outputs};
   shape.insert(shape.end(), spatial.begin(), spatial.end());
-  FloatResult out = node.result(shape);
-  if (!out) return std::nullopt;
 
+  const int64_t images = in[0], channels = in[1];
   const int64_t ih = in.size() == 4 ? in[2] : 1, iw = in.back();
   const int64_t oh = in.size() == 4 ? spatial[0] : 1, ow = spatial.back();
   const int64_t taps = window.kernel[0] * window.kernel[1], filters = outputs / groups;
-  if (!few_enough(node, static_cast<double>(out->data.size()) * static_cast<double>(depth * taps)))
-    return std::nullopt;
-  for (int64_t n = 0; n < in[0]; ++n) {
-    for (int64_t o = 0; o < outputs; ++o) {
-      float* plane = out->data.data() + (n * outputs + o) * oh * ow;
-      std::fill_n(plane, oh * ow, bias != nullptr ? bias->data[static_cast<size_t>(o)] : 0.0f);
-      for (int64_t c = 0; c < depth; ++c) {
-        const float* image = x->data.data() + (n * in[1] + o / filters * depth + c) * ih * iw;
-        const float* weights = w->data.data() + (o * depth + c) * taps;
-        for (int64_t t = 0; t < taps; ++t) {
-          const int64_t dy = t / window.kernel[1] * window.dilation[0] - window.pad_before[0];
-          const int64_t dx = t % window.kernel[1] * window.dilation[1] - window.pad_before[1];
-          const Range ys = inside(ih, oh, window.stride[0], dy);
-          const Range xs = inside(iw, ow, window.stride[1], dx);
-          if (xs.first >= xs.last) continue;
-          for (int64_t y = ys.first; y < ys.last; ++y) {
-            accumulate(plane + y * ow + xs.first,
-                       image + (y * window.stride[0] + dy) * iw + xs.first * window.stride[1] + dx,
-                       weights[t], xs.last - xs.first, window.stride[1]);
+  const auto run = [=](auto& out, Pacer& pacer) {
+    for (int64_t n = 0; n < images; ++n) {
+      for (int64_t o = 0; o < outputs; ++o) {
+        float* plane = out.data() + (n * outputs + o) * oh * ow;
+        std::fill_n(plane, oh * ow, bias != nullptr ? bias->data[static_cast<size_t>(o)] : 0.0f);
+        for (int64_t c = 0; c < depth; ++c) {
+          const float* image = x->data.data() + (n * channels + o / filters * depth + c) * ih * iw;
+          const float* weights = w->data.data() + (o * depth + c) * taps;
+          for (int64_t t = 0; t < taps; ++t) {
+            const int64_t dy = t / window.kernel[1] * window.dilation[0] - window.pad_before[0];
+            const int64_t dx = t % window.kernel[1] * window.dilation[1] - window.pad_before[1];
+            const Range ys = inside(ih, oh, window.stride[0], dy);
+            const Range xs = inside(iw, ow, window.stride[1], dx);
+            pacer.worked(oh * ow);
+            if (xs.first >= xs.last) continue;
+            for (int64_t y = ys.first; y < ys.last; ++y) {
+              accumulate(
+                  plane + y * ow + xs.first,
+                  image + (y * window.stride[0] + dy) * iw + xs.first * window.stride[1] + dx,
+                  weights[t], xs.last - xs.first, window.stride[1]);
+            }
           }
         }
       }
     }
-  }
-  return out;
+  };
+  return Computation{shape, run, depth * taps};
 }
 
-FloatResult evaluate_gemm(FloatNode& node) {
+Prepared prepare_gemm(FloatNode& node) {
   const FloatTensor* a = node.real(0);
   const FloatTensor* b = node.real(1);
   if (a == nullptr || b == nullptr) return std::nullopt;
@@ -140,32 +137,26 @@ FloatResult evaluate_gemm(FloatNode& node) {
   }
   const int64_t m = a->shape[trans_a ? 1 : 0], k = a->shape[trans_a ? 0 : 1];
   const int64_t n = b->shape[trans_b ? 0 : 1];
-  FloatResult out = node.result({m, n});
-  if (!out || !few_enough(node, static_cast<double>(m) * static_cast<double>(k * n)))
-    return std::nullopt;
-  product(matrix(*a, trans_a).data(), matrix(*b, trans_b).data(), out->data.data(), m, k, n);
   const FloatTensor* c = node.has(2) ? node.real(2) : nullptr;
   if (c != nullptr) {
-    const std::optional<Shape> shape = broadcast_shape(c->shape, out->shape, node.broken);
+    const std::optional<Shape> shape = broadcast_shape(c->shape, {m, n}, node.broken);
     if (!shape) return std::nullopt;
-    if (*shape != out->shape) {
+    if (*shape != Shape{m, n}) {
       node.malformed("C of Gemm can be broadcast to the product", to_text(c->shape));
       return std::nullopt;
     }
   }
-  const bool by_row = c != nullptr && c->shape.size() == 2 && c->shape[0] > 1;
-  const bool by_column = c != nullptr && !c->shape.empty() && c->shape.back() > 1;
-  for (int64_t i = 0; i < m * n; ++i) {
-    float& value = out->data[static_cast<size_t>(i)];
-    value *= alpha;
-    if (c == nullptr) continue;
-    const int64_t row = by_row ? i / n : 0, column = by_column ? i % n : 0;
-    value += beta * c->data[static_cast<size_t>(row * (by_column ? n : 1) + column)];
-  }
-  return out;
+  const auto run = [=](auto& out, Pacer& pacer) {
+    product(matrix(*a, trans_a).data(), matrix(*b, trans_b).data(), out.data(), m, k, n, pacer);
+    for (float& value : out) value *= alpha;
+    if (c == nullptr) return;
+    walk({m, n}, broadcast_strides(c->shape, {m, n}),
+         [&](size_t at, int64_t from) { out[at] += beta * c->data[static_cast<size_t>(from)]; });
+  };
+  return Computation{{m, n}, run, k};
 }
 
-FloatResult evaluate_matmul(FloatNode& node) {
+Prepared prepare_matmul(FloatNode& node) {
   const FloatTensor* a = node.real(0);
   const FloatTensor* b = node.real(1);
   if (a == nullptr || b == nullptr) return std::nullopt;
@@ -182,20 +173,20 @@ FloatResult evaluate_matmul(FloatNode& node) {
   const int64_t m = a->shape.end()[-2], k = a->shape.back(), n = b->shape.back();
   Shape shape = a->shape;
   shape.back() = n;
-  FloatResult out = node.result(shape);
-  if (!out || !few_enough(node, static_cast<double>(out->data.size()) * static_cast<double>(k)))
-    return std::nullopt;
-  const int64_t batches = static_cast<int64_t>(a->data.size()) / (m * k);
-  for (int64_t i = 0; i < batches; ++i) {
-    product(a->data.data() + i * m * k, b->data.data() + (b->shape.size() > 2 ? i * k * n : 0),
-            out->data.data() + i * m * n, m, k, n);
-  }
-  return out;
+  const int64_t step = b->shape.size() > 2 ? k * n : 0;  // from one batch to the next
+  const int64_t batches = elements(a->shape) / (m * k);
+  const auto run = [=](auto& out, Pacer& pacer) {
+    for (int64_t i = 0; i < batches; ++i) {
+      product(a->data.data() + i * m * k, b->data.data() + i * step, out.data() + i * m * n, m, k,
+              n, pacer);
+    }
+  };
+  return Computation{shape, run, k};
 }
 
-FloatResult evaluate_batch_norm(FloatNode& node) {
+Prepared prepare_batch_norm(FloatNode& node) {
   const FloatTensor* x = node.real(0);
-  const FloatTensor* parameters[4];
+  std::array<const FloatTensor*, 4> parameters;
   for (size_t i = 0; i < 4; ++i) parameters[i] = node.real(i + 1);
   const float epsilon = node.attributes.real("epsilon", 1e-5f);
   if (node.failed()) return std::nullopt;
@@ -207,23 +198,24 @@ FloatResult evaluate_batch_norm(FloatNode& node) {
     node.malformed("the input of BatchNormalization is [n, c, ...]", to_text(x->shape));
     return std::nullopt;
   }
-  const auto channels = static_cast<size_t>(x->shape[1]);
+  const int64_t channels = x->shape[1];
   for (const FloatTensor* parameter : parameters) {
-    if (parameter->data.size() != channels) {
+    if (elements(parameter->shape) != channels) {
       node.malformed("BatchNormalization has one parameter per channel",
                      fmt::format("{} for {}", to_text(parameter->shape), to_text(x->shape)));
       return std::nullopt;
     }
   }
-  FloatResult out = node.result(x->shape);
-  if (!out) return std::nullopt;
-  const size_t pixels = x->data.size() / channels / static_cast<size_t>(x->shape[0]);
-  for (size_t i = 0; i < x->data.size(); ++i) {
-    const size_t c = i / pixels % channels;
-    const float factor = parameters[0]->data[c] / std::sqrt(parameters[3]->data[c] + epsilon);
-    out->data[i] = (x->data[i] - parameters[2]->data[c]) * factor + parameters[1]->data[c];
-  }
-  return out;
+  const auto pixels = static_cast<size_t>(elements(x->shape) / channels / x->shape[0]);
+  const auto run = [=, n = static_cast<size_t>(channels)](auto& out, Pacer& pacer) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      const size_t c = i / pixels % n;
+      const float factor = parameters[0]->data[c] / std::sqrt(parameters[3]->data[c] + epsilon);
+      out[i] = (x->data[i] - parameters[2]->data[c]) * factor + parameters[1]->data[c];
+      pacer.worked(1);
+    }
+  };
+  return Computation{x->shape, run};
 }
 
 }  // namespace npu::compiler

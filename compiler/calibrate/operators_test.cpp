@@ -38,17 +38,32 @@ struct Call {
   Call& list(const std::vector<int64_t>& values) {
     lists.push_back({});
     lists.back().type = ConstType::kInt64;
+    lists.back().shape = {static_cast<int64_t>(values.size())};
     lists.back().ints = values;
     return *this;
   }
-  FloatResult run() {
+  Prepared prepared(const std::vector<FloatTensor>& reals) {
     std::vector<FloatOperand> operands;
-    for (const FloatTensor& tensor : tensors) operands.push_back({&tensor, nullptr});
+    for (const FloatTensor& tensor : reals) operands.push_back({&tensor, nullptr});
     for (const ConstTensor& list : lists) operands.push_back({nullptr, &list});
     FloatNode call(node, operands, 13);
-    FloatResult out = evaluate(call);
+    Prepared out = prepare(call);
     broken = call.broken;
     return out;
+  }
+  std::optional<FloatTensor> run() {
+    // Shapes alone lead to the same shape or refusal; a Resize asks for its scales too.
+    std::vector<FloatTensor> shapes = tensors;
+    for (size_t i = 0; i < shapes.size() && (i == 0 || node.op_type() != "Resize"); ++i)
+      shapes[i].data.clear();
+    const Prepared shape = prepared(shapes);
+    const RuleBreak early = broken;
+    const Prepared computation = prepared(tensors);
+    EXPECT_EQ(early.rule, broken.rule);
+    EXPECT_EQ(shape.has_value(), computation.has_value());
+    if (!computation) return std::nullopt;
+    EXPECT_EQ(shape->shape, computation->shape);
+    return compute(*computation, [] {});
   }
   onnx::Node node;
   std::vector<FloatTensor> tensors;
@@ -57,7 +72,7 @@ struct Call {
 };
 
 void expect(Call call, const Shape& shape, const std::vector<float>& values) {
-  const FloatResult out = call.run();
+  const std::optional<FloatTensor> out = call.run();
   ASSERT_TRUE(out) << call.broken.rule << ": " << call.broken.value;
   EXPECT_EQ(out->shape, shape);
   ASSERT_EQ(out->data.size(), values.size());
@@ -212,6 +227,53 @@ TEST(FloatOperators, DataMovement) {
   expect(Call("Slice").with({2, 3}, x).list({1}).list({3}).list({1}), {2, 2}, {2, 3, 5, 6});
   expect(Call("Concat").with({1, 2}, {1, 2}).with({1, 1}, {3}).integer("axis", 1), {1, 3},
          {1, 2, 3});
+}
+
+TEST(FloatOperators, Selections) {
+  const std::vector<float> x = {1, 2, 3, 4, 5, 6};
+  expect(Call("Gather").with({2, 3}, x).list({2, -3}).integer("axis", -1), {2, 2}, {3, 1, 6, 4});
+  expect(Call("Gather").with({2, 3}, x).list({1}), {1, 3}, {4, 5, 6});
+  Call scalar = Call("Gather").with({2, 3}, x).list({1});
+  scalar.lists[0].shape = {};
+  expect(scalar, {3}, {4, 5, 6});
+  expect(Call("Expand").with({1, 2}, {1, 2}).list({2, 2, 1}), {2, 2, 2}, {1, 2, 1, 2, 1, 2, 1, 2});
+  EXPECT_EQ(refusal(Call("Gather").with({2}, {1, 2}).list({2})), "indices lie inside the axis");
+  EXPECT_EQ(refusal(Call("Gather").with({2}, {1, 2}).list({})), "a Gather selects something");
+  EXPECT_EQ(refusal(Call("Gather").with({2}, {1, 2}).list({0}).integer("axis", 1)),
+            "axis is one of the input's");
+}
+
+TEST(FloatOperators, FramesAndResizes) {
+  expect(Call("Pad").with({2, 2}, {1, 2, 3, 4}).ints("pads", {0, 1, 0, -1}), {2, 2}, {0, 1, 0, 3});
+  expect(Call("Pad").with({2}, {1, 2}).ints("pads", {1, 1}).real("value", 7), {4}, {7, 1, 2, 7});
+  expect(Call("Resize").with({1, 2}, {1, 2}).with({}, {0}).with({2}, {2, 2}), {2, 4},
+         {1, 1, 2, 2, 1, 1, 2, 2});
+  expect(Call("DepthToSpace").with({1, 4, 1, 1}, {1, 2, 3, 4}).integer("blocksize", 2),
+         {1, 1, 2, 2}, {1, 2, 3, 4});
+  // Too large after one axis, though not after both.
+  EXPECT_EQ(refusal(Call("Resize").with({1000, 60000}, {}).with({}, {0}).with({2}, {10, 0.01f})),
+            "a tensor of a float model has at most 2^28 elements");
+}
+
+TEST(FloatOperators, TooMuchWorkIsRefused) {
+  const std::string rule = "a node of a float model has at most 2^36 multiply-accumulates";
+  EXPECT_EQ(refusal(Call("Conv").with({1, 4096, 256, 256}, {}).with({4096, 4096, 1, 1}, {})), rule);
+  EXPECT_EQ(refusal(Call("Gemm").with({8192, 8192}, {}).with({8192, 8192}, {})), rule);
+  EXPECT_EQ(refusal(Call("MatMul").with({8192, 8192}, {}).with({8192, 8192}, {})), rule);
+  EXPECT_EQ(refusal(Call("MaxPool").with({1, 1, 8192, 8192}, {}).ints("kernel_shape", {200, 200})),
+            rule);
+}
+
+// Long work is interrupted inside of a node.
+TEST(FloatOperators, CanBeStopped) {
+  struct Stop {};
+  Call conv = Call("Conv")
+                  .with({1, 64, 64, 64}, std::vector<float>(64 * 64 * 64))
+                  .with({64, 64, 3, 3}, std::vector<float>(64 * 64 * 9))
+                  .ints("pads", {1, 1, 1, 1});
+  const Prepared computation = conv.prepared(conv.tensors);
+  ASSERT_TRUE(computation);
+  EXPECT_THROW(compute(*computation, [] { throw Stop(); }), Stop);
 }
 
 TEST(FloatOperators, RefuseWhatMakesNoSense) {

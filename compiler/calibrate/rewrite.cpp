@@ -24,7 +24,7 @@ class Rewriter {
         diagnostics_(diagnostics),
         names_(model.names) {}
 
-  std::optional<QdqModel> run() {
+  std::optional<QdqModel> run(const std::function<void()>& poll) {
     out_ = model_.header;
     out_.set_ir_version(std::max(out_.ir_version(), kOldestIr));
     out_.set_producer_name("npu-compile");
@@ -34,7 +34,10 @@ class Rewriter {
     drop_constant_inputs();
     result_.stored.resize(plan_.tensors.size());
     for (const FloatModel::Input& input : model_.inputs) quantize(input.name, input.name);
-    for (size_t i = 0; i < model_.nodes.size(); ++i) rewrite(i);
+    for (size_t i = 0; i < model_.nodes.size(); ++i) {
+      poll();
+      rewrite(i);
+    }
     if (out_.ByteSizeLong() > INT32_MAX || !out_.SerializeToString(&result_.file)) {
       diagnostics_.malformed("a quantized model is smaller than 2 GiB");
       return std::nullopt;
@@ -52,13 +55,6 @@ class Rewriter {
     }
   }
 
-  std::string fresh(const std::string& stem) {
-    std::string name = stem;
-    int& last = numbers_.try_emplace(stem, 1).first->second;
-    while (!names_.insert(name).second) name = fmt::format("{}_{}", stem, ++last);
-    return name;
-  }
-
   onnx::Node& node(const std::string& type, const std::vector<std::string>& inputs,
                    const std::string& output) {
     onnx::Node& made = *graph().add_node();
@@ -73,7 +69,7 @@ class Rewriter {
   std::string constant(const std::string& stem, int type, const Shape& shape,
                        const std::vector<T>& values) {
     onnx::Tensor& tensor = *graph().add_initializer();
-    tensor.set_name(fresh(stem));
+    tensor.set_name(names_.fresh(stem));
     tensor.set_data_type(type);
     for (const int64_t dim : shape) tensor.add_dims(dim);
     tensor.set_raw_data(values.data(), values.size() * sizeof(T));
@@ -125,9 +121,9 @@ class Rewriter {
     const Parameters p =
         tensor.is_copy ? parameters_[*tensor.like] : parameters(name, quantizations_[index]);
     parameters_[index] = p;
-    const std::string stored = fresh(name + "_quantized");
+    const std::string stored = names_.fresh(name + "_quantized");
     const bool is_result = model_.is_output(name) && tensor.node != kGraphInput;
-    const std::string real = is_result ? name : fresh(name + "_dequantized");
+    const std::string real = is_result ? name : names_.fresh(name + "_dequantized");
     node("QuantizeLinear", {raw, p.scale, p.zero}, stored);
     node("DequantizeLinear", {stored, p.scale, p.zero}, real);
     result_.stored[index] = stored;
@@ -161,7 +157,7 @@ class Rewriter {
     const std::string stored =
         constant(name + "_quantized", onnx_type(q.type), tensor.shape, bytes);
     const Parameters p = parameters(name, q);
-    const std::string real = fresh(name + "_dequantized");
+    const std::string real = names_.fresh(name + "_dequantized");
     node("DequantizeLinear", {stored, p.scale, p.zero}, real);
     return quantized_constants_[name] = real;
   }
@@ -196,7 +192,7 @@ class Rewriter {
     const std::string data = constant(name + "_quantized", onnx::Tensor::INT32, bias.shape, stored);
     const std::string scale =
         constant(name + "_scale", onnx::Tensor::FLOAT, {static_cast<int64_t>(units.size())}, units);
-    std::string real = fresh(name + "_dequantized");
+    std::string real = names_.fresh(name + "_dequantized");
     set_integer(node("DequantizeLinear", {data, scale}, real), "axis",
                 static_cast<int64_t>(bias.shape.size()) - 1);
     return real;
@@ -245,7 +241,7 @@ class Rewriter {
     const std::string zero =
         constant(name + "_zero_point", onnx::Tensor::INT8, {static_cast<int64_t>(channels)},
                  std::vector<int8_t>(channels, 0));
-    const std::string real = fresh(name + "_dequantized");
+    const std::string real = names_.fresh(name + "_dequantized");
     set_integer(node("DequantizeLinear", {data, scale, zero}, real), "axis", channel_axis);
     made.set_input(1, real);
     if (behind != nullptr) {
@@ -283,7 +279,8 @@ class Rewriter {
     if (from.output_size() == 0) return;
     const std::string& name = from.output(0);
     const bool planned = plan_.find(name) != nullptr;
-    const std::string raw = planned && model_.is_output(name) ? fresh(name + "_float") : name;
+    const std::string raw =
+        planned && model_.is_output(name) ? names_.fresh(name + "_float") : name;
     made.set_output(0, raw);
     *graph().add_node() = std::move(made);
     if (planned) quantize(name, raw);
@@ -293,8 +290,7 @@ class Rewriter {
   const QuantizationPlan& plan_;
   const std::vector<OutputQuantization>& quantizations_;
   Diagnostics& diagnostics_;
-  std::unordered_set<std::string> names_;
-  std::unordered_map<std::string, int> numbers_;  // the last one behind each stem
+  Names names_;
   std::unordered_set<std::string> kept_;
   onnx::Model out_;
   QdqModel result_;
@@ -342,8 +338,8 @@ Int8Weights quantize_weights(const FloatTensor& weights, int axis, const FloatTe
 
 std::optional<QdqModel> write_qdq(const FloatModel& model, const QuantizationPlan& plan,
                                   const std::vector<OutputQuantization>& quantizations,
-                                  Diagnostics& diagnostics) {
-  return Rewriter(model, plan, quantizations, diagnostics).run();
+                                  const std::function<void()>& poll, Diagnostics& diagnostics) {
+  return Rewriter(model, plan, quantizations, diagnostics).run(poll);
 }
 
 }  // namespace npu::compiler

@@ -4,6 +4,7 @@
 #ifndef NPU_COMPILER_CALIBRATE_REWRITE_H_
 #define NPU_COMPILER_CALIBRATE_REWRITE_H_
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -20,10 +21,11 @@ struct QdqModel {
   std::vector<std::string> stored;  // by planned tensor: the name of its 8-bit form
 };
 
-// Problems are in `diagnostics`; nullopt if there is no file at all.
+// Problems are in `diagnostics`; nullopt if there is no file at all. `poll` is called now and then,
+// and may throw.
 std::optional<QdqModel> write_qdq(const FloatModel& model, const QuantizationPlan& plan,
                                   const std::vector<OutputQuantization>& quantizations,
-                                  Diagnostics& diagnostics);
+                                  const std::function<void()>& poll, Diagnostics& diagnostics);
 
 // Symmetric int8 weights, a scale for each index of `axis`. Scales are wide enough for the bias
 // (nullptr: none) in 32 bits at x_scale * scale.

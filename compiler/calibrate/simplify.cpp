@@ -24,10 +24,11 @@ class Simplifier {
   Simplifier(FloatModel& model, const ShapesByName& shapes, Diagnostics& diagnostics)
       : model_(model), shapes_(shapes), diagnostics_(diagnostics), uses_(model.use_counts()) {}
 
-  void run() {
+  void run(const std::function<void()>& poll) {
     std::vector<onnx::Node> nodes = std::move(model_.nodes);
     model_.nodes.clear();
     for (onnx::Node& node : nodes) {
+      poll();
       if (model_.opset < kOldestOpset) upgrade(node);
       const std::string& type = node.op_type();
       if (type == "Gemm") normalize_gemm(node);
@@ -74,7 +75,7 @@ class Simplifier {
   }
 
   std::string add_constant(const std::string& stem, FloatTensor tensor) {
-    std::string name = model_.fresh_name(stem);
+    std::string name = model_.names.fresh(stem);
     model_.constants[name] = std::move(tensor);
     return name;
   }
@@ -85,7 +86,7 @@ class Simplifier {
     tensor.onnx_type = onnx::Tensor::INT64;
     tensor.shape = {static_cast<int64_t>(values.size())};
     tensor.ints = values;
-    std::string name = model_.fresh_name(stem);
+    std::string name = model_.names.fresh(stem);
     model_.other_constants[name] = std::move(tensor);
     return name;
   }
@@ -362,7 +363,7 @@ class Simplifier {
       add(std::move(pool));
       return true;
     }
-    const std::string pooled = model_.fresh_name(display_name(node) + "_pooled");
+    const std::string pooled = model_.names.fresh(display_name(node) + "_pooled");
     pool.add_output(pooled);
     add(std::move(pool));
     onnx::Node squeeze;
@@ -416,9 +417,10 @@ class Simplifier {
 
 }  // namespace
 
-void simplify(FloatModel& model, const ShapesByName& shapes, Diagnostics& diagnostics) {
+void simplify(FloatModel& model, const ShapesByName& shapes, const FloatReadOptions& options,
+              Diagnostics& diagnostics) {
   const bool joined = join_layer_norms(model, shapes);
-  Simplifier(model, shapes, diagnostics).run();
+  Simplifier(model, shapes, diagnostics).run(options.poll);
   if (joined) model.opset = std::max(model.opset, kLayerNormOpset);
 }
 

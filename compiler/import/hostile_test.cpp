@@ -441,7 +441,8 @@ std::string float_model() {
 // time, which a user sees and ends.
 bool try_calibrate(const std::string& file) {
   Diagnostics diagnostics;
-  std::optional<Calibrator> calibrator = Calibrator::open(testing::as_bytes(file), {}, diagnostics);
+  std::optional<Calibrator> calibrator = Calibrator::open(
+      testing::as_bytes(file), {}, [](const std::string&) {}, diagnostics);
   EXPECT_EQ(calibrator.has_value(), diagnostics.ok());
   if (!calibrator) return false;
   const auto sample = [&](size_t) {
@@ -458,7 +459,7 @@ bool try_calibrate(const std::string& file) {
   try {
     const std::optional<Calibration> out = calibrator->run(
         {1, sample},
-        [&](const char*, size_t, size_t) {
+        [&](const std::string&) {
           if (std::clock() - begin > CLOCKS_PER_SEC) throw Enough();
         },
         diagnostics);

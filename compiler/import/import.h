@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,6 +22,8 @@ namespace npu::compiler {
 struct ImportOptions {
   // What a symbolic first dimension of an input becomes; 0: it is an error.
   int64_t batch = 0;
+  // Called for every node; may throw.
+  std::function<void()> poll = {};
 };
 
 // The file's bytes are untrusted. Returns nullopt with every problem in

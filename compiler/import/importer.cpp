@@ -39,6 +39,7 @@ bool Importer::run(const onnx::Model& model) {
       graph, [this](const std::string& name) { return tensors_.count(name) > 0; }, diagnostics_);
   if (!order) return false;
   for (const int index : *order) {
+    if (options_.poll) options_.poll();
     import_node(graph.node(index));
     if (graph_.ops.size() <= kMaxOperators) continue;
     unsupported(fmt::format("a model becomes at most {} operators", kMaxOperators), "more");

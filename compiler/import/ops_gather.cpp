@@ -91,39 +91,25 @@ bool Importer::check_gather(const std::vector<int64_t>& indices) {
 }
 
 void Importer::gather(const onnx::Node& node, Attributes& attributes) {
-  int64_t axis = attributes.integer("axis", 0);
+  const int64_t axis = attributes.integer("axis", 0);
   const std::optional<Shape> in = input_shape(node, 0);
   const ConstTensor* indices = constant_input(node, 1, "the list of indices");
   if (!in || indices == nullptr) return;
-  const auto rank = static_cast<int64_t>(in->size());
-  if (axis < 0) axis += rank;
-  if (axis < 0 || axis >= rank ||
-      (indices->type != ConstType::kInt64 && indices->type != ConstType::kInt32)) {
-    malformed_node(
-        "axis is one of the input's and indices are integers",
-        fmt::format("axis {} of {}, {}", axis, to_text(*in), onnx_type_name(indices->onnx_type)));
+  if (indices->type != ConstType::kInt64 && indices->type != ConstType::kInt32) {
+    malformed_node("indices are integers", onnx_type_name(indices->onnx_type));
     return;
   }
-  const auto d = static_cast<size_t>(axis);
-  std::vector<int64_t> chosen = indices->ints;
-  for (int64_t& index : chosen) {
-    if (index < 0) index += (*in)[d];
-    if (index < 0 || index >= (*in)[d]) {
-      malformed_node("indices lie inside the axis", std::to_string(index));
-      return;
-    }
-  }
-  if (chosen.empty()) {
-    unsupported("a Gather selects something", "no indices");
+  RuleBreak broken;
+  const std::optional<GatherPlaces> chosen =
+      gathered(*in, axis, indices->shape, indices->ints, broken);
+  if (!chosen) {
+    broken_rule(broken);
     return;
   }
-  if (!check_gather(chosen)) return;
-  Shape out(in->begin(), in->begin() + axis);
-  out.insert(out.end(), indices->shape.begin(), indices->shape.end());
-  out.insert(out.end(), in->begin() + axis + 1, in->end());
-  apply_movement(node, out, [this, d, chosen, out, source = source_](ValueId x) {
-    const ValueId id = emit_gather(source, x, d, chosen);
-    return value(id).shape == out ? id : add_view(source, id, out, ReshapeOp{});
+  if (!check_gather(chosen->indices)) return;
+  apply_movement(node, chosen->shape, [this, chosen = *chosen, source = source_](ValueId x) {
+    const ValueId id = emit_gather(source, x, chosen.axis, chosen.indices);
+    return value(id).shape == chosen.shape ? id : add_view(source, id, chosen.shape, ReshapeOp{});
   });
 }
 

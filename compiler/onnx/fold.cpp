@@ -10,6 +10,7 @@
 
 #include "compiler/onnx/attributes.h"
 #include "compiler/onnx/shape_rules.h"
+#include "compiler/onnx/walk.h"
 
 namespace npu::compiler {
 namespace {
@@ -89,32 +90,14 @@ ConstTensor selected(const ConstTensor& from, Shape shape, Places&& places) {
   return out;
 }
 
-// Offsets that a walk over `shape` with these strides visits.
-std::vector<size_t> walk(const Shape& shape, const std::vector<int64_t>& strides, int64_t first) {
-  std::vector<size_t> out;
-  const auto count = static_cast<size_t>(elements(shape));
-  out.reserve(count);
-  std::vector<int64_t> index(shape.size(), 0);
-  int64_t at = first;
-  for (size_t i = 0; i < count; ++i) {
-    out.push_back(static_cast<size_t>(at));
-    for (size_t d = shape.size(); d-- > 0;) {
-      at += strides[d];
-      if (++index[d] < shape[d]) break;
-      at -= strides[d] * shape[d];
-      index[d] = 0;
-    }
-  }
-  return out;
-}
-
-std::vector<int64_t> broadcast_strides(const Shape& operand, const Shape& shape) {
-  const std::vector<int64_t> dense = strides_of(operand);
-  std::vector<int64_t> out(shape.size(), 0);
-  const size_t missing = shape.size() - operand.size();
-  for (size_t d = 0; d < operand.size(); ++d)
-    if (operand[d] > 1) out[missing + d] = dense[d];
-  return out;
+// The elements that a walk over `shape` with these strides visits.
+ConstTensor walked(const ConstTensor& from, const Shape& shape, const std::vector<int64_t>& strides,
+                   int64_t first = 0) {
+  std::vector<size_t> places;
+  places.reserve(static_cast<size_t>(elements(shape)));
+  walk(shape, strides,
+       [&](size_t, int64_t offset) { places.push_back(static_cast<size_t>(first + offset)); });
+  return selected(from, shape, places);
 }
 
 Result view(Call& call) {
@@ -148,9 +131,7 @@ Result transpose(Call& call) {
   const std::vector<int64_t> dense = strides_of(x->shape);
   std::vector<int64_t> strides;
   for (const int axis : *permutation) strides.push_back(dense[static_cast<size_t>(axis)]);
-  Shape shape = permuted(x->shape, *permutation);
-  const std::vector<size_t> places = walk(shape, strides, 0);
-  return selected(*x, std::move(shape), places);
+  return walked(*x, permuted(x->shape, *permutation), strides);
 }
 
 Result slice(Call& call) {
@@ -166,7 +147,7 @@ Result slice(Call& call) {
     first += bounds->start[d] * strides[d];
     if (!bounds->step.empty()) strides[d] *= bounds->step[d];
   }
-  return selected(*x, bounds->shape, walk(bounds->shape, strides, first));
+  return walked(*x, bounds->shape, strides, first);
 }
 
 Result gather(Call& call) {
@@ -174,30 +155,17 @@ Result gather(Call& call) {
   const ConstTensor* indices = call.operand(1);
   if (x == nullptr || !has_elements(*x) || indices == nullptr || !is_integer(*indices))
     return std::nullopt;
-  const auto rank = static_cast<int64_t>(x->shape.size());
-  int64_t axis = call.attributes.integer("axis", 0);
-  if (axis < 0) axis += rank;
-  if (axis < 0 || axis >= rank) return std::nullopt;
-  Shape shape(x->shape.begin(), x->shape.begin() + axis);
-  shape.insert(shape.end(), indices->shape.begin(), indices->shape.end());
-  shape.insert(shape.end(), x->shape.begin() + axis + 1, x->shape.end());
-  const auto count = checked_elements(shape);
-  if (!count || *count > std::max(kMostMade, x->count())) return std::nullopt;
-  const int64_t size = x->shape[static_cast<size_t>(axis)];
-  int64_t outer = 1, inner = 1;
-  for (int64_t d = 0; d < rank; ++d) {
-    if (d != axis) (d < axis ? outer : inner) *= x->shape[static_cast<size_t>(d)];
-  }
+  const auto chosen = gathered(x->shape, call.attributes.integer("axis", 0), indices->shape,
+                               indices->ints, call.broken);
+  if (!chosen || elements(chosen->shape) > std::max(kMostMade, x->count())) return std::nullopt;
+  const int64_t size = x->shape[chosen->axis], inner = strides_of(x->shape)[chosen->axis];
   std::vector<size_t> places;
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t index : indices->ints) {
-      if (index < 0) index += size;
-      if (index < 0 || index >= size) return std::nullopt;
+  for (int64_t first = 0; first < x->count(); first += size * inner) {
+    for (const int64_t index : chosen->indices)
       for (int64_t i = 0; i < inner; ++i)
-        places.push_back(static_cast<size_t>((o * size + index) * inner + i));
-    }
+        places.push_back(static_cast<size_t>(first + index * inner + i));
   }
-  return selected(*x, std::move(shape), places);
+  return selected(*x, chosen->shape, places);
 }
 
 // Of lists, which shapes are; other constants are joined at run time.
@@ -224,7 +192,7 @@ Result expand(Call& call) {
   if (x == nullptr || !has_elements(*x) || !wanted) return std::nullopt;
   const auto shape = broadcast_shape(x->shape, *wanted, call.broken);
   if (!shape || elements(*shape) > std::max(kMostMade, x->count())) return std::nullopt;
-  return selected(*x, *shape, walk(*shape, broadcast_strides(x->shape, *shape), 0));
+  return walked(*x, *shape, broadcast_strides(x->shape, *shape));
 }
 
 // ---- arithmetic -----------------------------------------------------------------
@@ -339,15 +307,15 @@ Result arithmetic(Call& call) {
   const auto shape = broadcast_shape(a->shape, b->shape, call.broken);
   if (!shape || elements(*shape) > std::max({kMostMade, a->count(), b->count()}))
     return std::nullopt;
-  ConstTensor out = selected(*a, *shape, walk(*shape, broadcast_strides(a->shape, *shape), 0));
-  const std::vector<size_t> other = walk(*shape, broadcast_strides(b->shape, *shape), 0);
-  for (size_t i = 0; i < other.size(); ++i) {
+  ConstTensor out = walked(*a, *shape, broadcast_strides(a->shape, *shape));
+  const ConstTensor other = walked(*b, *shape, broadcast_strides(b->shape, *shape));
+  for (size_t i = 0; i < static_cast<size_t>(elements(*shape)); ++i) {
     if (out.type == ConstType::kFloat) {
-      const auto value = combine(call.type(), out.floats[i], b->floats[other[i]]);
+      const auto value = combine(call.type(), out.floats[i], other.floats[i]);
       if (!value) return std::nullopt;
       out.floats[i] = *value;
     } else {
-      const auto value = combine(call.type(), out.ints[i], b->ints[other[i]]);
+      const auto value = combine(call.type(), out.ints[i], other.ints[i]);
       if (!value || (out.type == ConstType::kInt32 && *value != static_cast<int32_t>(*value)))
         return std::nullopt;
       out.ints[i] = *value;

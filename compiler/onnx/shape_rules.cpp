@@ -263,6 +263,32 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
   return out;
 }
 
+std::optional<GatherPlaces> gathered(const Shape& in, int64_t axis, const Shape& shape,
+                                     const std::vector<int64_t>& indices, RuleBreak& broken) {
+  const auto rank = static_cast<int64_t>(in.size());
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis >= rank) {
+    return malformed(broken, "axis is one of the input's",
+                     fmt::format("{} of {}", axis, to_text(in)));
+  }
+  if (indices.empty()) return unsupported(broken, "a Gather selects something", "no indices");
+  GatherPlaces out;
+  out.axis = static_cast<size_t>(axis);
+  out.indices = indices;
+  const int64_t size = in[out.axis];
+  for (int64_t& index : out.indices) {
+    if (index < 0) index += size;
+    if (index < 0 || index >= size)
+      return malformed(broken, "indices lie inside the axis", std::to_string(index));
+  }
+  out.shape.assign(in.begin(), in.begin() + axis);
+  out.shape.insert(out.shape.end(), shape.begin(), shape.end());
+  out.shape.insert(out.shape.end(), in.begin() + axis + 1, in.end());
+  if (!checked_elements(out.shape))
+    return unsupported(broken, "a tensor has at most 2^36 elements", to_text(out.shape));
+  return out;
+}
+
 std::optional<PadBounds> padded(const Shape& in, const std::string& mode,
                                 const std::vector<int64_t>& pads,
                                 const std::optional<std::vector<int64_t>>& given_axes,

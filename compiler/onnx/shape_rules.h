@@ -56,6 +56,15 @@ std::optional<SliceBounds> sliced(const Shape& in, const std::vector<int64_t>& s
                                   const std::optional<std::vector<int64_t>>& steps,
                                   RuleBreak& broken);
 
+struct GatherPlaces {
+  size_t axis = 0;
+  std::vector<int64_t> indices;  // none negative
+  Shape shape;
+};
+// `shape` is the indices'.
+std::optional<GatherPlaces> gathered(const Shape& in, int64_t axis, const Shape& shape,
+                                     const std::vector<int64_t>& indices, RuleBreak& broken);
+
 struct PadBounds {
   SliceBounds inner;            // what is left of the input
   std::vector<int64_t> before;  // in front of that

@@ -12,20 +12,17 @@ std::optional<compiler::Calibration> calibrate(std::span<const std::byte> file,
                                                const std::string& folder, bool quiet,
                                                Progress& progress,
                                                compiler::Diagnostics& diagnostics) {
+  const auto now = [&](const std::string& what) { progress.now(what); };
   std::optional<compiler::Calibrator> calibrator =
-      compiler::Calibrator::open(file, options, diagnostics);
+      compiler::Calibrator::open(file, options, now, diagnostics);
   if (!calibrator) return std::nullopt;
-  SampleFolder samples(folder, calibrator->inputs());
+  SampleFolder samples(folder, calibrator->inputs(), progress);
   if (!quiet) {
     fmt::print(stderr, "calibrating with {} samples in {} files of {}\n", samples.count(),
                samples.files(), folder);
   }
   std::optional<compiler::Calibration> out = calibrator->run(
-      {samples.count(), [&](size_t i) { return samples.read(i); }},
-      [&](const char* step, size_t done, size_t total) {
-        progress.now(step, done, total, "samples");
-      },
-      diagnostics);
+      {samples.count(), [&](size_t i) { return samples.read(i); }}, now, diagnostics);
   if (out && !quiet) fmt::print("{}", compiler::error_table(*out));
   return out;
 }

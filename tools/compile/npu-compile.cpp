@@ -206,16 +206,15 @@ int compile(const Options& o) {
   Progress progress(o.quiet);
   options.poll = [&] { progress.poll(); };
   options.progress = [&](size_t done, size_t total) {
-    progress.now("compiling", done, total, "schedules tried");
+    progress.now(fmt::format("compiling: {} of {} schedules tried", done, total));
   };
   const std::vector<std::byte> file = read_file(o.model, kMostModelBytes);
   compiler::Diagnostics diagnostics;
   std::optional<compiler::Calibration> calibration;
   std::optional<compiler::Graph> graph;
   if (o.calibrate.empty()) {
-    compiler::ImportOptions import_options;
-    import_options.batch = o.batch;
-    graph = compiler::import_onnx(file, import_options, diagnostics);
+    const auto poll = [&] { progress.now("reading the model"); };
+    graph = compiler::import_onnx(file, {o.batch, poll}, diagnostics);
   } else {
     calibration =
         calibrate(file, calibration_options(o), o.calibrate, o.quiet, progress, diagnostics);
@@ -240,7 +239,7 @@ int compile(const Options& o) {
   if (o.verify) {
     const compiler::Verification result =
         compiler::verify(*graph, model->file, options.target, kVerifyPatterns, [&](uint32_t done) {
-          progress.now("verifying", done, kVerifyPatterns, "inputs compared");
+          progress.now(fmt::format("verifying: {} of {} inputs compared", done, kVerifyPatterns));
         });
     if (!result.ok) throw ToolError(kExitMismatch, "verification failed: " + result.text);
     if (!o.quiet) fmt::print(stderr, "verified: {}\n", result.text);

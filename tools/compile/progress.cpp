@@ -7,10 +7,10 @@
 
 namespace npu::tools {
 
-void Progress::now(const std::string& step, size_t done, size_t total, const char* things) {
+void Progress::now(const std::string& what) {
   {
     std::lock_guard lock(mutex_);
-    text_ = fmt::format("{}: {} of {} {}\n", step, done, total, things);
+    what_ = what;
   }
   poll();
 }
@@ -22,7 +22,7 @@ void Progress::poll() {
   const auto time = std::chrono::steady_clock::now();
   if (time < next_) return;
   next_ = time + kInterval;
-  fmt::print(stderr, "{}", text_);
+  fmt::print(stderr, "{}\n", what_);
 }
 
 }  // namespace npu::tools

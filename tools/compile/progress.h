@@ -5,7 +5,6 @@
 #define NPU_TOOLS_COMPILE_PROGRESS_H_
 
 #include <chrono>
-#include <cstddef>
 #include <mutex>
 #include <string>
 
@@ -16,7 +15,7 @@ class Progress {
   explicit Progress(bool quiet) : quiet_(quiet) {}
 
   // What goes on, e.g. "verifying: 2 of 8 inputs". From any thread, as poll().
-  void now(const std::string& step, size_t done, size_t total, const char* things);
+  void now(const std::string& what);
   // Throws when interrupted; says what goes on if nothing was said for two seconds.
   void poll();
 
@@ -25,7 +24,7 @@ class Progress {
 
   const bool quiet_;
   std::mutex mutex_;  // of what follows
-  std::string text_;
+  std::string what_;
   std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + kInterval;
 };
 

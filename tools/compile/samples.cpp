@@ -42,14 +42,15 @@ size_t elements_of(const compiler::Calibrator::Input& input) {
 }  // namespace
 
 SampleFolder::SampleFolder(const std::string& folder,
-                           const std::vector<compiler::Calibrator::Input>& inputs) {
+                           const std::vector<compiler::Calibrator::Input>& inputs,
+                           Progress& progress) {
   for (const compiler::Calibrator::Input& input : inputs) {
     Series series;
     series.input = input;
     std::string place = (fs::path(folder) / file_stem(input.name)).string();
     std::error_code error;
     if (inputs.size() == 1 && !fs::is_directory(place, error)) place = folder;
-    const size_t count = scan(series, place);
+    const size_t count = scan(series, place, progress);
     if (!series_.empty() && count != count_) {
       throw ToolError(kExitBadInput,
                       fmt::format("{} holds {} samples of '{}', but there are {} of '{}'", place,
@@ -61,11 +62,11 @@ SampleFolder::SampleFolder(const std::string& folder,
   }
 }
 
-size_t SampleFolder::scan(Series& series, const std::string& folder) {
+size_t SampleFolder::scan(Series& series, const std::string& folder, Progress& progress) {
   const size_t size = elements_of(series.input);
   size_t count = 0;
   for (const std::string& path : tensor_files(folder)) {
-    stop_if_interrupted();
+    progress.now(fmt::format("reading samples: {} of '{}'", count, series.input.name));
     const Tensor tensor = load(series, path);
     const size_t samples = tensor.elements() / size;
     for (size_t i = 0; i < tensor.elements(); ++i) {

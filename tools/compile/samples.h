@@ -10,6 +10,7 @@
 
 #include "compiler/calibrate/calibrate.h"
 #include "tools/common/tensor_file.h"
+#include "tools/compile/progress.h"
 
 namespace npu::tools {
 
@@ -20,7 +21,8 @@ namespace npu::tools {
 class SampleFolder {
  public:
   // Throws ToolError.
-  SampleFolder(const std::string& folder, const std::vector<compiler::Calibrator::Input>& inputs);
+  SampleFolder(const std::string& folder, const std::vector<compiler::Calibrator::Input>& inputs,
+               Progress& progress);
 
   size_t count() const { return count_; }
   size_t files() const { return files_; }
@@ -39,7 +41,7 @@ class SampleFolder {
     Tensor tensor;
   };
 
-  size_t scan(Series& series, const std::string& folder);
+  size_t scan(Series& series, const std::string& folder, Progress& progress);
   static Tensor load(const Series& series, const std::string& path);
 
   std::vector<Series> series_;
