@@ -17,15 +17,17 @@ class Reader {
   Reader(FloatModel& model, const FloatReadOptions& options, Diagnostics& diagnostics)
       : model_(model), options_(options), diagnostics_(diagnostics) {}
 
-  bool run(const onnx::Model& file) {
-    const onnx::Graph& graph = file.graph();
-    for (const onnx::Tensor& proto : graph.initializer()) {
+  // `body`: what the header's graph is without.
+  bool run(const onnx::Graph& body) {
+    const onnx::Graph& graph = model_.header.graph();
+    for (const onnx::Tensor& proto : body.initializer()) {
+      options_.poll();
       if (!add_constant(proto.name(), proto)) continue;
       if (!model_.names.insert(proto.name()))
         diagnostics_.malformed(fmt::format("two initializers are named '{}'", proto.name()));
     }
     for (const onnx::ValueInfo& info : graph.input()) read_input(info);
-    for (const onnx::Node& node : graph.node()) {
+    for (const onnx::Node& node : body.node()) {
       for (const std::string& name : node.output()) model_.names.insert(name);
       for (const std::string& name : node.input()) model_.names.insert(name);
     }
@@ -35,11 +37,11 @@ class Reader {
     }
     if (!diagnostics_.ok()) return false;
     const std::optional<std::vector<int>> order = node_order(
-        graph, [this](const std::string& name) { return is_given(name); }, diagnostics_);
+        body, [this](const std::string& name) { return is_given(name); }, diagnostics_);
     if (!order) return false;
     for (const int index : *order) {
       options_.poll();
-      read_node(graph.node(index));
+      read_node(body.node(index));
     }
     return diagnostics_.ok();
   }
@@ -272,11 +274,12 @@ std::optional<FloatModel> read_float_model(std::span<const std::byte> file,
   FloatModel model;
   model.opset = operator_set(*parsed);
   model.foldable_bytes = options.foldable_bytes;
-  model.header = *parsed;
-  model.header.mutable_graph()->clear_node();
-  model.header.mutable_graph()->clear_initializer();
-  if (!Reader(model, options, diagnostics).run(*parsed)) return std::nullopt;
-  parsed.reset();
+  onnx::Graph body;
+  body.mutable_node()->Swap(parsed->mutable_graph()->mutable_node());
+  body.mutable_initializer()->Swap(parsed->mutable_graph()->mutable_initializer());
+  model.header = std::move(*parsed);
+  if (!Reader(model, options, diagnostics).run(body)) return std::nullopt;
+  body.Clear();
   simplify(model, find_shapes(model, options, diagnostics), options, diagnostics);
   return model;
 }

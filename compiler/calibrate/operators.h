@@ -14,6 +14,7 @@
 #include "compiler/onnx/attributes.h"
 #include "compiler/onnx/shape_rules.h"
 #include "compiler/onnx/tensor.h"
+#include "compiler/pacer.h"
 
 namespace npu::compiler {
 
@@ -64,23 +65,6 @@ class FloatNode {
   const onnx::Node& node_;
   std::vector<FloatOperand> operands_;
   int64_t opset_;
-};
-
-// Calls a function, which may throw, every now and then during long work.
-class Pacer {
- public:
-  explicit Pacer(const std::function<void()>& poll) : poll_(poll) {}
-  void worked(int64_t operations) {
-    left_ -= operations;
-    if (left_ > 0) return;
-    left_ = kBetween;
-    poll_();
-  }
-
- private:
-  static constexpr int64_t kBetween = 1 << 22;  // some milliseconds
-  const std::function<void()>& poll_;
-  int64_t left_ = kBetween;
 };
 
 // What a node makes, found from the shapes of its operands, and how. Each rule of shapes stands

@@ -75,6 +75,7 @@ Computation walked(const FloatTensor* x, const Shape& shape, const std::vector<i
 Computation transposed(const FloatTensor* x, const Shape& in, const std::vector<int>& permutation) {
   const std::vector<int64_t> dense = strides_of(in);
   std::vector<int64_t> strides;
+  strides.reserve(permutation.size());
   for (const int axis : permutation) strides.push_back(dense[static_cast<size_t>(axis)]);
   return walked(x, permuted(in, permutation), strides);
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "arch/numerics.h"
+#include "compiler/pacer.h"
 
 namespace npu::compiler {
 namespace {
@@ -29,18 +30,19 @@ bool advance(std::vector<int64_t>& index, const Shape& shape) {
 
 class Interpreter {
  public:
-  explicit Interpreter(const Graph& graph) : graph_(graph), values_(graph.values.size()) {}
+  Interpreter(const Graph& graph, const std::function<void()>& poll)
+      : graph_(graph), pacer_(poll), values_(graph.values.size()) {}
 
-  std::vector<Bytes> run(const std::vector<Bytes>& inputs, const std::function<void()>& poll) {
+  std::vector<Bytes> run(const std::vector<Bytes>& inputs) {
     for (ValueId id = 0; id < graph_.values.size(); ++id) {
       if (!graph_.value(id).constant.empty()) values_[id] = graph_.value(id).constant;
     }
     for (size_t i = 0; i < graph_.inputs.size(); ++i) values_[graph_.inputs[i]] = inputs[i];
     for (const Op& op : graph_.ops) {
-      if (poll) poll();
       op_ = &op;
       values_[op.output].resize(static_cast<size_t>(elements(graph_.value(op.output).shape)));
       std::visit([this](const auto& detail) { execute(detail); }, op.detail);
+      pacer_.worked(static_cast<int64_t>(result().size()));
     }
     return std::move(values_);
   }
@@ -116,6 +118,7 @@ class Interpreter {
             }
             const size_t at = y.at(n, o, oy, ox);
             full[at] = chain(mac, static_cast<int32_t>(sum), o, at);
+            pacer_.worked(w.kernel[0] * w.kernel[1] * depth);
           }
         }
       }
@@ -151,6 +154,7 @@ class Interpreter {
         }
         const size_t at = static_cast<size_t>(r * n + o);
         result()[at] = chain(mac, static_cast<int32_t>(sum), o, at);
+        pacer_.worked(k);
       }
     }
   }
@@ -185,6 +189,7 @@ class Interpreter {
                 p.kind == PoolKind::kMax ? best
                                          : arch::average(sum, count, p.out_scale, p.out_zero,
                                                          p.clamp.low, p.clamp.high));
+            pacer_.worked(w.kernel[0] * w.kernel[1]);
           }
         }
       }
@@ -381,6 +386,7 @@ class Interpreter {
   }
 
   const Graph& graph_;
+  Pacer pacer_;
   std::vector<Bytes> values_;
   const Op* op_ = nullptr;
 };
@@ -389,7 +395,7 @@ class Interpreter {
 
 std::vector<Bytes> interpret_all(const Graph& graph, const std::vector<Bytes>& inputs,
                                  const std::function<void()>& poll) {
-  return Interpreter(graph).run(inputs, poll);
+  return Interpreter(graph, poll).run(inputs);
 }
 
 std::vector<Bytes> interpret(const Graph& graph, const std::vector<Bytes>& inputs,

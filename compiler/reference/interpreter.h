@@ -16,8 +16,8 @@ namespace npu::compiler {
 
 using Bytes = std::vector<uint8_t>;
 
-// Inputs in the graph's order, row major; returns the outputs likewise. `poll` is called before
-// each operator, and may throw.
+// Inputs in the graph's order, row major; returns the outputs likewise. `poll` is called now and
+// then, and may throw.
 std::vector<Bytes> interpret(const Graph& graph, const std::vector<Bytes>& inputs,
                              const std::function<void()>& poll = {});
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 
 #include "tools/common/program.h"
 
@@ -18,8 +19,9 @@ std::vector<std::byte> read_file(const std::string& path, size_t limit) {
   if (std::filesystem::is_directory(path, error)) {
     throw ToolError(kExitBadInput, fmt::format("{} is a folder, not a file", path));
   }
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                             std::fclose);
+  if (!file) {
     throw ToolError(errno == EACCES ? kExitPermission : kExitBadInput,
                     fmt::format("cannot open {}: {}", path, std::strerror(errno)));
   }
@@ -27,13 +29,13 @@ std::vector<std::byte> read_file(const std::string& path, size_t limit) {
   std::vector<std::byte> chunk(1 << 20);
   size_t got;
   bool too_large = false;
-  while ((got = std::fread(chunk.data(), 1, chunk.size(), file)) > 0 && !too_large) {
+  while ((got = std::fread(chunk.data(), 1, chunk.size(), file.get())) > 0 && !too_large) {
+    stop_if_interrupted();
     bytes.insert(bytes.end(), chunk.begin(), chunk.begin() + static_cast<std::ptrdiff_t>(got));
     too_large = bytes.size() > limit;
   }
-  const bool failed = std::ferror(file) != 0;
-  std::fclose(file);
-  if (failed) throw ToolError(kExitBadInput, fmt::format("cannot read {}", path));
+  if (std::ferror(file.get()) != 0)
+    throw ToolError(kExitBadInput, fmt::format("cannot read {}", path));
   if (too_large)
     throw ToolError(kExitBadInput, fmt::format("{} has more than {} bytes", path, limit));
   return bytes;
