@@ -59,9 +59,9 @@ bool has_padding(const npu_command_dma& dma) {
   return false;
 }
 
+// Behind check_block(): external_extent() does not overflow.
 bool check_external(const npu_command_dma& dma, Violation& v) {
   if (!v.range("region", dma.region, 0, NPU_MAX_REGIONS - 1)) return false;
-  // size <= 2^24 elements in all and strides of 32 bits: no overflow.
   const uint64_t extent = external_extent(dma);
   const uint64_t limit = uint64_t{1} << NPU_VA_BITS;
   return (extent <= limit && dma.external_offset <= limit - extent) ||

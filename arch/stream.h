@@ -64,8 +64,8 @@ using Stream = std::vector<Command>;
 bool decode_stream(std::span<const std::byte> bytes, const npu_target& target, unsigned core,
                    unsigned gang, Stream& stream, StreamError& error);
 
-// From the first byte of a LOAD's or STORE's external side to behind its last one. Of a command
-// that decode_stream() has let pass: it does not overflow.
+// From the first byte of a LOAD's or STORE's external side to behind its last one. It does not
+// overflow if no size is 0 and the block fits the SRAM, as in every decoded stream.
 inline uint64_t external_extent(const npu_command_dma& dma) {
   uint64_t bytes = uint64_t{1} << dma.element_log2;
   for (int i = 0; i < 4; ++i) bytes += uint64_t{dma.size[i] - 1} * dma.external_stride[i];
