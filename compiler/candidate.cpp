@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "arch/stream.h"
@@ -250,37 +249,13 @@ class Maker {
     for (const Job& job : parts.jobs)
       for (const JobStream& stream : job.streams) report.command_bytes += stream.bytes.size();
     std::optional<std::vector<JobTrace>> trace = trace_jobs(parts.jobs, target_, diagnostics_);
-    if (!trace || !check_regions(*trace, report)) return std::nullopt;
+    if (!trace) return std::nullopt;
     add_totals(*trace, report);
     const double peak = static_cast<double>(target_.mac_outputs) * target_.mac_inputs *
                         options_.cores * static_cast<double>(std::max<uint64_t>(1, report.cycles));
     report.utilization = static_cast<double>(report.macs) / peak;
     report.layers = std::move(layers);
     return Candidate{std::move(parts), std::move(constants), std::move(report), std::move(*trace)};
-  }
-
-  // Whether every transfer stays within its region, as whoever loads the model will ask.
-  bool check_regions(const std::vector<JobTrace>& traces, const CompileReport& report) {
-    std::map<unsigned, uint64_t> bytes = {{NPU_REGION_CONSTANTS, report.constant_bytes},
-                                          {NPU_REGION_SCRATCH, report.scratch_bytes}};
-    for (const Storage& storage : plan_.storages)
-      if (storage.region >= NPU_REGION_TENSORS)
-        bytes[storage.region] = storage.bytes * (images_ ? options_.cores : 1);
-    for (const JobTrace& trace : traces) {
-      for (const arch::Stream& stream : trace.streams) {
-        for (size_t i = 0; i < stream.size(); ++i) {
-          const unsigned opcode = stream[i].opcode();
-          if (opcode != NPU_OP_LOAD && opcode != NPU_OP_STORE) continue;
-          const npu_command_dma& dma = stream[i].dma();
-          if (dma.external_offset + arch::external_extent(dma) <= bytes[dma.region]) continue;
-          const Source& source = graph_.sources[stream[i].header().source_op];
-          diagnostics_.internal(fmt::format("command {} of node '{}' reaches beyond region {}", i,
-                                            source.name, dma.region));
-          return false;
-        }
-      }
-    }
-    return true;
   }
 
   const Graph& graph_;

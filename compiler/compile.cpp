@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <mutex>
 
+#include "arch/stream.h"
 #include "arch/target.h"
 #include "compiler/candidate.h"
 #include "compiler/emit/model_file.h"
@@ -198,6 +200,7 @@ class Compilation {
   }
 
   std::optional<CompiledModel> finish(Candidate best) {
+    if (!check_regions(best)) return std::nullopt;
     CompiledModel out;
     out.report = std::move(best.report);
     out.trace = std::move(best.trace);
@@ -218,6 +221,30 @@ class Compilation {
       return std::nullopt;
     }
     return out;
+  }
+
+  // Whether every transfer stays within its region, as whoever loads the model will ask.
+  bool check_regions(const Candidate& candidate) {
+    std::map<unsigned, uint64_t> bytes = {{NPU_REGION_CONSTANTS, candidate.constants.size()},
+                                          {NPU_REGION_SCRATCH, candidate.parts.scratch_bytes}};
+    for (const Storage& storage : plan_.storages)
+      if (storage.region >= NPU_REGION_TENSORS)
+        bytes[storage.region] = storage.bytes * (images_ ? options_.cores : 1);
+    for (const JobTrace& trace : candidate.trace) {
+      for (const arch::Stream& stream : trace.streams) {
+        for (size_t i = 0; i < stream.size(); ++i) {
+          const unsigned opcode = stream[i].opcode();
+          if (opcode != NPU_OP_LOAD && opcode != NPU_OP_STORE) continue;
+          const npu_command_dma& dma = stream[i].dma();
+          if (dma.external_offset + arch::external_extent(dma) <= bytes[dma.region]) continue;
+          const Source& source = graph_.sources[stream[i].header().source_op];
+          diagnostics_.internal(fmt::format("command {} of node '{}' reaches beyond region {}", i,
+                                            source.name, dma.region));
+          return false;
+        }
+      }
+    }
+    return true;
   }
 
   void add_costs(CompiledModel& model) const {
