@@ -3,31 +3,28 @@
 
 #include <fmt/format.h>
 
+#include "arch/text.h"
+
 namespace npu::compiler {
 namespace {
 
 // A hostile file could otherwise produce a message per node.
 constexpr size_t kMaxProblems = 200;
 
-// Names come from the file: keep messages on one line and of sane length.
-std::string printable(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (out.size() >= 160) return out + "...";
-    out += (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c;
-  }
-  return out;
-}
+// Of what comes from the file, in bytes.
+constexpr size_t kMostOfAName = 160, kMostOfARule = 400;
 
 }  // namespace
 
 std::string Problem::text() const {
   std::string out;
   if (!node.empty() || !op.empty()) {
-    out = fmt::format("node '{}' ({}): ", printable(node), printable(op));
+    out = fmt::format("node '{}' ({}): ", arch::printable(node, kMostOfAName),
+                      arch::printable(op, kMostOfAName));
   }
-  out += rule;
-  if (!value.empty()) out += fmt::format("; this model has {}", printable(value));
+  out += arch::printable(rule, kMostOfARule);
+  if (!value.empty())
+    out += fmt::format("; this model has {}", arch::printable(value, kMostOfAName));
   if (!suggestion.empty()) out += fmt::format(". {}", suggestion);
   return out;
 }

@@ -146,6 +146,25 @@ def main():
         with open(compiled, "rb") as f:
             data = f.read()
         tap.result(os.path.islink(link) and data != b"older", "a link stays one, its file is replaced")
+
+        # Names that would write over the terminal.
+        name = document["layers"][0]["node"]
+        evil = os.path.join(folder, "evil")
+        with open(model, "rb") as f, open(evil + ".onnx", "wb") as out:
+            out.write(f.read().replace(name.encode(), ("\033[2J" + name[4:]).encode()))
+        name = "\033[2J" + name[4:]
+        status(0, "npu-compile: control characters in names", "npu-compile", evil + ".onnx", "--report", evil,
+               "-o", evil + ".npu")
+        with open(os.path.join(evil, "report.txt"), encoding="utf-8") as f:
+            shown = {"report.txt": f.read()}
+        for command in (["npu-compile", evil + ".onnx", "--explain", name], ["npu-objdump", evil + ".npu"],
+                        ["npu-compile", "--compare", reports[0] + "/report.json", evil + "/report.json"],
+                        ["npu-compile", evil + ".onnx", "--explain", name + "!"]):
+            done = run(*command)
+            shown[" ".join(command[:2])] = done.stdout + done.stderr
+        for what, text in shown.items():
+            tap.result("?[2J" in text and "\033" not in text, f"{os.path.basename(what)}: names are shown without "
+                       "control characters", repr(text))
         piped = subprocess.run([os.path.join(bin_folder, "npu-compile"), model, "-q", "-o", "/dev/stdout"],
                                capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
         tap.result(piped.stdout == data, "npu-compile: a pipe is written to", piped.stderr)

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "compiler/calibrate/ranges.h"
 #include "compiler/calibrate/rewrite.h"
@@ -732,17 +733,38 @@ TEST(Calibrate, DamagedFilesAreRefused) {
   }
 }
 
+// Every step says what it does, and ends where it is told to.
 TEST(Calibrate, CanBeStopped) {
   const std::string file = small_network().serialize();
-  Diagnostics diagnostics;
-  auto calibrator = Calibrator::open(
-      testing::as_bytes(file), {}, [](const std::string&) {}, diagnostics);
-  ASSERT_TRUE(calibrator);
   const auto samples = random_samples(1, 32);
-  EXPECT_THROW((void)calibrator->run(
-                   {1, [&](size_t) { return std::vector<std::vector<float>>{samples[0]}; }},
-                   [](const std::string&) { throw std::runtime_error("stop"); }, diagnostics),
-               std::runtime_error);
+  struct Stop {};
+  const auto run = [&](size_t most) {
+    std::vector<std::string> said;
+    const auto progress = [&](const std::string& what) {
+      if (said.size() == most) throw Stop();
+      said.push_back(what);
+    };
+    Diagnostics diagnostics;
+    auto calibrator = Calibrator::open(testing::as_bytes(file), {}, progress, diagnostics);
+    EXPECT_TRUE(calibrator) << diagnostics.text();
+    if (!calibrator) return said;
+    const auto read = [&](size_t) { return std::vector<std::vector<float>>{samples[0]}; };
+    EXPECT_TRUE(calibrator->run({1, read}, progress, diagnostics)) << diagnostics.text();
+    return said;
+  };
+  const std::vector<std::string> said = run(~size_t{0});
+  for (size_t i = 0; i < said.size(); ++i) EXPECT_THROW(run(i), Stop) << said[i];
+  EXPECT_EQ(std::set(said.begin(), said.end()),
+            (std::set<std::string>{"reading the model", "calibrating: 0 of 1 samples", "quantizing",
+                                   "measuring errors: 0 of 1 samples"}));
+}
+
+// Names come from the file.
+TEST(Calibrate, TheTableLeavesTheTerminalAlone) {
+  Calibration calibration;
+  calibration.errors.emplace_back();
+  calibration.errors[0].node = "conv\x1b[2J";
+  EXPECT_NE(error_table(calibration).find("conv?[2J"), std::string::npos);
 }
 
 }  // namespace

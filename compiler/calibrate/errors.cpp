@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "arch/text.h"
 #include "compiler/calibrate/calibrate.h"
 
 namespace npu::compiler {
@@ -24,8 +25,9 @@ std::string error_table(const Calibration& calibration) {
                   "operator", "low", "high", "scale", "zero", "SQNR dB", "max error");
   for (const LayerError& row : calibration.errors) {
     out += fmt::format("{:<{}}  {:<18} {:>10.4g} {:>10.4g}  {:>10.4g} {:>5}  {:>8.1f} {:>10.3g}\n",
-                       row.node, width, row.type, row.low, row.high, row.quantization.scale,
-                       row.quantization.zero, row.signal_to_noise, row.largest_error);
+                       arch::printable(row.node), width, arch::printable(row.type), row.low,
+                       row.high, row.quantization.scale, row.quantization.zero, row.signal_to_noise,
+                       row.largest_error);
   }
   out += fmt::format("ranges from {} samples, errors from the first {} of them\n",
                      calibration.samples, calibration.error_samples);

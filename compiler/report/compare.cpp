@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "arch/text.h"
 #include "compiler/report/report.h"
 
 namespace npu::compiler {
@@ -53,9 +54,10 @@ std::string change(double before, double after) {
 }
 
 std::string row(const std::string& name, const Cost& before, const Cost& after) {
-  return fmt::format("{:<40.40} {:>13.0f} {:>13.0f} {:>9} {:>13.0f} {:>13.0f} {:>9}\n", name,
-                     before.cycles, after.cycles, change(before.cycles, after.cycles), before.bytes,
-                     after.bytes, change(before.bytes, after.bytes));
+  return fmt::format("{:<40.40} {:>13.0f} {:>13.0f} {:>9} {:>13.0f} {:>13.0f} {:>9}\n",
+                     arch::printable(name), before.cycles, after.cycles,
+                     change(before.cycles, after.cycles), before.bytes, after.bytes,
+                     change(before.bytes, after.bytes));
 }
 
 }  // namespace
@@ -73,7 +75,9 @@ std::optional<std::string> compare_reports(const std::string& before, const std:
     }
   }
   const Report &a = reports[0], &b = reports[1];
-  std::string out = fmt::format("{} on {} -> {} on {}\n", a.network, a.target, b.network, b.target);
+  std::string out = arch::printable(fmt::format("{} on {} -> {} on {}", a.network, a.target,
+                                                b.network, b.target)) +
+                    "\n";
   out += fmt::format("{:<40} {:>13} {:>13} {:>9} {:>13} {:>13} {:>9}\n", "", "cycles", "then", "",
                      "bytes", "then", "");
   out += row("network", a.total, b.total);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "arch/text.h"
 #include "compiler/report/report.h"
 
 namespace npu::compiler {
@@ -24,9 +25,10 @@ std::string share(uint64_t part, uint64_t whole) {
 
 std::string describe(const LayerReport& layer, const CompileReport& report,
                      const npu_target& target) {
-  std::string out = fmt::format("{}: {}\n", layer.name, layer.type);
+  std::string out = fmt::format("{}: {}\n", arch::printable(layer.name), layer.type);
   if (!layer.nodes.empty())
-    out += fmt::format("  also does      {}\n", fmt::join(layer.nodes, ", "));
+    out += fmt::format("  also does      {}\n",
+                       arch::printable(fmt::format("{}", fmt::join(layer.nodes, ", "))));
   for (const std::string& operand : layer.operands)
     out += fmt::format("  operand        {}\n", operand);
   if (!layer.tiling.empty())
@@ -66,8 +68,8 @@ std::optional<std::string> explain_node(const CompiledModel& model, const Graph&
     for (const Source& source : graph.sources)
       if (source.name == node)
         return fmt::format(
-            "{}: {} needs no commands: constants and views are used where they lie\n", node,
-            source.type);
+            "{}: {} needs no commands: constants and views are used where they lie\n",
+            arch::printable(node), arch::printable(source.type));
     return std::nullopt;
   }
   std::string out;

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "arch/text.h"
+
 namespace npu::compiler {
 namespace {
 
@@ -95,7 +97,7 @@ std::string report_table(const CompileReport& report, const npu_target& target) 
   for (const LayerReport& layer : report.layers) {
     const std::string util =
         layer.macs == 0 ? "-" : fmt::format("{:.1f} %", 100 * utilization(layer, lanes));
-    out += fmt::format(kRow, layer.name, layer.type, layer.segment,
+    out += fmt::format(kRow, arch::printable(layer.name), layer.type, layer.segment,
                        layer.stripe_rows == 0 ? "-" : std::to_string(layer.stripe_rows),
                        layer.tiling.empty() ? "-" : layer.tiling,
                        layer.output_on_chip ? "SRAM" : "memory", layer.commands, layer.cycles,

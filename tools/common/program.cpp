@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <iostream>
 #include <new>
 
+#include "arch/text.h"
 #include "tools/common/manual.h"
 
 #ifndef NPU_VERSION
@@ -90,7 +92,13 @@ int Program::run(int argc, char** argv, const std::function<int()>& body) {
   } catch (const std::exception& error) {
     message = error.what();
   }
-  if (!message.empty()) fmt::print(stderr, "{}: {}\n", name, message);
+  // What is wrong is often told with names from files. Problems of a model have a line each.
+  for (size_t at = 0; at < message.size();) {
+    const size_t end = std::min(message.find('\n', at), message.size());
+    fmt::print(stderr, "{}{}\n", at == 0 ? name + ": " : "",
+               arch::printable(message.substr(at, end - at)));
+    at = end + 1;
+  }
   // A reader that went away (head, less) is no failure.
   if (std::fflush(stdout) != 0 && errno != EPIPE && status == kExitOk) {
     fmt::print(stderr, "{}: cannot write the output: {}\n", name, std::strerror(errno));

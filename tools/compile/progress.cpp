@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "arch/text.h"
 #include "tools/common/program.h"
 
 namespace npu::tools {
@@ -22,7 +23,7 @@ void Progress::poll() {
   const auto time = std::chrono::steady_clock::now();
   if (time < next_) return;
   next_ = time + kInterval;
-  fmt::print(stderr, "{}\n", what_);
+  fmt::print(stderr, "{}\n", arch::printable(what_));
 }
 
 }  // namespace npu::tools

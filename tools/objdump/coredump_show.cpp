@@ -8,6 +8,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "arch/text.h"
 #include "npu/mmu.h"
 #include "npu/registers.h"
 #include "npu/status.h"
@@ -41,14 +42,6 @@ bool has_job(const Coredump& dump) {
 
 bool has_command(const Coredump& dump) {
   return has_job(dump) && dump.event.fault.command != NPU_NO_COMMAND;
-}
-
-// Anything that a process calls itself or that a damaged file holds.
-std::string printable(const char* text) {
-  std::string result = text;
-  for (char& c : result)
-    if (static_cast<unsigned char>(c) < ' ' || static_cast<unsigned char>(c) > '~') c = '?';
-  return result;
 }
 
 std::string time_text(uint64_t realtime_ns) {
@@ -352,16 +345,16 @@ std::string coredump_text(const Coredump& dump, bool all_commands) {
 
   line("reason       {}", reason_text(e.reason));
   line("when         {}", time_text(e.realtime_ns));
-  line("device       {}, interface {}.{}", printable(e.device), e.interface_version >> 16,
+  line("device       {}, interface {}.{}", arch::printable(e.device), e.interface_version >> 16,
        e.interface_version & 0xffff);
   if (dump.target)
-    line("card         {}: {} cores, {} KiB SRAM each", printable(dump.target->name),
+    line("card         {}: {} cores, {} KiB SRAM each", arch::printable(dump.target->name),
          dump.target->cores, dump.target->sram_bytes >> 10);
-  line("kernel       {}", printable(e.release));
+  line("kernel       {}", arch::printable(e.release));
   line("resets       {} of cores, {} of the card before", e.core_resets, e.card_resets);
   if (e.hwq != ~0u) line("hardware     queue {}, packet {}", e.hwq, e.packet);
   if (has_job(dump)) {
-    line("process      {}[{}]", printable(e.comm), e.pid);
+    line("process      {}[{}]", arch::printable(e.comm), e.pid);
     line("queue        {}, address space {}", f.queue_id, e.asid);
     line("job          {}", f.job);
     line("status       {}", arch::status_name(f.status));
@@ -420,7 +413,7 @@ Json coredump_json(const Coredump& dump, bool all_commands) {
   const drm_npu_fault& f = e.fault;
   Json job = nullptr;
   if (has_job(dump)) {
-    job = {{"process", printable(e.comm)},
+    job = {{"process", arch::printable(e.comm)},
            {"pid", e.pid},
            {"queue", f.queue_id},
            {"address_space", e.asid},
@@ -462,8 +455,8 @@ Json coredump_json(const Coredump& dump, bool all_commands) {
   return {{"schema", "npu-coredump/1"},
           {"reason", reason_text(e.reason)},
           {"realtime_ns", e.realtime_ns},
-          {"device", printable(e.device)},
-          {"kernel", printable(e.release)},
+          {"device", arch::printable(e.device)},
+          {"kernel", arch::printable(e.release)},
           {"core_resets", e.core_resets},
           {"card_resets", e.card_resets},
           {"hardware_queue", valid_or_null(e.hwq != ~0u, e.hwq)},

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "arch/stream.h"
+#include "arch/text.h"
 #include "model_file.h"
 #include "npu/compiled_model.h"
 #include "tools/common/files.h"
@@ -32,9 +33,13 @@ const char* text_of(const flatbuffers::String* text) {
   return text != nullptr ? text->c_str() : "";
 }
 
+std::string shown(const flatbuffers::String* text) {
+  return arch::printable(text_of(text));
+}
+
 std::string operator_name(const format::Model& model, uint32_t index) {
   if (index >= model.operators()->size()) return fmt::format("operator {}", index);
-  return text_of(model.operators()->Get(index)->name());
+  return shown(model.operators()->Get(index)->name());
 }
 
 std::string quantization_text(const format::Tensor& tensor) {
@@ -68,10 +73,10 @@ class Commands {
 void print_header(const ModelFile& file) {
   const format::Model& m = file.model();
   const npu_target& t = file.target();
-  fmt::print("name              {}\n", text_of(m.name()));
-  fmt::print("producer          {}\n", text_of(m.producer()));
-  fmt::print("target            {}: {} x {}x{} MAC, {} KiB SRAM, {} MHz\n", t.name, t.cores,
-             t.mac_outputs, t.mac_inputs, t.sram_bytes >> 10, t.clock_mhz);
+  fmt::print("name              {}\n", shown(m.name()));
+  fmt::print("producer          {}\n", shown(m.producer()));
+  fmt::print("target            {}: {} x {}x{} MAC, {} KiB SRAM, {} MHz\n", arch::printable(t.name),
+             t.cores, t.mac_outputs, t.mac_inputs, t.sram_bytes >> 10, t.clock_mhz);
   fmt::print("inputs, outputs   {}, {}\n", m.inputs()->size(), m.outputs()->size());
   fmt::print("operators         {}\n", m.operators()->size());
   fmt::print("jobs              {}\n", m.jobs()->size());
@@ -90,7 +95,7 @@ void print_tensors(const ModelFile& file) {
   for (unsigned i = 0; i < file.tensor_count(); i++) {
     const format::Tensor& t = file.tensor(i);
     fmt::print("{:<8} {:<6} {:<28} {:<24} {:>10}  {}\n", file.is_output(i) ? "output" : "input",
-               t.region(), text_of(t.name()), npu::umd::describe_tensor(t), t.bytes(),
+               t.region(), shown(t.name()), npu::umd::describe_tensor(t), t.bytes(),
                quantization_text(t));
   }
 }
@@ -99,7 +104,7 @@ void print_operators(const ModelFile& file) {
   fmt::print("\n{:>8}  {:<24} {:>14}  {}\n", "operator", "type", "MACs", "name");
   for (unsigned i = 0; i < file.model().operators()->size(); i++) {
     const format::Operator& op = *file.model().operators()->Get(i);
-    fmt::print("{:>8}  {:<24} {:>14}  {}\n", i, text_of(op.type()), op.macs(), text_of(op.name()));
+    fmt::print("{:>8}  {:<24} {:>14}  {}\n", i, shown(op.type()), op.macs(), shown(op.name()));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "arch/text.h"
 #include "tools/common/device.h"
 #include "tools/common/files.h"
 #include "tools/common/json_output.h"
@@ -257,7 +258,8 @@ class Runner {
 
   void summarize(const Network& network, const npu_device_info& device) {
     const npu_network_info info = network.info();
-    fmt::print("{} on {} ({}): {} run{}\n", info.name[0] != '\0' ? info.name : o_.model.c_str(),
+    fmt::print("{} on {} ({}): {} run{}\n",
+               arch::printable(info.name[0] != '\0' ? info.name : o_.model.c_str()),
                device.selector, device.name, runs_ * o_.repeat, runs_ * o_.repeat == 1 ? "" : "s");
     if (timed()) {
       fmt::print("  modelled  {} cycles, {:.3f} us, {:.1f} % MAC utilization, {:.2f} uJ a run\n",

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "arch/text.h"
 #include "tools/common/device.h"
 
 namespace npu::tools {
@@ -10,8 +11,10 @@ namespace {
 
 constexpr size_t kWidth = 80;
 
+// Processes choose their names.
 std::string cut(const std::string& text, size_t width) {
-  return text.size() <= width ? text : text.substr(0, width - 3) + "...";
+  const std::string plain = arch::printable(text);
+  return plain.size() <= width ? plain : arch::printable(plain, width - 3);
 }
 
 // A value, or "-" where there is none; never a number that is not one.
