@@ -169,6 +169,31 @@ TEST(Gang, StripesKeepImagesOutOfMemory) {
   }
 }
 
+// Of what is joined each core reads the rows that it made, whatever else lies in the pixels.
+TEST(Gang, RowsOfWhatIsJoinedStayOnTheirCore) {
+  RandomGraph g(9);
+  ValueId x = g.conv(g.input({1, 8, 32, 32}, ByteType::kUint8), 32, 1, Window{});
+  std::vector<ValueId> parts = {x};
+  for (int i = 0; i < 4; ++i) {
+    parts.push_back(g.conv(g.conv(x, 64, 1, Window{}), 16, 1, Window{}));
+    g.graph.value(parts.back()).type = g.graph.value(parts[0]).type;
+    x = g.concat(parts, 1);
+  }
+  g.output(g.conv(x, 16, 1, Window{}));
+  const CompileOptions options = options_for(2, 524288);
+  Diagnostics diagnostics;
+  const auto model = compile_graph(g.graph, options, diagnostics);
+  ASSERT_TRUE(model) << diagnostics.text();
+  size_t brought = 0;
+  for (const JobTrace& trace : model->trace)
+    for (const arch::Stream& stream : trace.streams)
+      for (size_t i = 0; i < stream.size(); ++i)
+        brought += stream[i].opcode() == NPU_OP_PEER_LOAD ? 1 : 0;
+  EXPECT_EQ(brought, 0u);
+  EXPECT_LT(model->report.external_bytes, 60'000u);
+  check(g.graph, options);
+}
+
 // Rows of softmaxes and normalizations, and products by element, are worth more than one core, too.
 TEST(Gang, TwoCoresAreFasterOnTheVectorUnit) {
   RandomGraph g(5);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 namespace npu::compiler {
 namespace {
@@ -73,13 +74,44 @@ Exchange::Region Exchange::Piece::all() const {
   return out;
 }
 
+// What is read of an operand that begins `before` bytes in front of the piece, without the elements
+// of each run that are in front of it: the channels of what it was joined to.
+std::optional<std::vector<Axis>> Exchange::Piece::from_here(int64_t before,
+                                                            std::vector<Axis> read) const {
+  const size_t digits = axes.size();
+  if (digits < 2 || before % axes.back().stride != 0) return std::nullopt;
+  const Axis& run = axes.back();
+  const int64_t next = axes[digits - 2].stride;
+  // They are behind the piece in the run before.
+  if (run.extent * run.stride + before > next) return std::nullopt;
+  bool found = false;
+  for (Axis& along : read) {
+    if (along.extent == 1 || along.stride == 0) continue;
+    if (along.stride == run.stride && !found && along.extent * along.stride <= next) {
+      found = true;
+      along.begin = std::max<int64_t>(0, along.begin - before / run.stride);
+      along.end -= before / run.stride;
+    } else if (along.stride % next != 0) {
+      return std::nullopt;
+    }
+  }
+  return found ? std::optional(std::move(read)) : std::nullopt;
+}
+
 // Addresses as numbers whose digits are the positions along the axes; what is read has, for each
 // digit, a lowest and a highest one.
 Exchange::Region Exchange::Piece::holding(const Operand& operand,
                                           const std::vector<Axis>& read) const {
   const size_t digits = axes.size();
   const int64_t distance = static_cast<int64_t>(operand.offset) - static_cast<int64_t>(offset);
-  if (digits == 0 || distance < 0) return all();
+  if (distance < 0) {
+    const std::optional<std::vector<Axis>> behind = from_here(-distance, read);
+    if (!behind) return all();
+    Operand here = operand;
+    here.offset = offset;
+    return holding(here, *behind);
+  }
+  if (digits == 0) return all();
   for (size_t i = 1; i < digits; ++i)
     if (axes[i - 1].stride % axes[i].stride != 0 ||
         axes[i].extent * axes[i].stride > axes[i - 1].stride)

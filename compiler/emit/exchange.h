@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,7 @@ class Exchange {
     std::vector<std::vector<Region>> has;  // by core: brought from others
 
     Region all() const;
+    std::optional<std::vector<Axis>> from_here(int64_t before, std::vector<Axis> read) const;
     // What of it may lie among these elements: more than that, if strides do not nest.
     Region holding(const Operand& operand, const std::vector<Axis>& read) const;
   };

@@ -185,6 +185,8 @@ def main():
                 check_same_bytes(tap, compiler, name, model)
                 if name == "bert_layer":
                     check_cores(tap, compiler, name, model, 1.5)
+                if name == "densenet121":
+                    check_cores(tap, compiler, name, model, 1.7, most_bytes=9.2e6)
                 if name == "mobilenet_v2":
                     check_cores(tap, compiler, name, model, 1.6, sram_kib=512, most_bytes=4.1e6)
                 if name == "resnet50":
