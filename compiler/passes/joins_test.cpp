@@ -222,6 +222,19 @@ TEST(Joins, DoublingTakesNoTime) {
   EXPECT_GT(p.copies, 31u);
 }
 
+// Each in the next one, thousands deep.
+TEST(Joins, DeepNests) {
+  RandomGraph g(11);
+  const ValueId x = g.input({1, 1}, ByteType::kUint8);
+  ValueId joined = g.lut(x);
+  const ValueId first = joined;
+  for (int i = 0; i < 20000; ++i) joined = g.concat({joined, g.lut(x)}, 1);
+  g.output(g.lut(joined));
+  const Planned p(g);
+  EXPECT_EQ(p.copies, 0u);
+  EXPECT_EQ(p.storage(first), p.storage(joined));
+}
+
 // Thousands of Concats of the same parts, of which none is a run of another.
 TEST(Joins, ManyOfTheSameParts) {
   RandomGraph g(10);
