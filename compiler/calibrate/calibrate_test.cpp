@@ -130,6 +130,7 @@ std::vector<std::string> planned(const QuantizationPlan& plan) {
 
 void conv(OnnxBuilder& b, const std::string& x, int inputs, int outputs, const std::string& y) {
   std::vector<float> weights;
+  weights.reserve(static_cast<size_t>(inputs * outputs));
   for (int i = 0; i < inputs * outputs; ++i) weights.push_back(static_cast<float>(i % 5) - 2);
   b.floats(y + "_w", {outputs, inputs, 1, 1}, weights);
   b.node("Conv", {x, y + "_w"}, y);

@@ -44,6 +44,7 @@ struct Call {
   }
   Prepared prepared(const std::vector<FloatTensor>& reals) {
     std::vector<FloatOperand> operands;
+    operands.reserve(reals.size() + lists.size());
     for (const FloatTensor& tensor : reals) operands.push_back({&tensor, nullptr});
     for (const ConstTensor& list : lists) operands.push_back({nullptr, &list});
     FloatNode call(node, operands, 13);
