@@ -103,28 +103,55 @@ class Fuser {
         return true;
       }
     }
-    const int index = fusable_producer(in);
-    if (index < 0 || !same_type) return false;
-    MacOp& mac = *graph_.ops[static_cast<size_t>(index)].as<MacOp>();
+    std::vector<ValueId> moved;
+    std::vector<Op*> makers;
+    if (!same_type || !find_makers(in, moved, makers)) return false;
+    const uint32_t source = graph_.ops[i].source, maker = makers.back()->source;
+    const Quantization quantization = graph_.value(graph_.ops[i].output).quantization;
+    for (Op* op : makers) append(*op->as<MacOp>(), lut->table, clamp);
+    for (const ValueId id : moved) graph_.value(id).quantization = quantization;
+    absorb(producer_[in], i);
+    graph_.absorb(source, maker);
+    return true;
+  }
+
+  // The MAC operators that make the bytes of `id`, if all can take a table, and the values between
+  // them and whoever reads `id`, which nothing else reads.
+  bool find_makers(ValueId id, std::vector<ValueId>& moved, std::vector<Op*>& makers) {
+    moved = {id};
+    for (size_t next = 0; next < moved.size(); ++next) {
+      const int index = producer_[moved[next]];
+      if (uses_[moved[next]] != 1 || index < 0) return false;
+      Op& op = graph_.ops[static_cast<size_t>(index)];
+      if (const auto* mac = op.as<MacOp>()) {
+        if (mac->chain.pool) return false;
+        makers.push_back(&op);
+      } else if (op.is_view() || op.as<ConcatOp>() != nullptr) {
+        moved.insert(moved.end(), op.inputs.begin(), op.inputs.end());
+      } else {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  static void append(MacOp& mac, const Lut& table, const std::optional<Clamp>& clamp) {
     OutputChain& chain = mac.chain;
-    if (chain.pool) return false;
     if (chain.residual) {
       if (clamp && !chain.lut2) {
         chain.residual->add.clamp = intersect(chain.residual->add.clamp, *clamp);
       } else if (!chain.lut2) {
-        chain.lut2 = lut->table;
+        chain.lut2 = table;
       } else {
-        for (uint8_t& byte : *chain.lut2) byte = lut->table[byte];
+        for (uint8_t& byte : *chain.lut2) byte = table[byte];
       }
     } else if (clamp && !chain.lut1) {
       mac.clamp = intersect(mac.clamp, *clamp);
     } else if (!chain.lut1) {
-      chain.lut1 = lut->table;
+      chain.lut1 = table;
     } else {
-      for (uint8_t& byte : *chain.lut1) byte = lut->table[byte];
+      for (uint8_t& byte : *chain.lut1) byte = table[byte];
     }
-    absorb(index, i);
-    return true;
   }
 
   bool try_add(size_t i) {

@@ -11,7 +11,8 @@
 namespace npu::compiler {
 
 // Moves tables, clamps, residual additions and aligned pools into the output
-// chain of the convolution or product before them.
+// chain of the convolution or product before them; tables and clamps also of
+// several, past the views and joins that lie between.
 void fuse_output_chains(Graph& graph, const npu_target& target);
 
 // Lets products behind a flattened image read it in the order in which the
