@@ -200,6 +200,17 @@ class GraphBuilder:
         self._node("QLinearConv", inputs, stem, **attributes)
         return self._clamp_stored(Value(stem, shape, quant), activation)
 
+    def conv_transpose(self, x, weights, weight_scale, bias, quant, shape, activation=None, weight_zp=None,
+                       **attributes):
+        """Of real values in both forms; weights [ic, oc / group, ...], scales along axis 1. shape: the result's."""
+        stem = self._unique("deconv")
+        inputs = [self._dequantize(x), self._dequantize_weights(stem, weights, weight_scale, 1, weight_zp)]
+        groups = attributes.get("group", 1)
+        per_output = np.tile(weight_scale, groups) if np.asarray(weight_scale).ndim else weight_scale
+        inputs += self._dequantize_bias(stem, bias, x, per_output)
+        real = self._node("ConvTranspose", inputs, stem, **attributes)
+        return self._quantize(self._activation(real, stem, activation), stem + "_q", shape, quant)
+
     def gemm(self, x, weights, weight_scale, bias, quant, trans_b=True, activation=None, weight_zp=None):
         """weights: [outputs, inputs] with trans_b, else [inputs, outputs]."""
         channel_axis = 0 if trans_b else 1

@@ -65,8 +65,11 @@ struct MacParts {
   std::vector<int32_t> bias;
   Window window;
   int64_t groups = 1;
+  std::optional<int64_t> input_products;  // as in MacOp
   Shape out_shape;
 };
+
+struct TransposedConv;  // ops_conv_transpose.cpp
 
 // Data movement, a max pool or a frame behind a pending operator.
 struct FollowUp {
@@ -206,9 +209,10 @@ class Importer {
   ValueId requantize(uint32_t source, ValueId value, const Quantization& from,
                      const OutputQuantization& to);
 
-  // ---- ops_mac.cpp, ops_conv.cpp, ops_matmul.cpp
+  // ---- ops_mac.cpp, ops_conv.cpp, ops_conv_transpose.cpp, ops_matmul.cpp
   void conv(const onnx::Node& node, Attributes& attributes);
   void qlinear_conv(const onnx::Node& node, Attributes& attributes);
+  void conv_transpose(const onnx::Node& node, Attributes& attributes);
   void gemm(const onnx::Node& node, Attributes& attributes);
   void qgemm(const onnx::Node& node, Attributes& attributes);
   void matmul(const onnx::Node& node, Attributes& attributes);
@@ -225,6 +229,8 @@ class Importer {
   bool bias_behind_product(const onnx::Node& node);
   ValueId emit_conv(uint32_t source, const MacParts& parts, const OutputQuantization& out,
                     const Clamp& clamp);
+  ValueId emit_conv_transpose(uint32_t source, const TransposedConv& conv,
+                              const OutputQuantization& out, const Clamp& clamp);
   ValueId emit_matmul(uint32_t source, const MacParts& parts, const OutputQuantization& out,
                       const Clamp& clamp);
   ValueId emit_mac(uint32_t source, const MacParts& parts, MacOp mac, const OutputQuantization& out,

@@ -36,6 +36,9 @@ std::span<const OperatorEntry> OperatorTable::entries() {
        "1-D or 2-D; any groups; kernels, strides, dilations and pads up to 255; int8 or uint8 "
        "weights "
        "per tensor or per output channel with zero points; bias int32 with scale sx*sw, or float"},
+      {"", "ConvTranspose", &Importer::conv_transpose,
+       "1-D or 2-D; any groups; kernels, strides and dilations up to 255, at most 1024 strides "
+       "high times wide; weights and bias as Conv's; becomes convolutions of stride 1"},
       {"", "DepthToSpace", &Importer::depth_to_space, kView},
       {"", "DequantizeLinear", &Importer::dequantize_linear,
        "uint8, int8; int32 for biases; activations per tensor, weights per tensor or per axis"},

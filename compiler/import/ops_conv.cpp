@@ -49,6 +49,7 @@ ValueId Importer::emit_conv(uint32_t source, const MacParts& parts, const Output
   MacOp mac;
   mac.window = parts.window;
   mac.groups = parts.groups;
+  mac.input_products = parts.input_products;
   const Shape& w = parts.weights.data->shape;
   mac.out_channels = w[0];
   mac.in_channels = w[1] * parts.groups;

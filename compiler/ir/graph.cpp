@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "compiler/ir/graph.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace npu::compiler {
@@ -86,9 +87,12 @@ uint64_t macs_of(const Graph& graph, const Op& op) {
     pixels *= static_cast<uint64_t>(
         (in[i + 2] + w.pad_before[d] + w.pad_after[d] - w.span(d)) / w.stride[d] + 1);
   }
-  return pixels * static_cast<uint64_t>(mac->out_channels) *
-         static_cast<uint64_t>(mac->in_channels / mac->groups) *
-         static_cast<uint64_t>(mac->window.kernel[0] * mac->window.kernel[1]);
+  const uint64_t computed = pixels * static_cast<uint64_t>(mac->out_channels) *
+                            static_cast<uint64_t>(mac->in_channels / mac->groups) *
+                            static_cast<uint64_t>(mac->window.kernel[0] * mac->window.kernel[1]);
+  if (!mac->input_products) return computed;
+  return std::min(
+      computed, static_cast<uint64_t>(elements(in)) * static_cast<uint64_t>(*mac->input_products));
 }
 
 const char* kind_name(const Op& op) {

@@ -123,6 +123,9 @@ struct MacOp {
   int64_t groups = 1;
   int64_t in_channels = 0;
   int64_t out_channels = 0;
+  // Of a part of a transposed convolution, whose window has taps that the node has not: how many
+  // products the node makes there of one element of the input.
+  std::optional<int64_t> input_products;
   ByteType weight_type = ByteType::kInt8;
   // [out channel][ky][kx][in channel of the group]; empty if the second
   // operand is computed: then inputs[1] is [in_channels, out_channels].
@@ -287,7 +290,8 @@ struct Graph {
 };
 
 // Multiply-accumulates of an operator from its shapes, taps in the padding
-// included; 0 for those without a MAC array.
+// included, those that a transposed convolution has not left away; 0 for
+// those without a MAC array.
 uint64_t macs_of(const Graph& graph, const Op& op);
 
 // "Conv", "MaxPool", ...

@@ -124,6 +124,86 @@ bool read_window(Attributes& attributes, const Shape& in, const Shape& kernel, b
   return true;
 }
 
+std::optional<TransposedWindow> transposed_window(Attributes& attributes, const Shape& in,
+                                                  const Shape& weights, RuleBreak& broken) {
+  if (in.size() != 3 && in.size() != 4) {
+    return unsupported(broken, "a convolution is 1-D or 2-D: its input has 3 or 4 dimensions",
+                       to_text(in));
+  }
+  TransposedWindow out;
+  out.groups = attributes.integer("group", 1);
+  if (weights.size() != in.size() || !checked_elements(weights) || out.groups < 1 ||
+      out.groups > 65535 || in[1] % out.groups != 0 || weights[0] != in[1] ||
+      weights[1] > kMaxElements / out.groups) {
+    return malformed(
+        broken, "groups divide the input's channels and weights are [ic, oc/group, ...]",
+        fmt::format("group {}, input {}, weights {}", out.groups, to_text(in), to_text(weights)));
+  }
+  const size_t rank = in.size() - 2;
+  const std::vector<int64_t> ones(rank, 1), zeros(rank, 0);
+  const Shape kernel(weights.begin() + 2, weights.end());
+  const std::vector<int64_t> strides = attributes.integers("strides").value_or(ones);
+  const std::vector<int64_t> dilations = attributes.integers("dilations").value_or(ones);
+  const std::vector<int64_t> extra = attributes.integers("output_padding").value_or(zeros);
+  const std::vector<int64_t> pads =
+      attributes.integers("pads").value_or(std::vector<int64_t>(2 * rank, 0));
+  std::optional<std::vector<int64_t>> sizes = attributes.integers("output_shape");
+  const std::string auto_pad = attributes.text("auto_pad", "NOTSET");
+  if (attributes.integers("kernel_shape").value_or(kernel) != kernel)
+    return malformed(broken, "kernel_shape agrees with the weights", to_text(weights));
+  // It may say batch and channels too.
+  if (sizes && sizes->size() == in.size()) sizes->erase(sizes->begin(), sizes->begin() + 2);
+  if (strides.size() != rank || dilations.size() != rank || extra.size() != rank ||
+      pads.size() != 2 * rank || (sizes && sizes->size() != rank)) {
+    return malformed(broken,
+                     "strides, dilations, pads, output_padding and output_shape have the rank of "
+                     "the input's space",
+                     to_text(in));
+  }
+  const bool same = auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER";
+  if (!same && auto_pad != "VALID" && auto_pad != "NOTSET" && !auto_pad.empty())
+    return malformed(broken, "auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER", auto_pad);
+  out.shape = {in[0], weights[1] * out.groups};
+  for (size_t i = 0; i < rank; ++i) {
+    TransposedAxis axis{.kernel = kernel[i], .stride = strides[i], .dilation = dilations[i]};
+    for (const int64_t v : {axis.kernel, axis.stride, axis.dilation}) {
+      if (v < 1 || v > kMaxField) {
+        return unsupported(broken, "kernels, strides and dilations are 1 to 255",
+                           fmt::format("kernel {}, strides {}, dilations {}", to_text(kernel),
+                                       to_text(strides), to_text(dilations)));
+      }
+    }
+    if (extra[i] < 0 || extra[i] >= axis.stride)
+      return unsupported(broken, "output_padding is smaller than the strides", to_text(extra));
+    for (const int64_t pad : {pads[i], pads[i + rank]})
+      if (pad < 0 || pad > kMaxElements)
+        return unsupported(broken, "pads are not negative", to_text(pads));
+    const int64_t whole =
+        (in[i + 2] - 1) * axis.stride + extra[i] + (axis.kernel - 1) * axis.dilation + 1;
+    if (sizes || same) {
+      // A result that is asked to be larger has no more than its bias at the end; SAME asks for
+      // none.
+      axis.size = sizes ? (*sizes)[i] : std::min(whole, in[i + 2] * axis.stride);
+      const int64_t cut = axis.size < 1 ? 0 : std::max<int64_t>(0, whole - axis.size);
+      axis.crop = auto_pad == "SAME_UPPER" ? cut / 2 : cut - cut / 2;
+    } else if (auto_pad == "VALID") {
+      axis.size = whole;
+    } else {
+      axis.size = whole - pads[i] - pads[i + rank];
+      axis.crop = pads[i];
+    }
+    if (axis.size < 1) {
+      return malformed(broken, "pads and output_shape leave something of the result",
+                       fmt::format("{} of {} elements", axis.size, whole));
+    }
+    out.shape.push_back(axis.size);
+    out.axes.push_back(axis);
+  }
+  if (!checked_elements(out.shape))
+    return unsupported(broken, "a tensor has at most 2^36 elements", to_text(out.shape));
+  return out;
+}
+
 std::optional<Shape> reshaped(const Shape& in, std::vector<int64_t> wanted, bool allow_zero,
                               RuleBreak& broken) {
   int64_t known = 1;

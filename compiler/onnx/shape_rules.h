@@ -31,6 +31,22 @@ std::optional<Shape> broadcast_shape(const Shape& a, const Shape& b, RuleBreak& 
 bool read_window(Attributes& attributes, const Shape& in, const Shape& kernel, bool ceil_mode,
                  bool pads_below_kernel, Window& window, Shape& spatial, RuleBreak& broken);
 
+// ConvTranspose along one axis: element i of the input and tap t of the kernel meet in element
+// i * stride + t * dilation - crop of the result.
+struct TransposedAxis {
+  int64_t kernel = 1, stride = 1, dilation = 1;
+  int64_t crop = 0;
+  int64_t size = 1;  // of the result
+};
+struct TransposedWindow {
+  int64_t groups = 1;
+  std::vector<TransposedAxis> axes;
+  Shape shape;  // of the result
+};
+// `weights` are [ic, oc/group, kernel...].
+std::optional<TransposedWindow> transposed_window(Attributes& attributes, const Shape& in,
+                                                  const Shape& weights, RuleBreak& broken);
+
 std::optional<Shape> reshaped(const Shape& in, std::vector<int64_t> wanted, bool allow_zero,
                               RuleBreak& broken);
 std::optional<Shape> flattened(const Shape& in, int64_t axis, RuleBreak& broken);

@@ -20,14 +20,14 @@ FLOAT = TensorProto.FLOAT
 COPIES = ("Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad",
           "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze")
 # Operators that the runtime computes in float: within one step.
-IN_FLOAT = ("Abs", "Ceil", "Celu", "Div", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LayerNormalization",
+IN_FLOAT = ("Abs", "Ceil", "Celu", "ConvTranspose", "Div", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "LayerNormalization",
             "Log", "Neg", "PRelu", "Pow", "Reciprocal", "ReduceMean", "Resize", "Selu", "Sign", "Softplus", "Softsign",
             "Sqrt", "Sub", "Tanh", "ThresholdedRelu")
 # The results beyond these are left away: they are for training.
 OUTPUTS = {"LayerNormalization": 1}
 # Operands that are weights, by operator and position; all other float operands are inputs of the graph.
-WEIGHTS = {("Conv", 1): 0, ("Gemm", 1): None}
-BIASES = {("Conv", 2), ("Gemm", 2)}
+WEIGHTS = {("Conv", 1): 0, ("ConvTranspose", 1): 1, ("Gemm", 1): None}
+BIASES = {("Conv", 2), ("ConvTranspose", 2), ("Gemm", 2)}
 # Positions of the inputs of a case that is quantized already; None: all.
 QUANTIZED_INPUTS = {"QLinearConv": (0,), "QLinearMatMul": (0, 3), "Clip": (0,)}
 CONSTANT_FLOATS = {("Clip", 1), ("Clip", 2), ("Pad", 2), ("PRelu", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1),

@@ -6,6 +6,7 @@ import numpy as np
 
 import random_quant as rq
 import reference
+from quantized_graph import Quant
 
 F32 = np.float32
 
@@ -158,6 +159,53 @@ class Layers:
         n, c, h, w = x.shape
         y = self.reshape(x, (n, groups, c // groups, h, w))
         return self.reshape(self.transpose(y, (0, 2, 1, 3, 4)), x.shape)
+
+    def conv_transpose(self, x, oc=None, kernel=None, strides=None, group=None, exact=False):
+        """One or two spatial axes; all the ways to say how large the result is, unless kernel and strides are given.
+        exact: with scales with which the runtime, which computes it in float, does not round; x has one already."""
+        rng, size, given = self.rng, x.shape[2:], kernel is not None
+        ic, rank = x.shape[1], len(size)
+        group = group or self.choice([1, 1, 1] + [g for g in (2, ic) if ic % g == 0])
+        oc = group * self.choice((1, 1, 2, 3)) if group > 1 else oc or self.choice((1, 3, 8, 17, 33))
+        strides = strides or tuple(int(s) for s in rng.choice((1, 2, 2, 3, 4), rank))
+        kernel = kernel or tuple(int(k) for k in rng.integers(1, 6, rank))
+        dilations = (1,) * rank if given else tuple(int(d) for d in rng.choice((1, 1, 1, 2, 3), rank))
+        extra = (0,) * rank if given else tuple(int(rng.integers(0, s)) for s in strides)
+        attributes = dict(kernel_shape=kernel, strides=strides, dilations=dilations, group=group, output_padding=extra)
+        whole = [(n - 1) * s + e + (k - 1) * d + 1 for n, s, e, k, d in zip(size, strides, extra, kernel, dilations)]
+        how = "whole" if given else self.choice(("pads", "pads", "SAME_UPPER", "SAME_LOWER", "output_shape", "whole"))
+        if exact and how.startswith("SAME") and any(w < n * s for w, n, s in zip(whole, size, strides)):
+            how = "whole"  # the runtime makes less than its own rule of shapes says, which what follows must obey
+        made, crops = whole, [0] * rank
+        if how == "pads":
+            crops = [int(rng.integers(0, min(5, n))) for n in whole]
+            ends = [int(rng.integers(0, min(5, n - c))) for n, c in zip(whole, crops)]
+            attributes["pads"] = crops + ends
+            made = [n - c - e for n, c, e in zip(whole, crops, ends)]
+        elif how != "whole":
+            upper = how == "SAME_UPPER"
+            if how == "output_shape":
+                made = [max(1, n + int(rng.integers(-3, 1))) for n in whole]
+                attributes["output_shape"] = made
+            else:
+                made = [min(w, n * s) for w, n, s in zip(whole, size, strides)]
+                attributes["auto_pad"] = how
+            cuts = [max(0, n - m) for n, m in zip(whole, made)]
+            crops = [c // 2 if upper else c - c // 2 for c in cuts]
+        shape = (x.shape[0], oc, *made)
+        fan_in = max(1, ic // group * int(np.prod(kernel)) // int(np.prod(strides)))
+        per_channel = self.chance(0.7)
+        weight_type = np.uint8 if self.dtype is np.uint8 and self.chance(0.15) else np.int8
+        weights, scale, zero = rq.weights(rng, (ic, oc // group) + tuple(kernel), oc // group, weight_type, per_channel)
+        bias = rq.bias(rng, oc, fan_in) if self.chance(0.8) else None
+        scale = rq.power_of_two(scale) if exact else scale
+        activation, quant = self.activation(rq.product_output_quant(rng, self.dtype, x.quant, scale, fan_in))
+        quant = Quant(float(rq.power_of_two(quant.scale)), quant.zero_point, quant.dtype) if exact else quant
+        self.tolerance = max(self.tolerance, int(not exact))
+        y = self.graph.conv_transpose(x, weights, scale, bias, quant, shape, activation, zero, **attributes)
+        return self._step(y, lambda v: self._clamp(
+            reference.conv_transpose(v, x.quant, weights, scale, zero, bias, quant, shape, strides, crops, dilations,
+                                     group), activation, quant), x)
 
     def space_to_depth(self, x, block=2):
         n, c, h, w = x.shape

@@ -446,10 +446,27 @@ def _blocks(m):
     return m.depth_to_space(x) if m.chance(0.5) else m.space_to_depth(x)
 
 
+def _transposed_conv(m):
+    """Alone, in one or two dimensions, or with what follows it in a network."""
+    if m.chance(0.3):
+        return m.conv_transpose(m.input((m.choice((1, 2)), m.choice((1, 3, 16, 33)), m.choice(SIZES))))
+    shape = (1, m.choice((1, 2, 8, 17, 33)), m.choice((1, 2, 5, 8, 13)), m.choice((1, 2, 5, 8, 13)))
+    if m.chance(0.4):
+        return m.conv_transpose(m.input(shape))
+    x = m.input(shape, Quant(float(rq.power_of_two(rq.scale(m.rng))), rq.zero_point(m.rng, m.dtype), m.dtype))
+    if m.chance(0.5):
+        x = m.conv_transpose(x, exact=True)
+    else:  # as networks have it
+        x = m.conv_transpose(x, kernel=(2, 2), strides=(2, 2), group=1, exact=True)
+    follow = m.choice((m.sigmoid, lambda v: m.add(v, m.input(v.shape)), lambda v: m.conv(v, 8, same=True), m.max_pool))
+    return follow(x)
+
+
 KINDS = {
     "conv": _conv,
     "depthwise": lambda m: m.depthwise(_image(m)),
     "grouped conv": _grouped_conv,
+    "transposed conv": _transposed_conv,
     "gemm": lambda m: m.gemm(_rows(m)),
     "matmul": lambda m: m.matmul(_rows(m)),
     "matmul of two inputs": _matmul_dynamic,

@@ -19,6 +19,11 @@ def scale(rng, low=2.0**-9, high=0.5):
     return float(np.float32(value))
 
 
+def power_of_two(scale):
+    """Near by, of one scale or many."""
+    return (2.0 ** np.rint(np.log2(scale))).astype(np.float32)
+
+
 def zero_point(rng, dtype):
     """Anywhere in the range; one in four at an end of it."""
     low, high = QUANT_RANGE[dtype]

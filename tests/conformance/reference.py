@@ -70,6 +70,30 @@ def conv(x, x_quant, weights, weight_scale, weight_zp, bias, quant, strides, pad
     return requantize(wrap32(acc), scale.reshape(1, -1, 1, 1) if scale.ndim else scale, quant)
 
 
+def conv_transpose(x, x_quant, weights, weight_scale, weight_zp, bias, quant, shape, strides, crops, dilations, group):
+    """Weights [ic, oc / group, ...], scales by the second axis. crops: elements of the whole in front of the result."""
+    ic, filters, *kernel = weights.shape
+    real = x.astype(np.int64) - x_quant.zero_point
+    parts = (1, -1) + (1,) * len(kernel)
+    w = weights.astype(np.int64) - np.asarray(weight_zp, np.int64).reshape(parts if np.ndim(weight_zp) else ())
+    ends = [max((n - 1) * s + (k - 1) * d + 1, c + o) for n, s, k, d, c, o in
+            zip(x.shape[2:], strides, kernel, dilations, crops, shape[2:])]
+    acc = np.zeros(tuple(shape[:2]) + tuple(ends), np.int64)
+    for tap in np.ndindex(*kernel):
+        where = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in
+                      zip(tap, dilations, x.shape[2:], strides))
+        for g in range(group):
+            mine = slice(g * ic // group, (g + 1) * ic // group)
+            product = np.einsum("io,ni...->no...", w[(mine, slice(None)) + tap], real[:, mine])
+            acc[(slice(None), slice(g * filters, (g + 1) * filters)) + where] += product
+    acc = acc[(slice(None), slice(None)) + tuple(slice(c, c + o) for c, o in zip(crops, shape[2:]))]
+    if bias is not None:
+        acc = acc + bias.reshape(parts)
+    scale = requant_scale(x_quant.scale, np.tile(weight_scale, group) if np.ndim(weight_scale) else weight_scale,
+                          quant.scale)
+    return requantize(wrap32(acc), scale.reshape(parts) if scale.ndim else scale, quant)
+
+
 def matmul(a, a_quant, b, b_scale, b_zp, bias, quant):
     """[..., M, K] x [..., K, N]; scale and zero point of b: scalar or one per column; bias s32 [N]."""
     acc = np.matmul(a.astype(np.int64) - a_quant.zero_point, b.astype(np.int64) - np.asarray(b_zp, np.int64))

@@ -9,7 +9,7 @@ target. Models: those of models/, and random ones (random_ops.py).
 Without ONNX Runtime the shipped models are compared with their recorded test vectors, the random ones
 with reference.py, and the missing comparison is counted as skipped.
 
-    run_conformance.py                         shipped models, 184 random ones, card, edge and tiny
+    run_conformance.py                         shipped models, 188 random ones, card, edge and tiny
     run_conformance.py --random 1000 --seed 5  more of them
     run_conformance.py --only 'max pool'       what matches the regular expression
     run_conformance.py --device 0              on a card instead of the simulator
@@ -280,7 +280,7 @@ def shipped_models():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="ONNX files (default: all of models/)")
-    parser.add_argument("--random", type=int, help="number of random models (default: 184, or 0 when models are named)")
+    parser.add_argument("--random", type=int, help="number of random models (default: 188, or 0 when models are named)")
     parser.add_argument("--seed", type=int, default=0, help="of the first random model")
     parser.add_argument("--target", action="append", choices=TARGETS, help="default: all of them")
     parser.add_argument("--device", default="sim")
@@ -306,7 +306,7 @@ def main():
         if judge is not None:
             cases += [Case(large_name(n), large_case, n) for n in LARGE_NETWORKS]
             cases += [Case(f"form {name}", form_case, name) for name in forms.FORMS]
-    count = args.random if args.random is not None else (0 if args.models else 184)
+    count = args.random if args.random is not None else (0 if args.models else 188)
     cases += [Case(f"random {random_ops.random_name(s)}", random_case, s) for s in range(args.seed, args.seed + count)]
     cases = [c for c in cases if re.search(args.only, c.name)]
     if not cases:
