@@ -234,6 +234,35 @@ TEST(Plan, WhatADenseBlockJoinsHasOneQuantization) {
 
 // ---- simplification
 
+// Of [ic, oc/group, ...] the output channels are those of the groups, one after the other.
+TEST(Simplify, BatchNormalizationBehindATransposedConvolutionBecomesWeights) {
+  OnnxBuilder b;
+  b.input("x", {1, 2, 1, 1}, Tensor::FLOAT);
+  b.floats("w", {2, 2, 1, 1}, {1, 2, 3, 4});
+  b.floats("bias", {4}, {0, 0, 0, 1});
+  OnnxBuilder::integer(b.node("ConvTranspose", {"x", "w", "bias"}, "c"), "group", 2);
+  b.floats("gamma", {4}, {2, 3, 4, 5});
+  b.floats("beta", {4}, {1, 1, 1, 1});
+  b.floats("mean", {4}, {0, 0, 0, 1});
+  b.floats("var", {4}, {1, 1, 1, 1});
+  onnx::Node& norm = b.node("BatchNormalization", {"c", "gamma", "beta", "mean", "var"}, "y");
+  onnx::Attribute& epsilon = *norm.add_attribute();
+  epsilon.set_name("epsilon");
+  epsilon.set_f(0);
+  b.output("y");
+  const FloatModel model = read(b);
+  ASSERT_EQ(model.nodes.size(), 1u);
+  Diagnostics diagnostics;
+  std::vector<float> y;
+  ASSERT_TRUE(execute(
+      model, {{{1, 2, 1, 1}, {1, 2}}},
+      [&](const std::string& name, const FloatTensor& tensor) {
+        if (name == "y") y = tensor.data;
+      },
+      [] {}, diagnostics));
+  EXPECT_EQ(y, (std::vector<float>{3, 7, 25, 41}));
+}
+
 TEST(Simplify, BatchNormalizationBecomesWeights) {
   OnnxBuilder b;
   b.input("x", {1, 1, 1, 2}, Tensor::FLOAT);

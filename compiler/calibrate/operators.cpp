@@ -28,6 +28,7 @@ const std::map<std::string, Function>& functions() {
       {"Clip", prepare_unary},
       {"Concat", prepare_concat},
       {"Conv", prepare_conv},
+      {"ConvTranspose", prepare_conv_transpose},
       {"DepthToSpace", prepare_blocks},
       {"Div", prepare_binary},
       {"Dropout", prepare_view},

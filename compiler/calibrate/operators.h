@@ -88,6 +88,7 @@ bool can_evaluate(const std::string& domain, const std::string& type);
 
 // One family of operators each.
 Prepared prepare_conv(FloatNode& node);
+Prepared prepare_conv_transpose(FloatNode& node);
 Prepared prepare_gemm(FloatNode& node);
 Prepared prepare_matmul(FloatNode& node);
 Prepared prepare_batch_norm(FloatNode& node);

@@ -122,6 +122,54 @@ Prepared prepare_conv(FloatNode& node) {
   return Computation{shape, run, depth * taps};
 }
 
+Prepared prepare_conv_transpose(FloatNode& node) {
+  const FloatTensor* x = node.real(0);
+  const FloatTensor* w = node.real(1);
+  if (x == nullptr || w == nullptr) return std::nullopt;
+  const std::optional<TransposedWindow> window =
+      transposed_window(node.attributes, x->shape, w->shape, node.broken);
+  if (!window) return std::nullopt;
+  const int64_t images = x->shape[0], channels = x->shape[1], outputs = window->shape[1];
+  const FloatTensor* bias = node.has(2) ? node.real(2) : nullptr;
+  if (bias != nullptr && elements(bias->shape) != outputs)
+    node.malformed("the bias has one value per output channel", to_text(bias->shape));
+  if (node.failed()) return std::nullopt;
+  const bool image = x->shape.size() == 4;
+  const TransposedAxis down = image ? window->axes[0] : TransposedAxis{};
+  const TransposedAxis along = window->axes.back();
+  const int64_t ih = image ? x->shape[2] : 1, iw = x->shape.back();
+  const int64_t oh = down.size, ow = along.size, taps = down.kernel * along.kernel;
+  const int64_t filters = w->shape[1], depth = channels / window->groups;
+  const auto run = [=](auto& out, Pacer& pacer) {
+    for (int64_t n = 0; n < images; ++n) {
+      for (int64_t o = 0; o < outputs; ++o) {
+        float* plane = out.data() + (n * outputs + o) * oh * ow;
+        std::fill_n(plane, oh * ow, bias != nullptr ? bias->data[static_cast<size_t>(o)] : 0.0f);
+        for (int64_t c = o / filters * depth; c < (o / filters + 1) * depth; ++c) {
+          const float* from = x->data.data() + (n * channels + c) * ih * iw;
+          const float* weights = w->data.data() + (c * filters + o % filters) * taps;
+          for (int64_t t = 0; t < taps; ++t) {
+            const int64_t dy = t / along.kernel * down.dilation - down.crop;
+            const int64_t dx = t % along.kernel * along.dilation - along.crop;
+            const Range ys = inside(oh, ih, down.stride, dy);
+            const Range xs = inside(ow, iw, along.stride, dx);
+            pacer.worked(ih * iw);
+            for (int64_t y = ys.first; y < ys.last; ++y) {
+              float* row = plane + (y * down.stride + dy) * ow;
+              for (int64_t at = xs.first; at < xs.last; ++at)
+                row[at * along.stride + dx] += weights[t] * from[y * iw + at];
+            }
+          }
+        }
+      }
+    }
+  };
+  // By elements of the input; here it is for each of the result.
+  const double macs = static_cast<double>(elements(x->shape)) * static_cast<double>(filters * taps);
+  const double results = static_cast<double>(images) * static_cast<double>(outputs * oh * ow);
+  return Computation{window->shape, run, static_cast<int64_t>(macs / results) + 1};
+}
+
 Prepared prepare_gemm(FloatNode& node) {
   const FloatTensor* a = node.real(0);
   const FloatTensor* b = node.real(1);

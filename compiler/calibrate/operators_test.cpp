@@ -85,6 +85,39 @@ std::string refusal(Call call) {
   return call.broken.rule;
 }
 
+TEST(FloatOperators, TransposedConvolutions) {
+  // Kernel and stride alike: every element becomes a block.
+  expect(Call("ConvTranspose")
+             .with({1, 1, 1, 2}, {1, 2})
+             .with({1, 1, 2, 2}, {1, 2, 3, 4})
+             .with({1}, {10})
+             .ints("strides", {2, 2}),
+         {1, 1, 2, 4}, {11, 12, 12, 14, 13, 14, 16, 18});
+  // Blocks that overlap, cut at both ends, with one element of nothing but padding.
+  expect(Call("ConvTranspose")
+             .with({1, 1, 2}, {1, 2})
+             .with({1, 1, 3}, {1, 10, 100})
+             .ints("strides", {2})
+             .ints("pads", {1, 0})
+             .ints("output_padding", {1}),
+         {1, 1, 5}, {10, 102, 20, 200, 0});
+  expect(
+      Call("ConvTranspose").with({1, 1, 2}, {1, 2}).with({1, 1, 2}, {1, 10}).ints("dilations", {2}),
+      {1, 1, 4}, {1, 2, 10, 20});
+  // Two groups of one input and two output channels.
+  expect(Call("ConvTranspose")
+             .with({1, 2, 1, 1}, {1, 2})
+             .with({2, 2, 1, 2}, {1, 2, 3, 4, 5, 6, 7, 8})
+             .integer("group", 2),
+         {1, 4, 1, 2}, {1, 2, 3, 4, 10, 12, 14, 16});
+  EXPECT_NE(refusal(Call("ConvTranspose")
+                        .with({1, 2, 1, 1}, {1, 2})
+                        .with({2, 1, 1, 1}, {1, 2})
+                        .with({2}, {1, 2})),
+            "");
+  EXPECT_NE(refusal(Call("ConvTranspose").with({1, 2, 1, 1}, {1, 2}).with({1, 1, 1, 1}, {1})), "");
+}
+
 TEST(FloatOperators, ConvolutionWithPadsAndStride) {
   // 3x3 image, 2x2 kernel, stride 2, one row and column of padding before.
   expect(Call("Conv")

@@ -34,7 +34,7 @@ bool is_binary(const onnx::Node& node) {
 }
 
 bool is_product(const onnx::Node& node) {
-  return is_one_of(node.op_type(), {"Conv", "Gemm", "MatMul"});
+  return is_one_of(node.op_type(), {"Conv", "ConvTranspose", "Gemm", "MatMul"});
 }
 
 // Whose result is a selection of its operand's values.

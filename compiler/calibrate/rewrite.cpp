@@ -211,21 +211,30 @@ class Rewriter {
   bool rewrite_weights(size_t i, onnx::Node& made) {
     const onnx::Node& from = model_.nodes[i];
     const std::string& type = from.op_type();
-    if (type != "Conv" && type != "Gemm" && type != "MatMul") return false;
+    const bool transposed = type == "ConvTranspose";
+    if (type != "Conv" && !transposed && type != "Gemm" && type != "MatMul") return false;
     const FloatTensor* weights = from.input_size() > 1 ? float_constant(from.input(1)) : nullptr;
     if (weights == nullptr || weights->shape.size() < 2 || weights->data.empty()) return false;
     Attributes attributes(from);
     const bool by_column =
         type == "MatMul" || (type == "Gemm" && attributes.integer("transB", 0) == 0);
-    const int channel_axis = by_column ? static_cast<int>(weights->shape.size()) - 1 : 0;
+    // Of a transposed convolution, whose weights are [ic, oc/group, ...], groups share the scales,
+    // unless each is one channel.
+    const int64_t groups = transposed ? attributes.integer("group", 1) : 1;
+    const bool by_group = weights->shape[0] == groups && weights->shape[1] == 1;
+    const int channel_axis = by_column                 ? static_cast<int>(weights->shape.size()) - 1
+                             : transposed && !by_group ? 1
+                                                       : 0;
     const std::string* behind = bias_behind(i);
     const bool has_bias = from.input_size() > 2 && !from.input(2).empty();
     const FloatTensor* bias = behind != nullptr ? float_constant(*behind)
                               : has_bias        ? float_constant(from.input(2))
                                                 : nullptr;
     const auto channels = static_cast<size_t>(weights->shape[static_cast<size_t>(channel_axis)]);
-    if (bias != nullptr && (bias->data.size() != channels || bias->shape.empty() ||
-                            static_cast<size_t>(bias->shape.back()) != channels))
+    const size_t outputs =
+        transposed && !by_group ? channels * static_cast<size_t>(groups) : channels;
+    if (bias != nullptr && (bias->data.size() != outputs || bias->shape.empty() ||
+                            static_cast<size_t>(bias->shape.back()) != outputs))
       bias = nullptr;  // the import says so
     for (const FloatTensor* tensor : {weights, bias}) {
       if (tensor != nullptr && !RangeCollector(100).add(tensor->data))
@@ -318,15 +327,16 @@ Int8Weights quantize_weights(const FloatTensor& weights, int axis, const FloatTe
     float& most = largest[i / inner % channels];
     most = std::max(most, std::abs(weights.data[i]));
   }
-  Int8Weights out;
-  for (size_t c = 0; c < channels; ++c) {
-    double scale = std::max(static_cast<double>(largest[c]) / 127, kSmallest);
-    if (bias != nullptr) {
-      scale = std::max(scale, std::abs(static_cast<double>(bias->data[c])) /
-                                  (static_cast<double>(x_scale) * kMostBias));
-    }
-    out.scales.push_back(static_cast<float>(scale));
+  std::vector<double> least(channels, kSmallest);
+  for (size_t i = 0; bias != nullptr && i < bias->data.size(); ++i) {
+    least[i % channels] =
+        std::max(least[i % channels], std::abs(static_cast<double>(bias->data[i])) /
+                                          (static_cast<double>(x_scale) * kMostBias));
   }
+  Int8Weights out;
+  for (size_t c = 0; c < channels; ++c)
+    out.scales.push_back(
+        static_cast<float>(std::max(static_cast<double>(largest[c]) / 127, least[c])));
   out.values.reserve(weights.data.size());
   for (size_t i = 0; i < weights.data.size(); ++i) {
     const float stored = std::nearbyint(weights.data[i] / out.scales[i / inner % channels]);

@@ -28,7 +28,8 @@ std::optional<QdqModel> write_qdq(const FloatModel& model, const QuantizationPla
                                   const std::function<void()>& poll, Diagnostics& diagnostics);
 
 // Symmetric int8 weights, a scale for each index of `axis`. Scales are wide enough for the bias
-// (nullptr: none) in 32 bits at x_scale * scale.
+// (nullptr: none), which may have their number of values several times, in 32 bits at x_scale *
+// scale.
 struct Int8Weights {
   std::vector<int8_t> values;
   std::vector<float> scales;

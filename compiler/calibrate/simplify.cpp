@@ -287,7 +287,8 @@ class Simplifier {
     const Shape* in = shape(node.input(0));
     const auto channels = static_cast<int64_t>(affine->factor.size());
     if (in == nullptr || (in->size() != 3 && in->size() != 4) || (*in)[1] != channels) {
-      problem(node, "BatchNormalization is behind Conv or Gemm, or its input is an image",
+      problem(node,
+              "BatchNormalization is behind Conv, ConvTranspose or Gemm, or its input is an image",
               in != nullptr ? to_text(*in) : "an unknown shape");
       pass_through(node);
       return;
@@ -306,26 +307,36 @@ class Simplifier {
   }
 
   bool fold_into(onnx::Node& before, const PerChannel& affine) {
-    const bool gemm = before.op_type() == "Gemm";
+    const std::string& type = before.op_type();
     const FloatTensor* weights = constant(before, 1);
     const bool has_bias = before.input_size() > 2 && !before.input(2).empty();
     const FloatTensor* bias = constant(before, 2);
-    if ((!gemm && before.op_type() != "Conv") || weights == nullptr || weights->shape.empty() ||
+    const bool gemm = type == "Gemm", transposed = type == "ConvTranspose";
+    if ((!gemm && !transposed && type != "Conv") || weights == nullptr || weights->shape.empty() ||
         (has_bias && bias == nullptr))
       return false;
     Attributes attributes(before);
-    const bool last = gemm && attributes.integer("transB", 0) == 0;
-    const size_t channels = affine.factor.size();
-    if (channels == 0 ||
-        static_cast<size_t>(last ? weights->shape.back() : weights->shape[0]) != channels ||
-        (has_bias && bias->shape != Shape{static_cast<int64_t>(channels)}))
+    const Shape& shape = weights->shape;
+    // The output channels lie along this axis; of [ic, oc/group, ...] those of a group.
+    const size_t axis = gemm && attributes.integer("transB", 0) == 0 ? shape.size() - 1
+                        : transposed                                 ? 1
+                                                                     : 0;
+    const int64_t groups = transposed ? attributes.integer("group", 1) : 1;
+    const auto channels = static_cast<int64_t>(affine.factor.size());
+    if (channels == 0 || axis >= shape.size() || groups < 1 || channels % groups != 0 ||
+        shape[axis] != channels / groups || (transposed && shape[0] % groups != 0) ||
+        (has_bias && bias->shape != Shape{channels}))
       return false;
     FloatTensor scaled = *weights;
-    const size_t inner = last ? 1 : scaled.data.size() / channels;
-    for (size_t i = 0; i < scaled.data.size(); ++i)
-      scaled.data[i] *= affine.factor[i / inner % channels];
-    FloatTensor moved{{static_cast<int64_t>(channels)}, affine.offset};
-    for (size_t c = 0; has_bias && c < channels; ++c)
+    const std::vector<int64_t> strides = strides_of(shape);
+    for (size_t i = 0; i < scaled.data.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      int64_t channel = at / strides[axis] % shape[axis];
+      if (transposed) channel += at / strides[0] / (shape[0] / groups) * shape[axis];
+      scaled.data[i] *= affine.factor[static_cast<size_t>(channel)];
+    }
+    FloatTensor moved{{channels}, affine.offset};
+    for (size_t c = 0; has_bias && c < affine.factor.size(); ++c)
       moved.data[c] += bias->data[c] * affine.factor[c];
     before.set_input(1, add_constant(before.input(1) + "_folded", std::move(scaled)));
     const std::string name = add_constant(display_name(before) + "_bias", std::move(moved));

@@ -201,6 +201,26 @@ def encoder():
     return g, [1, tokens, width]
 
 
+def text_detector():
+    """Down, and up again by transposed convolutions: a head as text detectors have it, its map of one channel."""
+    g = FloatGraph(52)
+
+    def up(x, inputs, outputs, bias, **attributes):
+        operands = [x, g.floats(inputs, outputs, 2, 2, scale=inputs**-0.5)]
+        return g.node("ConvTranspose", operands + ([g.floats(outputs, scale=0.1)] if bias else []), strides=[2, 2],
+                      **attributes)
+
+    x = g.input("input", [1, 3, 24, 32])
+    x = g.node("Relu", [g.batch_norm(g.conv(x, 3, 16, 3, strides=[2, 2]), 16)])
+    y = g.node("Relu", [g.batch_norm(g.conv(x, 16, 24, 3, strides=[2, 2]), 24)])
+    y = g.node("ConvTranspose", [y, g.floats(24, 8, 3, 3, scale=0.1)], strides=[2, 2], pads=[1, 1, 1, 1],
+               output_padding=[1, 1], group=2)
+    x = g.node("Add", [x, g.batch_norm(y, 16)])
+    x = g.node("Relu", [g.batch_norm(up(x, 16, 12, bias=True), 12)])
+    g.output(g.node("Sigmoid", [up(x, 12, 1, bias=True)]), "output", [1, 1, 48, 64])
+    return g, [1, 3, 24, 32]
+
+
 def dense_blocks():
     """Layers that read what all before them made: joined anew, as torchvision does, and joined to what was."""
     g = FloatGraph(121)
@@ -350,6 +370,7 @@ def main():
         check_random(tap, compiler, judge, "gated", gated)
         check_random(tap, compiler, judge, "detector", detector)
         check_random(tap, compiler, judge, "encoder", encoder, allowed=0.001)
+        check_random(tap, compiler, judge, "text detector", text_detector, allowed=0.001)
         check_random(tap, compiler, judge, "dense blocks", dense_blocks)
     return tap.finish()
 
