@@ -234,6 +234,31 @@ TEST(Plan, WhatADenseBlockJoinsHasOneQuantization) {
 
 // ---- simplification
 
+// As exporters write it whose convolutions have none.
+TEST(Simplify, AnAddBehindAConvolutionIsItsBias) {
+  for (const char* type : {"Conv", "ConvTranspose"}) {
+    for (const bool by_channel : {true, false}) {
+      OnnxBuilder b;
+      b.input("x", {1, 1, 2, 2}, Tensor::FLOAT);
+      b.floats("w", {1, 1, 1, 1}, {3});
+      b.node(type, {"x", "w"}, "c");
+      if (by_channel) {
+        b.floats("bias", {1, 1, 1}, {2});
+      } else {
+        b.floats("bias", {1, 1, 1, 2}, {2, 4});
+      }
+      b.node("Add", {"bias", "c"}, "y");
+      b.output("y");
+      const FloatModel model = read(b);
+      ASSERT_EQ(model.nodes.size(), by_channel ? 1u : 2u) << type;
+      if (!by_channel) continue;
+      ASSERT_EQ(model.nodes[0].input_size(), 3);
+      EXPECT_EQ(model.nodes[0].output(0), "y");
+      EXPECT_EQ(model.constants.at(model.nodes[0].input(2)).data, std::vector<float>{2});
+    }
+  }
+}
+
 // Of [ic, oc/group, ...] the output channels are those of the groups, one after the other.
 TEST(Simplify, BatchNormalizationBehindATransposedConvolutionBecomesWeights) {
   OnnxBuilder b;

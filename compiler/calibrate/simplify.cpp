@@ -40,6 +40,7 @@ class Simplifier {
       if (type == "Max" || type == "Min") clip_instead(node);
       if (type == "PRelu") leaky_instead(node);
       if (type == "Pad") drop_zero_fill(node);
+      if (type == "Add" && bias_instead(node)) continue;
       if (type == "ReduceMean" && pool_instead(node)) continue;
       if (type == "Split" && slice_instead(node)) continue;
       add(std::move(node));
@@ -276,14 +277,7 @@ class Simplifier {
       pass_through(node);
       return;
     }
-    const auto it = producer_.find(node.input(0));
-    if (it != producer_.end() && uses_[node.input(0)] == 1 &&
-        fold_into(model_.nodes[it->second], *affine)) {
-      onnx::Node& before = model_.nodes[it->second];
-      before.set_output(0, node.output(0));
-      producer_[node.output(0)] = it->second;
-      return;
-    }
+    if (fold_into_producer(node.input(0), node.output(0), *affine)) return;
     const Shape* in = shape(node.input(0));
     const auto channels = static_cast<int64_t>(affine->factor.size());
     if (in == nullptr || (in->size() != 3 && in->size() != 4) || (*in)[1] != channels) {
@@ -304,6 +298,31 @@ class Simplifier {
     conv.add_output(node.output(0));
     set_integer(conv, "group", channels);
     add(std::move(conv));
+  }
+
+  // Whoever makes `x` for one reader makes `y` of it, what the reader makes.
+  bool fold_into_producer(const std::string& x, const std::string& y, const PerChannel& affine) {
+    const auto it = producer_.find(x);
+    if (it == producer_.end() || uses_[x] != 1 || !fold_into(model_.nodes[it->second], affine))
+      return false;
+    model_.nodes[it->second].set_output(0, y);
+    producer_[y] = it->second;
+    return true;
+  }
+
+  // An Add of one constant for each channel of an image.
+  bool bias_instead(const onnx::Node& node) {
+    if (node.input_size() != 2 || node.output_size() == 0) return false;
+    const int side = constant(node, 0) != nullptr ? 0 : 1;
+    const FloatTensor* bias = constant(node, side);
+    const Shape* in = shape(node.input(1 - side));
+    if (bias == nullptr || in == nullptr || in->size() < 3) return false;
+    Shape by_channel(in->size(), 1);
+    by_channel[1] = (*in)[1];
+    if (bias->shape != by_channel && bias->shape != Shape(by_channel.begin() + 1, by_channel.end()))
+      return false;
+    const PerChannel affine{std::vector<float>(bias->data.size(), 1.0f), bias->data};
+    return fold_into_producer(node.input(1 - side), node.output(0), affine);
   }
 
   bool fold_into(onnx::Node& before, const PerChannel& affine) {
