@@ -174,8 +174,8 @@ class Layers:
         attributes = dict(kernel_shape=kernel, strides=strides, dilations=dilations, group=group, output_padding=extra)
         whole = [(n - 1) * s + e + (k - 1) * d + 1 for n, s, e, k, d in zip(size, strides, extra, kernel, dilations)]
         how = "whole" if given else self.choice(("pads", "pads", "SAME_UPPER", "SAME_LOWER", "output_shape", "whole"))
-        if exact and how.startswith("SAME") and any(w < n * s for w, n, s in zip(whole, size, strides)):
-            how = "whole"  # the runtime makes less than its own rule of shapes says, which what follows must obey
+        if exact and how.startswith("SAME"):
+            how = "whole"  # the runtime's kernel and its rule of shapes, which what follows must obey, may differ
         made, crops = whole, [0] * rank
         if how == "pads":
             crops = [int(rng.integers(0, min(5, n))) for n in whole]
