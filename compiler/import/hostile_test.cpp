@@ -421,7 +421,17 @@ std::string float_model() {
   OnnxBuilder::ints(b.node("Transpose", {"qb"}, "t"), "perm", {0, 2, 1});
   b.node("MatMul", {"qb", "t"}, "scores");
   b.node("Softmax", {"scores"}, "f");
-  b.node("MatMul", {"f", "l"}, "o");
+  b.node("MatMul", {"f", "l"}, "mixed");
+  // A layer normalization by its parts.
+  OnnxBuilder::ints(b.node("ReduceMean", {"mixed"}, "mean"), "axes", {-1});
+  b.node("Sub", {"mixed", "mean"}, "centred");
+  b.node("Mul", {"centred", "centred"}, "square");
+  OnnxBuilder::ints(b.node("ReduceMean", {"square"}, "variance"), "axes", {-1});
+  b.scale("epsilon", 1e-5f);
+  b.node("Add", {"variance", "epsilon"}, "positive");
+  b.node("Sqrt", {"positive"}, "deviation");
+  b.node("Div", {"centred", "deviation"}, "normal");
+  b.node("Mul", {"normal", "gamma"}, "o");
   b.scale("root", 1.4142f);
   b.node("Div", {"o", "root"}, "e0");
   b.node("Erf", {"e0"}, "e1");
