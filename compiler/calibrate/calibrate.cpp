@@ -19,9 +19,9 @@ ActivationType activation_type(const CalibrationOptions& options) {
   return options.symmetric_activations ? ActivationType::kInt8Symmetric : ActivationType::kInt8;
 }
 
-std::optional<Graph> import_text(const std::string& file, int64_t batch,
-                                 const std::function<void()>& poll, Diagnostics& diagnostics) {
-  const ImportOptions options = {batch, poll};
+std::optional<Graph> import_text(const std::string& file, const std::function<void()>& poll,
+                                 Diagnostics& diagnostics) {
+  const ImportOptions options = {.poll = poll};
   return import_onnx(std::as_bytes(std::span(file.data(), file.size())), options, diagnostics);
 }
 
@@ -79,7 +79,7 @@ std::optional<Calibrator> Calibrator::open(std::span<const std::byte> file,
                                            const Progress& progress, Diagnostics& diagnostics) {
   const auto poll = [&] { progress("reading the model"); };
   FloatReadOptions read;
-  read.batch = options.batch;
+  read.shapes = options.shapes;
   read.poll = poll;
   std::optional<FloatModel> model = read_float_model(file, read, diagnostics);
   if (!model) return std::nullopt;
@@ -95,7 +95,7 @@ std::optional<Calibrator> Calibrator::open(std::span<const std::byte> file,
       choose_quantizations(state->plan, guesses, activation_type(options)), poll, diagnostics);
   if (!trial) return std::nullopt;
   Diagnostics more;  // of its own: the import stops early where there are problems already
-  (void)import_text(trial->file, options.batch, poll, more);
+  (void)import_text(trial->file, poll, more);
   for (const Problem& problem : more.problems()) diagnostics.add(problem);
   if (!diagnostics.ok()) return std::nullopt;
   return Calibrator(std::move(state));
@@ -224,7 +224,7 @@ std::optional<Calibration> Calibrator::run(const Samples& samples, const Progres
   if (!qdq || !diagnostics.ok()) return std::nullopt;
   Calibration out;
   out.samples = samples.count;
-  std::optional<Graph> graph = import_text(qdq->file, s.options.batch, poll, diagnostics);
+  std::optional<Graph> graph = import_text(qdq->file, poll, diagnostics);
   if (!graph) return std::nullopt;
   out.graph = std::move(*graph);
   if (!s.measure(samples, progress, *qdq, *collected, out, diagnostics)) return std::nullopt;

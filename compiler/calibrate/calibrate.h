@@ -16,11 +16,12 @@
 
 #include "compiler/diagnostics.h"
 #include "compiler/ir/graph.h"
+#include "compiler/onnx/input_shapes.h"
 
 namespace npu::compiler {
 
 struct CalibrationOptions {
-  int64_t batch = 0;  // as in ImportOptions
+  InputShapes shapes = {};
   bool int8_activations = false;
   bool symmetric_activations = false;  // int8 with zero points of 0
   // Of the values of a tensor that its range holds; 100: all.

@@ -74,7 +74,7 @@ class Reader {
 
   void read_input(const onnx::ValueInfo& info) {
     if (model_.is_constant(info.name())) return;  // an initializer that is listed as input too
-    const std::optional<Shape> shape = input_shape(info, options_.batch, diagnostics_);
+    const std::optional<Shape> shape = input_shape(info, diagnostics_);
     if (!shape) return;
     const int type = info.type().tensor_type().elem_type();
     const auto problem = [&](std::string rule, std::string value, std::string suggestion) {
@@ -269,7 +269,7 @@ std::vector<FloatOperand> operands_of(const FloatModel& model, const FloatTensor
 std::optional<FloatModel> read_float_model(std::span<const std::byte> file,
                                            const FloatReadOptions& options,
                                            Diagnostics& diagnostics) {
-  std::optional<onnx::Model> parsed = parse_model(file, diagnostics);
+  std::optional<onnx::Model> parsed = parse_model(file, options.shapes, diagnostics);
   if (!parsed) return std::nullopt;
   FloatModel model;
   model.opset = operator_set(*parsed);

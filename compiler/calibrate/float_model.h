@@ -18,6 +18,7 @@
 #include "compiler/calibrate/operators.h"
 #include "compiler/diagnostics.h"
 #include "compiler/onnx/fold.h"
+#include "compiler/onnx/input_shapes.h"
 #include "compiler/onnx/tensor.h"
 #include "onnx_subset.pb.h"
 
@@ -62,7 +63,7 @@ struct FloatModel {
 };
 
 struct FloatReadOptions {
-  int64_t batch = 0;                            // as in ImportOptions
+  InputShapes shapes = {};
   uint64_t foldable_bytes = kMaxConstantBytes;  // as in FloatModel; less in tests
   std::function<void()> poll = [] {};           // called now and then; may throw
 };

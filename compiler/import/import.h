@@ -16,12 +16,12 @@
 
 #include "compiler/diagnostics.h"
 #include "compiler/ir/graph.h"
+#include "compiler/onnx/input_shapes.h"
 
 namespace npu::compiler {
 
 struct ImportOptions {
-  // What a symbolic first dimension of an input becomes; 0: it is an error.
-  int64_t batch = 0;
+  InputShapes shapes = {};
   // Called for every node; may throw.
   std::function<void()> poll = {};
 };

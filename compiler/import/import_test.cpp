@@ -14,10 +14,9 @@ namespace {
 using ::npu::onnx::Tensor;
 using testing::OnnxBuilder;
 
-Graph import(const OnnxBuilder& builder, int64_t batch = 0) {
+Graph import(const OnnxBuilder& builder, const InputShapes& shapes = {}) {
   Diagnostics diagnostics;
-  ImportOptions options;
-  options.batch = batch;
+  const ImportOptions options = {.shapes = shapes};
   const std::string file = builder.serialize();
   std::optional<Graph> graph = import_onnx(testing::as_bytes(file), options, diagnostics);
   EXPECT_TRUE(graph) << diagnostics.text();
@@ -164,7 +163,8 @@ TEST(Import, SymbolicBatch) {
       ->set_dim_param("N");
   const Diagnostics diagnostics = refuse(b);
   EXPECT_NE(diagnostics.text().find("--batch"), std::string::npos);
-  EXPECT_EQ(import(b, 3).value(0).shape[0], 3);
+  EXPECT_EQ(import(b, {.batch = 3}).value(0).shape[0], 3);
+  EXPECT_EQ(import(b, {.by_name = {{"x", {4, 2, 1, 2}}}}).value(0).shape[0], 4);
 }
 
 TEST(Import, NodesInAnyOrder) {

@@ -17,11 +17,19 @@ constexpr int kMaxInputs = 32;
 // One node can be thousands: a Gather is a slice for each run of indices.
 constexpr size_t kMaxOperators = 1 << 17;
 
+// What quantize_dynamic() of ONNX Runtime writes.
+bool has_run_time_scales(const std::string& type) {
+  static constexpr const char* kTypes[] = {"ConvInteger",           "DynamicQuantizeLSTM",
+                                           "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
+                                           "MatMulInteger",         "MatMulIntegerToFloat"};
+  return std::ranges::find(kTypes, type) != std::end(kTypes);
+}
+
 }  // namespace
 
 std::optional<Graph> import_onnx(std::span<const std::byte> file, const ImportOptions& options,
                                  Diagnostics& diagnostics) {
-  const std::optional<onnx::Model> model = parse_model(file, diagnostics);
+  const std::optional<onnx::Model> model = parse_model(file, options.shapes, diagnostics);
   if (!model) return std::nullopt;
   Importer importer(options, diagnostics);
   if (!importer.run(*model) || !diagnostics.ok()) return std::nullopt;
@@ -79,7 +87,7 @@ void Importer::read_inputs(const onnx::Graph& graph) {
                         .suggestion = std::move(fix)});
       failed_[info.name()] = true;
     };
-    const std::optional<Shape> known = compiler::input_shape(info, options_.batch, diagnostics_);
+    const std::optional<Shape> known = compiler::input_shape(info, diagnostics_);
     if (!known) {
       failed_[info.name()] = true;
       continue;
@@ -141,7 +149,10 @@ void Importer::import_node(const onnx::Node& node) {
   if (entry == nullptr) {
     unsupported("this operator is not supported",
                 node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type(),
-                "npu-compile --list-ops shows the supported ones");
+                has_run_time_scales(node.op_type())
+                    ? "Its scales are known at run time only: quantize the float model statically, "
+                      "e.g. with npu-compile --calibrate"
+                    : "npu-compile --list-ops shows the supported ones");
   } else if (!node_failed_ && !fold_node(node)) {
     Attributes attributes(node);
     (this->*entry->handler)(node, attributes);

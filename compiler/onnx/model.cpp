@@ -27,6 +27,64 @@ void unsupported(Diagnostics& diagnostics, std::string rule, std::string value,
                    .suggestion = std::move(suggestion)});
 }
 
+Problem input_problem(const onnx::ValueInfo& info, std::string rule, std::string value,
+                      std::string suggestion) {
+  return {.status = Status::kUnsupported,
+          .node = info.name(),
+          .op = "graph input",
+          .rule = std::move(rule),
+          .value = std::move(value),
+          .suggestion = std::move(suggestion)};
+}
+
+bool is_open(const onnx::Dimension& dim) {
+  return !dim.has_dim_value() || dim.dim_value() <= 0;
+}
+
+bool pin_input(onnx::ValueInfo& info, const Shape& shape, Diagnostics& diagnostics) {
+  onnx::TensorType& type = *info.mutable_type()->mutable_tensor_type();
+  bool agrees = !type.has_shape() || static_cast<size_t>(type.shape().dim_size()) == shape.size();
+  Shape fixed;
+  for (int i = 0; i < type.shape().dim_size(); ++i) {
+    const onnx::Dimension& dim = type.shape().dim(i);
+    fixed.push_back(is_open(dim) ? -1 : dim.dim_value());
+    agrees = agrees && (is_open(dim) || dim.dim_value() == shape[static_cast<size_t>(i)]);
+  }
+  if (!agrees) {
+    diagnostics.add(input_problem(info, "a given shape agrees with the model's",
+                                  fmt::format("{} for {}", to_text(shape), to_text(fixed)),
+                                  "-1 stands for what is open"));
+    return false;
+  }
+  type.mutable_shape()->clear_dim();
+  for (const int64_t extent : shape) type.mutable_shape()->add_dim()->set_dim_value(extent);
+  return true;
+}
+
+bool pin_inputs(onnx::Graph& graph, const InputShapes& shapes, Diagnostics& diagnostics) {
+  size_t found = 0;
+  for (onnx::ValueInfo& info : *graph.mutable_input()) {
+    if (!info.type().has_tensor_type()) continue;
+    if (const auto it = shapes.by_name.find(info.name()); it != shapes.by_name.end()) {
+      ++found;
+      if (!pin_input(info, it->second, diagnostics)) return false;
+      continue;
+    }
+    onnx::TensorType& type = *info.mutable_type()->mutable_tensor_type();
+    if (shapes.batch > 0 && type.shape().dim_size() > 0 && is_open(type.shape().dim(0)))
+      type.mutable_shape()->mutable_dim(0)->set_dim_value(shapes.batch);
+  }
+  if (found >= shapes.by_name.size()) return true;
+  constexpr int kMostNames = 8;
+  std::string names;
+  for (int i = 0; i < std::min(graph.input_size(), kMostNames); ++i)
+    names += fmt::format("{}'{}'", i == 0 ? "" : ", ", graph.input(i).name());
+  unsupported(
+      diagnostics, "shapes are given for inputs of the model", "no input of that name",
+      fmt::format("Inputs are {}{}", names, graph.input_size() > kMostNames ? ", ..." : ""));
+  return false;
+}
+
 }  // namespace
 
 int64_t operator_set(const onnx::Model& model) {
@@ -37,7 +95,8 @@ int64_t operator_set(const onnx::Model& model) {
   return out;
 }
 
-std::optional<onnx::Model> parse_model(std::span<const std::byte> file, Diagnostics& diagnostics) {
+std::optional<onnx::Model> parse_model(std::span<const std::byte> file, const InputShapes& shapes,
+                                       Diagnostics& diagnostics) {
   onnx::Model model;
   if (file.empty() || file.size() > std::numeric_limits<int>::max()) {
     diagnostics.malformed("an ONNX file has between 1 byte and 2 GiB",
@@ -73,6 +132,7 @@ std::optional<onnx::Model> parse_model(std::span<const std::byte> file, Diagnost
                 fmt::format("opset {}", opset), "Convert the model with onnx.version_converter");
     return std::nullopt;
   }
+  if (!pin_inputs(*model.mutable_graph(), shapes, diagnostics)) return std::nullopt;
   return model;
 }
 
@@ -119,35 +179,19 @@ std::optional<std::vector<int>> node_order(const onnx::Graph& graph,
   return order;
 }
 
-std::optional<Shape> input_shape(const onnx::ValueInfo& info, int64_t batch,
-                                 Diagnostics& diagnostics) {
+std::optional<Shape> input_shape(const onnx::ValueInfo& info, Diagnostics& diagnostics) {
   const auto problem = [&](std::string rule, std::string value, std::string fix) {
-    diagnostics.add({.status = Status::kUnsupported,
-                     .node = info.name(),
-                     .op = "graph input",
-                     .rule = std::move(rule),
-                     .value = std::move(value),
-                     .suggestion = std::move(fix)});
+    diagnostics.add(input_problem(info, std::move(rule), std::move(value), std::move(fix)));
     return std::nullopt;
   };
   if (!info.type().has_tensor_type()) return problem("inputs are tensors", "another type", "");
   const onnx::TensorType& type = info.type().tensor_type();
-  Shape shape;
-  bool complete = type.has_shape();
-  for (const onnx::Dimension& dim : type.shape().dim()) {
-    if (dim.has_dim_value() && dim.dim_value() > 0) {
-      shape.push_back(dim.dim_value());
-    } else if (shape.empty() && batch > 0) {
-      shape.push_back(batch);
-    } else {
-      complete = false;
-      break;
-    }
-  }
-  if (!complete) {
+  if (!type.has_shape() || std::ranges::any_of(type.shape().dim(), is_open)) {
     return problem("every dimension of an input is a positive number", "a symbolic or missing one",
-                   "Give the batch with --batch N, or fix the shape in the model");
+                   "Give the first one with --batch N, or all with --input-shape NAME=D,D,...");
   }
+  Shape shape;
+  for (const onnx::Dimension& dim : type.shape().dim()) shape.push_back(dim.dim_value());
   if (shape.size() > 6 || !checked_elements(shape)) {
     return problem("an input has at most 6 dimensions and 2^36 elements", to_text(shape), "");
   }

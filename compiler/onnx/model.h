@@ -14,13 +14,16 @@
 
 #include "compiler/diagnostics.h"
 #include "compiler/ir/graph.h"
+#include "compiler/onnx/input_shapes.h"
 #include "onnx_subset.pb.h"
 
 namespace npu::compiler {
 
 // The file's bytes are untrusted. A model that is returned has nodes, not too many, and an
-// operator set that is supported; nullopt: the problem is in `diagnostics`.
-std::optional<onnx::Model> parse_model(std::span<const std::byte> file, Diagnostics& diagnostics);
+// operator set that is supported; nullopt: the problem is in `diagnostics`. Its inputs have the
+// dimensions that `shapes` gives them.
+std::optional<onnx::Model> parse_model(std::span<const std::byte> file, const InputShapes& shapes,
+                                       Diagnostics& diagnostics);
 
 // The version of ai.onnx; 0: the model names none.
 int64_t operator_set(const onnx::Model& model);
@@ -31,10 +34,8 @@ std::optional<std::vector<int>> node_order(const onnx::Graph& graph,
                                            const std::function<bool(const std::string&)>& is_given,
                                            Diagnostics& diagnostics);
 
-// The shape of a graph input; `batch` stands for a symbolic first dimension unless it is 0.
-// nullopt, with the problem reported, if it is not known or absurd.
-std::optional<Shape> input_shape(const onnx::ValueInfo& info, int64_t batch,
-                                 Diagnostics& diagnostics);
+// The shape of a graph input; nullopt, with the problem reported, if it is not known or absurd.
+std::optional<Shape> input_shape(const onnx::ValueInfo& info, Diagnostics& diagnostics);
 
 // A node's name, or of one without its first output's.
 std::string display_name(const onnx::Node& node);

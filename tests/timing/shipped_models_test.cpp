@@ -54,7 +54,8 @@ TEST(ShippedModels, AreQuickToCheck) {
   uint32_t yields = 0, gangs = 0;
   for (const auto& path : models) {
     compiler::Diagnostics diagnostics;
-    const auto graph = compiler::import_onnx(read_file(path), {.batch = 1}, diagnostics);
+    const auto graph =
+        compiler::import_onnx(read_file(path), {.shapes = {.batch = 1}}, diagnostics);
     ASSERT_TRUE(graph) << path << ": " << diagnostics.text();
     const auto check = [&](const char* card, uint64_t max_yield_gap, unsigned cores) {
       compiler::CompileOptions options;

@@ -3,6 +3,9 @@
 // npu-compile: ONNX -> compiled model.
 #include <fmt/format.h>
 
+#include <charconv>
+#include <map>
+
 #include "compiler/compile.h"
 #include "compiler/report/report.h"
 #include "compiler/verify/verify.h"
@@ -27,11 +30,12 @@ struct Options {
   std::string report;
   std::string explain;
   std::vector<std::string> compare;
+  std::vector<std::string> input_shapes;
   std::string calibrate;
   std::string activations = "u8";
   std::string write_qdq;
   double percentile = 100;
-  int64_t batch = 0;
+  compiler::InputShapes shapes;
   unsigned cores = 1;
   uint64_t max_yield_gap = compiler::kDefaultYieldGap;
   bool verify = false;
@@ -52,9 +56,12 @@ void add_options(CLI::App& app, Options& o) {
                  "npu-run would use")
       ->type_name("TARGET")
       ->capture_default_str();
-  app.add_option("--batch", o.batch, "Value of a symbolic first dimension of the inputs")
+  app.add_option("--batch", o.shapes.batch, "Value of a symbolic first dimension of the inputs")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  app.add_option("--input-shape", o.input_shapes,
+                 "All dimensions of an input that has symbolic ones, e.g. image=1,3,224,224")
+      ->type_name("NAME=D,D,...");
   app.add_option("--cores", o.cores,
                  "Cores that run the network together: the shortest latency alone, but "
                  "nothing else can run on those cores between its YIELDs")
@@ -175,19 +182,46 @@ int compare(const Options& o) {
   return kExitOk;
 }
 
+// NAME=D,D,...
+std::map<std::string, compiler::Shape> parse_input_shapes(const std::vector<std::string>& texts) {
+  std::map<std::string, compiler::Shape> out;
+  for (const std::string& text : texts) {
+    const size_t equals = text.rfind('=');
+    compiler::Shape shape;
+    bool good = equals != std::string::npos && equals > 0;
+    for (const char *at = text.data() + equals, *end = text.data() + text.size();
+         good && at != end;) {
+      int64_t extent = 0;
+      const auto [behind, error] = std::from_chars(at + 1, end, extent);
+      good = error == std::errc() && extent > 0 && (behind == end || *behind == ',');
+      shape.push_back(extent);
+      at = behind;
+    }
+    if (!good || shape.empty()) {
+      throw ToolError(kExitUsage, fmt::format("--input-shape {}: not NAME=D,D,... with positive "
+                                              "whole numbers, e.g. image=1,3,224,224",
+                                              text));
+    }
+    if (!out.emplace(text.substr(0, equals), std::move(shape)).second)
+      throw ToolError(kExitUsage, fmt::format("--input-shape {}: the input's second", text));
+  }
+  return out;
+}
+
 compiler::CalibrationOptions calibration_options(const Options& o) {
   compiler::CalibrationOptions out;
-  out.batch = o.batch;
+  out.shapes = o.shapes;
   out.percentile = o.percentile;
   out.int8_activations = o.activations != "u8";
   out.symmetric_activations = o.activations == "s8-symmetric";
   return out;
 }
 
-int compile(const Options& o) {
+int compile(Options o) {
   if (o.list_ops) return list_operators();
   if (!o.compare.empty()) return compare(o);
   if (o.model.empty()) throw ToolError(kExitUsage, "no ONNX model given; see --help");
+  o.shapes.by_name = parse_input_shapes(o.input_shapes);
   const bool compiles = !o.output.empty() || !o.report.empty() || !o.explain.empty() || o.verify;
   if (!compiles && o.write_qdq.empty()) {
     throw ToolError(kExitUsage,
@@ -214,7 +248,7 @@ int compile(const Options& o) {
   std::optional<compiler::Graph> graph;
   if (o.calibrate.empty()) {
     const auto poll = [&] { progress.now("reading the model"); };
-    graph = compiler::import_onnx(file, {o.batch, poll}, diagnostics);
+    graph = compiler::import_onnx(file, {o.shapes, poll}, diagnostics);
   } else {
     calibration =
         calibrate(file, calibration_options(o), o.calibrate, o.quiet, progress, diagnostics);
