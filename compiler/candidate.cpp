@@ -163,9 +163,14 @@ class Maker {
       for (size_t i = segment.first; i < segment.last; ++i) {
         if (i > 0 && steps_[i].op == steps_[i - 1].op) continue;
         const Op& op = graph_.ops[steps_[i].op];
-        if (!out.empty() && out.back().source == op.source && op.as<CopyOp>() != nullptr &&
-            out.back().type == fused_type(op)) {  // what one Concat could not have in its place
-          describe_operands(op, plan, counted, out.back());
+        const uint64_t macs = macs_of(graph_, op) * (images_ ? options_.cores : 1);
+        const std::string tiling = tiling_of(steps_[i].layer, segment.plans[i - segment.first]);
+        // Several of one node, such as a ConvTranspose's, are one layer, as their commands are.
+        if (!out.empty() && out.back().source == op.source && out.back().type == fused_type(op)) {
+          LayerReport& layer = out.back();
+          layer.macs += macs;
+          if (layer.tiling != tiling) layer.tiling += ", " + tiling;
+          describe_operands(op, plan, counted, layer);
           continue;
         }
         LayerReport layer;
@@ -173,22 +178,26 @@ class Maker {
         layer.nodes = absorbed[op.source];
         layer.name = graph_.sources[op.source].name;
         layer.type = fused_type(op);
-        layer.macs = macs_of(graph_, op) * (images_ ? options_.cores : 1);
+        layer.macs = macs;
+        layer.tiling = tiling;
         layer.segment = static_cast<uint32_t>(g);
         if (segment.stripes)
           layer.stripe_rows = static_cast<uint32_t>(segment.stripes->step_rows[i - segment.first]);
         layer.output_on_chip =
             plan.storages[static_cast<size_t>(steps_[i].output_storage())].on_chip;
-        if (const auto* tiles = std::get_if<MacPlan>(&segment.plans[i - segment.first])) {
-          layer.tiling = fmt::format("{}x{}x{}", tiles->tile_h, tiles->tile_w, tiles->tile_c);
-          if (tiles->splits_sum(std::get<MacLayer>(steps_[i].layer)))
-            layer.tiling +=
-                fmt::format(" sum {}x{}x{}", tiles->step_h, tiles->step_w, tiles->step_c);
-        }
         describe_operands(op, plan, counted, layer);
         out.push_back(std::move(layer));
       }
     }
+    return out;
+  }
+
+  static std::string tiling_of(const Layer& layer, const StepPlan& plan) {
+    const auto* tiles = std::get_if<MacPlan>(&plan);
+    if (tiles == nullptr) return {};
+    std::string out = fmt::format("{}x{}x{}", tiles->tile_h, tiles->tile_w, tiles->tile_c);
+    if (tiles->splits_sum(std::get<MacLayer>(layer)))
+      out += fmt::format(" sum {}x{}x{}", tiles->step_h, tiles->step_w, tiles->step_c);
     return out;
   }
 

@@ -21,7 +21,8 @@ ActivationType activation_type(const CalibrationOptions& options) {
 
 std::optional<Graph> import_text(const std::string& file, const std::function<void()>& poll,
                                  Diagnostics& diagnostics) {
-  const ImportOptions options = {.poll = poll};
+  ImportOptions options;
+  options.poll = poll;
   return import_onnx(std::as_bytes(std::span(file.data(), file.size())), options, diagnostics);
 }
 

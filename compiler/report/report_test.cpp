@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arch/target.h"
+#include "compiler/import/import.h"
 #include "compiler/report/occupancy.h"
 #include "compiler/testing/onnx_builder.h"
 #include "compiler/testing/random_graph.h"
@@ -102,6 +103,32 @@ TEST(Report, EveryLayerIsInJsonTableAndPage) {
   EXPECT_EQ(page.find("@DATA@"), std::string::npos);
   EXPECT_EQ(page.find("@CHARTS@"), std::string::npos);
   EXPECT_EQ(page.find("src="), std::string::npos) << "the page needs nothing else";
+}
+
+// A ConvTranspose is a convolution for each row between two of its input's.
+TEST(Report, OperatorsOfOneNodeAreOneLayer) {
+  testing::OnnxBuilder b;
+  b.input("x", {1, 8, 6, 6});
+  b.quantization("x", 0.5f, 10);
+  b.dequantize("x");
+  b.bytes("w", {8, 4, 2, 2}, std::vector<int>(128, 3));
+  b.quantization("w", 0.25f, 0, onnx::Tensor::INT8);
+  b.dequantize("w");
+  testing::OnnxBuilder::ints(b.node("ConvTranspose", {"x_f", "w_f"}, "y_f"), "strides", {2, 2});
+  b.quantization("y", 2.0f, 10);
+  b.quantize("y");
+  b.output("y");
+  Diagnostics diagnostics;
+  const std::string file = b.serialize();
+  const auto graph = import_onnx(testing::as_bytes(file), {}, diagnostics);
+  ASSERT_TRUE(graph) << diagnostics.text();
+  const CompiledModel model = compile(*graph, options_for(65536));
+  // And a copy, as a graph output has its channels first.
+  ASSERT_EQ(model.report.layers.size(), 2u);
+  EXPECT_EQ(model.report.layers[0].type, "Conv");
+  EXPECT_EQ(model.report.layers[0].macs, 8u * 6 * 6 * 4 * 2 * 2);
+  EXPECT_EQ(model.report.layers[0].cycles + model.report.overhead_cycles, model.report.cycles);
+  EXPECT_EQ(model.report.layers[1].type, "Copy");
 }
 
 // A LOAD, a MAC and a STORE; the picture has the input between LOAD and MAC.
