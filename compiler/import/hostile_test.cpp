@@ -56,6 +56,15 @@ std::string model() {
   onnx::Node& pool = b.node("MaxPool", {"c2_f"}, "p_f");
   OnnxBuilder::ints(pool, "kernel_shape", {2, 2});
   OnnxBuilder::ints(pool, "strides", {2, 2});
+  b.bytes("t", {8, 4, 3, 2}, std::vector<int>(8 * 4 * 6, 7));
+  b.quantization("t", 0.02f, 0, Tensor::INT8);
+  b.dequantize("t");
+  onnx::Node& up = b.node("ConvTranspose", {"p_f", "t_f"}, "u_f");
+  OnnxBuilder::ints(up, "strides", {2, 2});
+  OnnxBuilder::ints(up, "pads", {1, 0, 0, 0});
+  b.quantization("u", 0.2f, 3);
+  b.quantize("u");
+  b.output("u");
   b.int64s("shape", {1, -1});
   b.node("Reshape", {"p_f", "shape"}, "r_f");
   b.bytes("g", {128, 5}, std::vector<int>(640, -3));
@@ -400,6 +409,9 @@ std::string float_model() {
   onnx::Node& pool = b.node("MaxPool", {"k"}, "p");
   OnnxBuilder::ints(pool, "kernel_shape", {2, 2});
   OnnxBuilder::ints(pool, "strides", {2, 2});
+  b.floats("taps", {8, 4, 2, 2}, values(128));
+  OnnxBuilder::ints(b.node("ConvTranspose", {"p", "taps"}, "u"), "strides", {2, 2});
+  b.output("u");
   b.node("Sigmoid", {"p"}, "g");
   b.node("Mul", {"p", "g"}, "silu");
   b.int64s("halves", {4, 4});
