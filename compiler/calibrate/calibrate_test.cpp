@@ -756,7 +756,10 @@ TEST(Calibrate, ConstantsWithoutElementsAreRefused) {
   b.floats("columns", {3, 0}, {});
   b.floats("three", {3}, {1, 2, 3});
   OnnxBuilder::integer(b.node("Gemm", {"x", "columns", "three"}, "h"), "transB", 1);
-  for (const char* name : {"n", "g", "a", "h"}) b.output(name);
+  // A bias behind a product that has no weights to share a scale with.
+  b.node("MatMul", {"x", "row"}, "m");
+  b.node("Add", {"m", "three"}, "i");
+  for (const char* name : {"n", "g", "a", "h", "i"}) b.output(name);
   Diagnostics diagnostics;
   EXPECT_FALSE(calibrate(b, diagnostics, {}));
   EXPECT_FALSE(diagnostics.ok());
