@@ -129,6 +129,13 @@ bool try_compile(const std::string& file) {
   return compiled.has_value();
 }
 
+// Both ways were taken: of many damaged files, not of one that is repeated.
+void expect_some(uint32_t good, const testing::Mutations& mutations) {
+  if (mutations.count() < 100) return;
+  EXPECT_GT(good, mutations.count() / 20);
+  EXPECT_LT(good, mutations.count());
+}
+
 TEST(Hostile, TheModelItselfCompiles) {
   EXPECT_TRUE(try_compile(model()));
 }
@@ -167,13 +174,12 @@ TEST(Hostile, FlippedBytes) {
       }
     }
     const std::clock_t begin = std::clock();
-    compiled += try_compile(mutated);
+    ASSERT_NO_THROW(compiled += try_compile(mutated));
     ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
     ASSERT_FALSE(HasFailure());
   }
-  // Most weights and names may change without harm: both ways were taken.
-  EXPECT_GT(compiled, 0u);
-  EXPECT_LT(compiled, mutations.count());
+  // Most weights and names may change without harm.
+  expect_some(compiled, mutations);
 }
 
 // Numbers in attributes, shapes and types, which random bytes seldom hit.
@@ -382,12 +388,11 @@ TEST(Hostile, OtherFields) {
         models[static_cast<size_t>(mutator.pick(static_cast<int>(models.size())))];
     for (int changes = 1 + mutator.pick(3); changes > 0; --changes) mutator.change(changed);
     const std::clock_t begin = std::clock();
-    compiled += try_compile(changed.SerializeAsString());
+    ASSERT_NO_THROW(compiled += try_compile(changed.SerializeAsString()));
     ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
     ASSERT_FALSE(HasFailure());
   }
-  EXPECT_GT(compiled, mutations.count() / 20);
-  EXPECT_LT(compiled, mutations.count());
+  expect_some(compiled, mutations);
 }
 
 // A little of everything that is calibrated.
@@ -591,12 +596,11 @@ TEST(Hostile, FloatModels) {
     onnx::Model changed = original;
     for (int changes = 1 + mutator.pick(3); changes > 0; --changes) mutator.change(changed);
     const std::clock_t begin = std::clock();
-    calibrated += try_calibrate(changed.SerializeAsString());
+    ASSERT_NO_THROW(calibrated += try_calibrate(changed.SerializeAsString()));
     ASSERT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
     ASSERT_FALSE(HasFailure());
   }
-  EXPECT_GT(calibrated, mutations.count() / 20);
-  EXPECT_LT(calibrated, mutations.count());
+  expect_some(calibrated, mutations);
 }
 
 }  // namespace
