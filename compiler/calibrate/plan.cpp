@@ -93,8 +93,8 @@ class Planner {
     const auto bias = model_.constants.find(name);
     return product.op_type() == "MatMul" && weights != model_.constants.end() &&
            weights->second.shape.size() == 2 && !weights->second.data.empty() &&
-           bias != model_.constants.end() &&
-           !bias->second.shape.empty() && bias->second.shape.back() == weights->second.shape[1] &&
+           bias != model_.constants.end() && !bias->second.shape.empty() &&
+           bias->second.shape.back() == weights->second.shape[1] &&
            static_cast<int64_t>(bias->second.data.size()) == weights->second.shape[1];
   }
 
