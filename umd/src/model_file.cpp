@@ -74,7 +74,7 @@ std::string describe_tensor(const format::Tensor& tensor) {
 }
 
 Result<ModelFile> ModelFile::parse(std::span<const std::byte> file) {
-  npu_model_header header;
+  npu_model_header header = {};
   if (auto status = check_header(file, header); !status.ok()) return status.error();
   const size_t bytes = header.payload_bytes;
   ModelFile result;
