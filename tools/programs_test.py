@@ -136,6 +136,13 @@ def main():
         status(2, "npu-compile: no such node is status 2", "npu-compile", model, "--explain", "nobody")
         status(2, "npu-compile: nothing to write is status 2", "npu-compile", model)
         status(0, "npu-compile --verify needs no file", "npu-compile", model, "--verify")
+        status(0, "npu-compile: a shape in front of the model", "npu-compile", "--input-shape", "image=1,1,8,8", model,
+               "--verify")
+        status(3, "npu-compile: a shape that the model does not have", "npu-compile", "--input-shape",
+               "image=1,1,9,8", model, "--verify")
+        for text in ("image", "image=", "=1", "image=1,", "image=1,,8,8", "image=1,1,8,0", "image=99999999999999999999"):
+            status(2, f"npu-compile: --input-shape {text} is status 2", "npu-compile", "--input-shape", text, model,
+                   "--verify")
         for program, option in (("npu-compile", "--max-yield-gap"), ("npu-run", "--cycle-limit")):
             status(2, f"{program}: {option} is not negative", program, model, option, "-1")
         compiled, link = (os.path.join(folder, name) for name in ("model.npu", "link.npu"))

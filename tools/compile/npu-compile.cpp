@@ -61,7 +61,8 @@ void add_options(CLI::App& app, Options& o) {
       ->check(CLI::Range(int64_t{1}, int64_t{65536}));
   app.add_option("--input-shape", o.input_shapes,
                  "All dimensions of an input that has symbolic ones, e.g. image=1,3,224,224")
-      ->type_name("NAME=D,D,...");
+      ->type_name("NAME=D,D,...")
+      ->allow_extra_args(false);
   app.add_option("--cores", o.cores,
                  "Cores that run the network together: the shortest latency alone, but "
                  "nothing else can run on those cores between its YIELDs")
@@ -189,13 +190,13 @@ std::map<std::string, compiler::Shape> parse_input_shapes(const std::vector<std:
     const size_t equals = text.rfind('=');
     compiler::Shape shape;
     bool good = equals != std::string::npos && equals > 0;
-    for (const char *at = text.data() + equals, *end = text.data() + text.size();
-         good && at != end;) {
+    for (size_t at = equals; good && at < text.size();) {
+      const char* end = text.data() + text.size();
       int64_t extent = 0;
-      const auto [behind, error] = std::from_chars(at + 1, end, extent);
+      const auto [behind, error] = std::from_chars(text.data() + at + 1, end, extent);
       good = error == std::errc() && extent > 0 && (behind == end || *behind == ',');
       shape.push_back(extent);
-      at = behind;
+      at = static_cast<size_t>(behind - text.data());
     }
     if (!good || shape.empty()) {
       throw ToolError(kExitUsage, fmt::format("--input-shape {}: not NAME=D,D,... with positive "
